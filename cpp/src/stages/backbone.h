@@ -1,0 +1,48 @@
+// The backbone stage: positions in, logits out, over one KV cache; knows no turn and no sampling.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/stop.h"
+#include "runners/runner.h"
+#include "stages/stage.h"
+
+namespace parley {
+
+// One backbone position: a token, or a feature of the encoder where `feature` is not null.
+struct Position {
+  std::int32_t id = -1;
+  const float* feature = nullptr;  // [width], owned by the caller until feed() returns
+};
+
+class Backbone {
+ public:
+  virtual ~Backbone() = default;
+  virtual std::size_t width() const = 0;
+  virtual std::size_t vocab_size() const = 0;
+
+  virtual StatePtr create_state() const = 0;
+  // Appends positions; logits of the last one are kept where `want_logits`.
+  virtual void feed(StageState& state, std::span<const Position> positions, bool want_logits,
+                    const StopFlag& stop) const = 0;
+  virtual std::span<const float> logits(const StageState& state) const = 0;  // [vocab_size]
+  // The position that the next feed gives to its first row. It grows; eviction does not lower it.
+  virtual std::int64_t next_position(const StageState& state) const = 0;
+  // Positions held, the evicted ones not counted.
+  virtual std::int64_t held(const StageState& state) const = 0;
+  // Forgets [begin, end) for good: takes effect at once and is not undone by rollback(), so the
+  // session calls it only right after a commit.
+  virtual void evict(StageState& state, std::int64_t begin, std::int64_t end) const = 0;
+  // Forgets everything from `position` on (history of an interrupted reply). Also only after a commit.
+  virtual void truncate(StageState& state, std::int64_t position) const = 0;
+  // Closes the gap that evictions left behind position `keep`; later positions move down.
+  // Returns by how many. Only after a commit.
+  virtual std::int64_t rebase(StageState& state, std::int64_t keep) const = 0;
+};
+
+std::unique_ptr<Backbone> make_token_backbone(std::shared_ptr<const TokenModel> model,
+                                              TokenRunnerOptions options);
+
+}  // namespace parley

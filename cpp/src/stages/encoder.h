@@ -1,0 +1,49 @@
+// The encoder stage (encoder with adapter): log-mel to backbone features; knows no turn.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "base/stop.h"
+#include "runners/runner.h"
+#include "stages/stage.h"
+
+namespace parley {
+
+class Encoder {
+ public:
+  virtual ~Encoder() = default;
+  virtual std::size_t width() const = 0;  // of one feature
+  virtual bool has_segment_form() const = 0;
+  virtual bool has_chunk_form() const = 0;
+
+  virtual std::size_t segment_features() const = 0;  // rows that a whole segment gives
+  // `log_mel` [n_mels, segment mel frames] -> `features` [segment_features, width]. `encoded`, where
+  // not empty, receives the rows before the adapter (for verification).
+  virtual void encode_segment(std::span<const float> log_mel, std::span<float> features,
+                              std::span<float> encoded, const StopFlag& stop) const = 0;
+
+  virtual StatePtr create_state() const = 0;
+  // One chunk, `log_mel` [n_mels, mel frames of a chunk] -> `feature` [width].
+  virtual void encode_chunk(StageState& state, std::span<const float> log_mel,
+                            std::span<float> feature, const StopFlag& stop) const = 0;
+};
+
+struct EncoderShape {
+  std::size_t n_mels = 128;
+  std::size_t segment_mel_frames = 3000;
+  std::size_t chunk_mel_frames = 16;
+};
+
+// A state of the chunk graph as the manifest describes it; the engine does not look inside.
+struct StateSpec {
+  TensorSpec tensor;  // without the state_in. / state_out. prefix
+  double initial = 0.0;
+};
+
+// Either graph may be null: a bundle has one form or both.
+std::unique_ptr<Encoder> make_graph_encoder(std::shared_ptr<const GraphRunner> segment,
+                                            std::shared_ptr<const GraphRunner> chunk,
+                                            std::vector<StateSpec> states, EncoderShape shape);
+
+}  // namespace parley

@@ -1,0 +1,78 @@
+// The flow decoder stage: audio codes to latents by flow matching; knows no waveform and no turn.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/stop.h"
+#include "runners/runner.h"
+#include "stages/stage.h"
+
+namespace parley {
+
+// Who speaks: what a bundle keeps of a voice. Latents are normalised.
+struct Voice {
+  std::vector<std::int64_t> tokens;  // [n]
+  std::vector<float> latents;        // [frames, z]; frames may exceed n * frames_per_code
+  std::vector<float> speaker;        // [speaker width]
+};
+
+struct FlowConfig {
+  int points = 10;  // time points, linear from 0 to 1; points - 1 midpoint steps
+  float guidance = 1.0F;
+  std::size_t z = 64;       // width of a latent
+  std::size_t hidden = 64;  // width of a token feature
+  std::size_t frames_per_code = 4;
+  std::size_t codes_per_chunk = 4;
+  std::size_t past_codes = 16;      // of the reply, recomputed with every chunk
+  std::size_t lookahead_codes = 0;  // codes that must wait behind a code before it is decoded
+  std::vector<float> latent_mean;   // [z]
+  std::vector<float> latent_var;    // [z]
+};
+
+class FlowDecoder {
+ public:
+  virtual ~FlowDecoder() = default;
+  virtual const FlowConfig& config() const = 0;
+
+  virtual StatePtr create_state(std::shared_ptr<const Voice> voice) const = 0;
+  // Starts a reply: the noise of latent frame f, channel c is a function of (seed, reply, f, c).
+  virtual void begin_reply(StageState& state, std::uint64_t seed, std::uint32_t reply) const = 0;
+  // Adds codes; `last` says that none follow. Writes the latent frames that became final,
+  // `[n, z]` denormalised, and returns n. Frames that the voice prompt overlaps (the first
+  // ones of a reply) are not spoken: they come as part of n with `skip` counting them.
+  // `latents` holds at least (codes + lookahead_codes) * frames_per_code frames.
+  struct Frames {
+    std::size_t n = 0;     // latent frames written
+    std::size_t skip = 0;  // of these, how many at the start lie under the voice prompt
+  };
+  virtual Frames push(StageState& state, std::span<const std::int32_t> codes, bool last,
+                      std::span<float> latents, const StopFlag& stop) const = 0;
+
+  // The whole utterance at once, exact. `noise` [prompt + reply frames, z], empty: from (seed, 0).
+  // `trajectory`, where not null, receives normalised latents, prompt included, after the first
+  // step and at the end.
+  struct Trajectory {
+    std::vector<float> first_step;
+    std::vector<float> final_step;
+  };
+  virtual std::vector<float> decode(const Voice& voice, std::span<const std::int32_t> codes,
+                                    std::span<const float> noise, std::uint64_t seed,
+                                    Trajectory* trajectory, const StopFlag& stop) const = 0;
+};
+
+struct FlowGraphs {
+  std::shared_ptr<const GraphRunner> condition;
+  std::shared_ptr<const GraphRunner> modulation;
+  std::shared_ptr<const GraphRunner> field;
+};
+
+std::unique_ptr<FlowDecoder> make_graph_flow_decoder(FlowGraphs graphs, FlowConfig config);
+
+// Standard normal value of one latent channel; source: Philox4x32-10 (Salmon et al., 2011) and the
+// Box-Muller transform. Prompt frames have negative numbers.
+float flow_noise(std::uint64_t seed, std::uint32_t reply, std::int64_t frame, std::uint32_t channel);
+
+}  // namespace parley

@@ -1,0 +1,41 @@
+// The vocoder stage: latents to samples; knows no code and no turn.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/stop.h"
+#include "runners/runner.h"
+#include "stages/stage.h"
+
+namespace parley {
+
+struct VocoderConfig {
+  std::size_t z = 64;
+  std::size_t samples_per_latent = 240;
+  std::size_t left_frames = 50;       // latent frames of past that a window recomputes
+  std::size_t lookahead_frames = 13;  // latent frames that must wait behind a frame
+  std::size_t max_push_frames = 64;   // the most that one push brings
+};
+
+class Vocoder {
+ public:
+  virtual ~Vocoder() = default;
+  virtual const VocoderConfig& config() const = 0;
+
+  virtual StatePtr create_state() const = 0;
+  virtual void begin_reply(StageState& state) const = 0;
+  // Adds latent frames `[n, z]` (denormalised); `last` says that none follow. Writes the samples
+  // that became final and returns how many; `samples` holds at least
+  // (n + lookahead_frames) * samples_per_latent.
+  virtual std::size_t push(StageState& state, std::span<const float> latents, bool last,
+                           std::span<float> samples, const StopFlag& stop) const = 0;
+  // All at once: `latents` [n, z] -> [n * samples_per_latent].
+  virtual std::vector<float> decode(std::span<const float> latents, const StopFlag& stop) const = 0;
+};
+
+std::unique_ptr<Vocoder> make_graph_vocoder(std::shared_ptr<const GraphRunner> graph,
+                                            VocoderConfig config);
+
+}  // namespace parley
