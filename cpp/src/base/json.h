@@ -1,0 +1,50 @@
+// A strict JSON reader: RFC 8259 text to a tree of values; knows no schema and writes nothing.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "parley/errors.h"
+
+namespace parley::json {
+
+// Text that is no JSON, or beyond the limits. what() gives line, column and key path.
+class ParseError : public Error {
+ public:
+  using Error::Error;
+};
+
+struct Limits {
+  std::size_t max_bytes = 16U << 20U;
+  int max_depth = 32;
+};
+
+enum class Kind : std::uint8_t { null, boolean, number, string, array, object };
+
+const char* name_of(Kind kind);
+
+struct Value;
+using Member = std::pair<std::string, Value>;
+
+// Members keep the order of the text; a repeated key is an error.
+struct Value {
+  Kind kind = Kind::null;
+  bool boolean = false;
+  bool is_int = false;       // written without fraction and exponent, and fits 64 bits
+  std::int64_t integer = 0;  // exact, where is_int
+  double number = 0.0;       // of any number
+  std::string string;        // UTF-8
+  std::vector<Value> array;
+  std::vector<Member> object;
+  int line = 0;
+  int column = 0;
+
+  const Value* find(std::string_view key) const;  // null where the object has no such key
+};
+
+Value parse(std::string_view text, const Limits& limits = {});
+
+}  // namespace parley::json

@@ -1,0 +1,120 @@
+// manifest.json as values: the one reader of a bundle's manifest; opens no file but that one.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "audio/front_end.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/tensor.h"
+#include "session/config.h"
+#include "stages/encoder.h"
+#include "stages/flow_decoder.h"
+#include "stages/vocoder.h"
+
+namespace parley {
+
+constexpr int kManifestSchema = 1;
+
+// Where the weights came from, and what their user must be shown.
+struct SourceInfo {
+  std::string location;
+  std::map<std::string, std::string> sha256;  // of the checkpoint's files
+  std::string licence;
+  std::string notice;
+};
+
+struct Rates {
+  int input_hz = 24000;
+  int encoder_hz = 16000;
+  int output_hz = 24000;
+  int chunk_ms = 160;
+
+  std::size_t input_chunk() const { return samples(input_hz); }  // samples of one chunk
+  std::size_t encoder_chunk() const { return samples(encoder_hz); }
+  std::size_t output_chunk() const { return samples(output_hz); }
+
+ private:
+  std::size_t samples(int hz) const {
+    return static_cast<std::size_t>(std::int64_t{hz} * chunk_ms / 1000);
+  }
+};
+
+struct GraphEntry {
+  std::string file;
+  std::vector<std::string> external;  // files that hold its weights; it may refer to no other
+  std::string precision;              // f32 | f16
+  int opset = 0;
+  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> outputs;
+  std::vector<StateSpec> states;
+};
+
+struct BackboneEntry {
+  std::string file;
+  std::string precision;  // f32 | f16 | q8_0 | q6_k | q5_k_m | q4_k_m
+  std::int32_t vocab_size = 0;
+  std::int32_t width = 0;
+  std::int32_t context = 0;
+};
+
+// A raw little-endian array.
+struct ArrayEntry {
+  std::string file;
+  std::vector<std::int64_t> shape;
+
+  std::int64_t count() const;
+};
+
+struct VoiceEntry {
+  ArrayEntry tokens;   // i32 [n]
+  ArrayEntry latents;  // f32 [frames, z], normalised
+  ArrayEntry speaker;  // f32 [speaker width]
+};
+
+struct Limits {
+  std::int32_t context = 0;
+  int max_turn_seconds = 0;
+};
+
+struct Manifest {
+  int schema_version = kManifestSchema;
+  std::string family;
+  std::string name;
+  SourceInfo source;
+  std::map<std::string, std::string> created_by;
+  FileTable files;
+  Rates rates;
+  FrontEndConfig front_end;  // rates and the chunk form's numbers filled in from `rates`, `duplex`
+  std::map<std::string, GraphEntry> graphs;
+  BackboneEntry backbone;
+  Vocabulary vocabulary;
+  std::optional<TurnsConfig> turns;
+  std::optional<DuplexConfig> duplex;
+  std::map<std::string, std::string> prompts;
+  FlowConfig flow;  // codes_per_chunk follows from codes_hz and chunk_ms
+  std::string flow_solver;
+  int codes_hz = 25;
+  VocoderConfig vocoder;  // z is the flow decoder's
+  std::map<std::string, VoiceEntry> voices;
+  std::string default_voice;
+  Limits limits;
+
+  const GraphEntry* graph(std::string_view name) const;  // null where the bundle has none
+};
+
+// Reads and checks `folder`/manifest.json. Throws BundleError that names the key and what to do.
+Manifest read_manifest(const std::filesystem::path& folder);
+
+// The same from text; `where` names the text in messages.
+Manifest parse_manifest(std::string_view text, const std::string& where);
+
+// The checked document itself, for callers that want it as it was written.
+json::Value read_manifest_document(const std::filesystem::path& folder);
+
+}  // namespace parley

@@ -1,0 +1,73 @@
+// What a bundle lays down for sessions: vocabulary, sampling, turns and duplex; plain values only.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace parley {
+
+// Which ids mean what. Ids in [0, text_end) are text or control, ids in
+// [audio_begin, audio_begin + audio_codes) are audio codes.
+struct Vocabulary {
+  std::int32_t text_end = 0;
+  std::int32_t audio_begin = 0;
+  std::int32_t audio_codes = 0;
+  std::int32_t audio_placeholder = 0;  // its positions in a prompt take the encoder's features
+  std::map<std::string, std::int32_t> control;  // name of every special token -> id
+};
+
+struct SamplingConfig {
+  float temperature = 0.0F;         // 0: greedy
+  int top_k = 0;                    // 0: all
+  float top_p = 1.0F;               // 1: all
+  float repetition_penalty = 1.0F;  // over this turn's ids; 1: none
+  float recent_penalty = 1.0F;      // again, over the last recent_window ids of the turn
+  int recent_window = 0;
+};
+
+// Half-duplex: whole turns. In templates {system} and {user} stand for the text or the features.
+struct TurnsConfig {
+  std::string first;
+  std::string next;
+  std::string first_text;
+  std::string next_text;
+  std::vector<std::int32_t> end;  // any of these ends a reply
+  std::int32_t close = 0;         // ends an interrupted reply in the history
+  int max_new_tokens = 2048;
+  int max_tokens_per_step = 40;
+  SamplingConfig first_sampling;  // of the session's first turn
+  SamplingConfig sampling;
+};
+
+enum class SlotKind : std::uint8_t { text, audio, think, shift, break_, text_pad, any };
+
+// One entry per draw: the kinds of id that the draw may give.
+using SlotPlan = std::vector<std::vector<SlotKind>>;
+
+struct DuplexPlans {
+  SlotPlan listen;
+  SlotPlan shift;  // drawn in SHIFT's own chunk; empty: speaking starts in the next chunk
+  SlotPlan speak;
+};
+
+// Full duplex: one control slot per chunk decides who has the floor.
+struct DuplexConfig {
+  std::string prompt;  // {system} stands for the system prompt
+  std::int32_t think = 0;
+  std::int32_t shift = 0;
+  std::int32_t break_ = 0;
+  std::int32_t text_pad = 0;
+  DuplexPlans plans;
+  double log_floor = 1e-6;               // of a power, chunk front end
+  int frame_pad = 240;                   // zeros before the first sample, at encoder_hz
+  int left_context_frames = 64;          // encoder frames that a chunk may look back
+  int chunk_mel_frames = 16;             // mel frames of a chunk
+  std::int64_t window_positions = 4096;  // positions kept behind the system prompt
+  int max_reply_chunks = 375;
+  int fade_ms = 20;
+  SamplingConfig sampling;
+};
+
+}  // namespace parley
