@@ -1,0 +1,64 @@
+// Names of graphs and graph tensors as the exporter writes them; generated, do not edit.
+// python -m parley_export.contract > cpp/src/stages/contract.h
+#pragma once
+
+namespace parley::contract {
+
+inline constexpr char kStateIn[] = "state_in.";
+inline constexpr char kStateOut[] = "state_out.";
+
+namespace encoder_segment {
+inline constexpr char kGraph[] = "encoder_segment";
+// f32 [1, n_mels, segment_mel_frames]
+inline constexpr char kLogMel[] = "log_mel";
+// f32 [1, segment_frames, encoder_width]
+inline constexpr char kEncoded[] = "encoded";
+// f32 [1, segment_features, width]
+inline constexpr char kFeatures[] = "features";
+}  // namespace encoder_segment
+
+namespace encoder_chunk {
+inline constexpr char kGraph[] = "encoder_chunk";
+// f32 [1, n_mels, chunk_mel_frames]
+inline constexpr char kLogMel[] = "log_mel";
+// f32 [1, chunk_features, width]
+inline constexpr char kFeatures[] = "features";
+}  // namespace encoder_chunk
+
+namespace flow_condition {
+inline constexpr char kGraph[] = "flow_condition";
+// i64 [1, N]
+inline constexpr char kCodes[] = "codes";
+// f32 [1, FRAMES, hidden]
+inline constexpr char kTokenFeatures[] = "token_features";
+}  // namespace flow_condition
+
+namespace flow_modulation {
+inline constexpr char kGraph[] = "flow_modulation";
+// f32 [K]
+inline constexpr char kT[] = "t";
+// f32 [1, speaker_width]
+inline constexpr char kSpeaker[] = "speaker";
+// f32 [K, modulation_width]
+inline constexpr char kModulation[] = "modulation";
+}  // namespace flow_modulation
+
+namespace flow_field {
+inline constexpr char kGraph[] = "flow_field";
+// f32 [B, T, field_width]
+inline constexpr char kInputs[] = "inputs";
+// f32 [1, modulation_width]
+inline constexpr char kModulation[] = "modulation";
+// f32 [B, T, z]
+inline constexpr char kVelocity[] = "velocity";
+}  // namespace flow_field
+
+namespace vocoder {
+inline constexpr char kGraph[] = "vocoder";
+// f32 [1, z, T]
+inline constexpr char kLatents[] = "latents";
+// f32 [1, 1, SAMPLES]
+inline constexpr char kWave[] = "wave";
+}  // namespace vocoder
+
+}  // namespace parley::contract

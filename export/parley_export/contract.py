@@ -1,0 +1,140 @@
+"""Names, types and shapes of every graph tensor; knows no weights. Also writes the C++ header.
+
+`python -m parley_export.contract > cpp/src/stages/contract.h` makes the engine's copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FREE = -1  # a dimension that the caller chooses per run
+STATE_IN, STATE_OUT = "state_in.", "state_out."
+
+
+@dataclass(frozen=True)
+class TensorContract:
+    """One graph tensor; `shape` holds numbers and names of sizes, `type` is f32 or i64."""
+
+    name: str
+    type: str
+    shape: tuple[int | str, ...]
+
+    def resolve(self, sizes: dict[str, int]) -> dict[str, object]:
+        """The manifest's entry, sizes filled in; names that `sizes` lacks are free."""
+        shape = [d if isinstance(d, int) else sizes.get(d, FREE) for d in self.shape]
+        return {"name": self.name, "type": self.type, "shape": shape}
+
+
+@dataclass(frozen=True)
+class StateContract:
+    """A streaming state: input `state_in.<name>`, output `state_out.<name>`."""
+
+    name: str
+    type: str
+    shape: tuple[int | str, ...]
+    initial: float = 0.0
+
+
+@dataclass(frozen=True)
+class GraphContract:
+    """One graph."""
+
+    name: str
+    inputs: tuple[TensorContract, ...]
+    outputs: tuple[TensorContract, ...]
+    states: tuple[StateContract, ...] = ()
+
+
+def _f32(name: str, *shape: int | str) -> TensorContract:
+    return TensorContract(name, "f32", shape)
+
+
+# Sizes in capitals are free per run, the others fixed per bundle.
+GRAPHS = (
+    GraphContract(
+        "encoder_segment",
+        (_f32("log_mel", 1, "n_mels", "segment_mel_frames"),),
+        (
+            _f32("encoded", 1, "segment_frames", "encoder_width"),
+            _f32("features", 1, "segment_features", "width"),
+        ),
+    ),
+    GraphContract(
+        "encoder_chunk",
+        (_f32("log_mel", 1, "n_mels", "chunk_mel_frames"),),
+        (_f32("features", 1, "chunk_features", "width"),),
+        (
+            StateContract("conv1", "f32", (1, "n_mels", 2)),
+            StateContract("conv2", "f32", (1, "encoder_width", 1)),
+            StateContract("keys", "f32", ("layers", "heads", "left_context", "head_width")),
+            StateContract("values", "f32", ("layers", "heads", "left_context", "head_width")),
+            StateContract("filled", "i64", (1,)),
+            StateContract("position", "i64", (1,)),
+            StateContract("adapter", "f32", ("adapter_stages", 1, "encoder_width")),
+        ),
+    ),
+    GraphContract(
+        "flow_condition",
+        (TensorContract("codes", "i64", (1, "N")),),
+        (_f32("token_features", 1, "FRAMES", "hidden"),),
+    ),
+    GraphContract(
+        "flow_modulation",
+        (_f32("t", "K"), _f32("speaker", 1, "speaker_width")),
+        (_f32("modulation", "K", "modulation_width"),),
+    ),
+    GraphContract(
+        "flow_field",
+        (
+            _f32("inputs", "B", "T", "field_width"),
+            _f32("modulation", 1, "modulation_width"),
+        ),
+        (_f32("velocity", "B", "T", "z"),),
+    ),
+    GraphContract(
+        "vocoder",
+        (_f32("latents", 1, "z", "T"),),
+        (_f32("wave", 1, 1, "SAMPLES"),),
+    ),
+)
+
+
+def graph(name: str) -> GraphContract:
+    """The contract of one graph. Raises KeyError."""
+    return {g.name: g for g in GRAPHS}[name]
+
+
+def state_tensors(contract: GraphContract, prefix: str) -> tuple[TensorContract, ...]:
+    """The graph tensors that carry the states in or out."""
+    return tuple(TensorContract(prefix + s.name, s.type, s.shape) for s in contract.states)
+
+
+_HEADER = """\
+// Names of graphs and graph tensors as the exporter writes them; generated, do not edit.
+// python -m parley_export.contract > cpp/src/stages/contract.h
+#pragma once
+
+namespace parley::contract {
+
+inline constexpr char kStateIn[] = "%s";
+inline constexpr char kStateOut[] = "%s";
+"""
+
+
+def header() -> str:
+    """The C++ header that holds the same names."""
+    lines = [_HEADER % (STATE_IN, STATE_OUT)]
+    for g in GRAPHS:
+        lines.append(f"namespace {g.name} {{")
+        lines.append(f'inline constexpr char kGraph[] = "{g.name}";')
+        for tensor in (*g.inputs, *g.outputs):
+            camel = "".join(part.capitalize() for part in tensor.name.split("_"))
+            shape = ", ".join(str(d) for d in tensor.shape)
+            lines.append(f"// {tensor.type} [{shape}]")
+            lines.append(f'inline constexpr char k{camel}[] = "{tensor.name}";')
+        lines.append(f"}}  // namespace {g.name}\n")
+    return "\n".join([*lines, "}  // namespace parley::contract\n"])
+
+
+if __name__ == "__main__":
+    print(header(), end="")

@@ -1,0 +1,365 @@
+"""Sizes of the five models, read strictly from a checkpoint's config; knows no tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parley_export.errors import BundleError
+
+Section = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Audio encoder. Widths in channels, positions and contexts in encoder frames."""
+
+    width: int
+    layers: int
+    heads: int
+    ffn_width: int
+    n_mels: int
+    positions: int
+    chunk_frames: int = 8
+    left_context_frames: int = 64
+
+    @classmethod
+    def from_dict(cls, section: Section) -> EncoderConfig:
+        """From `encoder_config` of a checkpoint's config.json. Raises BundleError."""
+        read = _Reader("encoder_config", section)
+        read.expect("activation_function", "gelu")
+        read.expect("scale_embedding", False, absent=True)
+        read.expect("model_type", "whisper", absent=True)
+        config = cls(
+            width=read.size("d_model"),
+            layers=read.size("encoder_layers"),
+            heads=read.size("encoder_attention_heads"),
+            ffn_width=read.size("encoder_ffn_dim"),
+            n_mels=read.size("num_mel_bins"),
+            positions=read.size("max_source_positions"),
+            chunk_frames=read.size("chunk_frames", 8),
+            left_context_frames=read.size("left_context_frames", 64),
+        )
+        read.divides("encoder_attention_heads", config.heads, config.width)
+        read.divides("chunk_frames", config.chunk_frames, config.left_context_frames)
+        return config
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Three halving stages from the encoder's width to the backbone's."""
+
+    width: int
+    out_width: int
+    stages: int = 3
+    hidden: int = 2048
+
+    @classmethod
+    def from_dict(cls, section: Section) -> AdapterConfig:
+        """From a checkpoint's whole config.json. Raises BundleError."""
+        read = _Reader("config", section)
+        downsample = read.size("adapter_downsample")
+        if downsample & (downsample - 1) or downsample < 2:
+            raise read.error("adapter_downsample", "a power of two", downsample)
+        width = _Reader("encoder_config", read.section("encoder_config")).size("d_model")
+        read.expect("whisper_feats_dim", width, absent=True)
+        out = _Reader("llm_config", read.section("llm_config")).size("hidden_size")
+        return cls(
+            width=width,
+            out_width=out,
+            stages=downsample.bit_length() - 1,
+            hidden=read.size("adapter_hidden", 2048),
+        )
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Qwen2-shaped decoder. `window` is the sliding window in positions, 0 for none."""
+
+    width: int
+    ffn_width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocab_size: int
+    head_width: int
+    rms_eps: float = 1e-6
+    rope_theta: float = 1e6
+    window: int = 0
+
+    @classmethod
+    def from_dict(cls, section: Section) -> BackboneConfig:
+        """From `llm_config` of a checkpoint's config.json. Raises BundleError."""
+        read = _Reader("llm_config", section)
+        read.expect("hidden_act", "silu")
+        read.expect("tie_word_embeddings", False)
+        read.expect("model_type", "qwen2", absent=True)
+        read.expect("use_sliding_window", False, absent=True)
+        read.expect("rope_scaling", None, absent=True)
+        read.expect("partial_rotary_factor", 1.0, absent=True)
+        if any(kind != "full_attention" for kind in section.get("layer_types") or ()):
+            raise read.error("layer_types", "full_attention only", section["layer_types"])
+        heads, width = read.size("num_attention_heads"), read.size("hidden_size")
+        read.divides("num_attention_heads", heads, width)
+        config = cls(
+            width=width,
+            ffn_width=read.size("intermediate_size"),
+            layers=read.size("num_hidden_layers"),
+            heads=heads,
+            kv_heads=read.size("num_key_value_heads"),
+            vocab_size=read.size("vocab_size"),
+            head_width=read.size("head_dim", width // heads),
+            rms_eps=read.number("rms_norm_eps"),
+            rope_theta=_rope_theta(read, section),
+        )
+        read.divides("num_key_value_heads", config.kv_heads, config.heads)
+        return config
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Flow decoder: audio codes to latents. `points` time points, linear from 0 to 1."""
+
+    layers: int
+    hidden: int
+    ffn_width: int
+    heads: int
+    codes: int
+    code_width: int
+    z: int
+    speaker_width: int
+    frames_per_code: int
+    points: int = 10
+    guidance: float = 1.0
+    rope_theta: float = 50000.0
+    time_width: int = 256
+    conv_kernel: int = 31
+    conv_groups: int = 16
+
+    @classmethod
+    def from_dict(cls, section: Section) -> FlowConfig:
+        """From a token2wav config.json. Raises BundleError."""
+        top = _Reader("token2wav", section)
+        model = _Reader("token2wav.model", top.section("model"))
+        read = _Reader("token2latent", model.section("token2latent"))
+        read.only(_TOKEN2LATENT_KEYS)
+        inner = _Reader("token2latent.transformer", read.section("transformer"))
+        inner.only(_TRANSFORMER_KEYS)
+        for key, value in _TRANSFORMER_FIXED.items():
+            inner.expect(key, value)
+        inference = _Reader("token2wav.inference", top.section("inference"))
+        inference.expect("dynamic_thr", False, absent=True)
+        inference.expect("rescale_logits", False, absent=True)
+        config = cls(
+            layers=inner.size("num_layers"),
+            hidden=inner.size("hidden_size"),
+            ffn_width=inner.size("ffn_hidden_size"),
+            heads=inner.size("num_heads"),
+            codes=read.size("token_vocab_size"),
+            code_width=read.size("token_input_dim"),
+            z=read.size("z_dim"),
+            speaker_width=read.size("spkr_embed_dim"),
+            frames_per_code=read.size("upsample_factor"),
+            points=inference.size("s_steps"),
+            guidance=inference.number("cfg_alpha"),
+        )
+        inner.divides("num_heads", config.heads * 2, config.hidden)
+        inner.divides("conv groups", config.conv_groups, config.hidden)
+        if config.frames_per_code % 2:
+            raise read.error("upsample_factor", "an even number", config.frames_per_code)
+        return config
+
+
+@dataclass(frozen=True)
+class VocoderConfig:
+    """Vocoder: latents to samples, in stages of transposed convolutions."""
+
+    z: int
+    width: int
+    rates: tuple[int, ...]
+    block_kernels: tuple[int, ...]
+    block_dilations: tuple[tuple[int, ...], ...]
+    sample_rate: int = 24000
+
+    @property
+    def samples_per_latent(self) -> int:
+        """Samples that one latent frame becomes."""
+        product = 1
+        for rate in self.rates:
+            product *= rate
+        return product
+
+    @classmethod
+    def from_dict(cls, section: Section) -> VocoderConfig:
+        """From a token2wav config.json. Raises BundleError."""
+        top = _Reader("token2wav", section)
+        model = _Reader("token2wav.model", top.section("model"))
+        read = _Reader("wavegan", model.section("wavegan"))
+        read.only(_WAVEGAN_KEYS)
+        for key, value in _WAVEGAN_FIXED.items():
+            read.expect(key, value)
+        rates = read.sizes("upsample_rates")
+        read.expect("upsample_kernel_sizes", [2 * rate for rate in rates])
+        kernels = read.sizes("resblock_kernel_sizes")
+        dilations = tuple(tuple(row) for row in read.value("resblock_dilation_sizes"))
+        if len(dilations) != len(kernels):
+            raise read.error("resblock_dilation_sizes", f"{len(kernels)} rows", len(dilations))
+        config = cls(
+            z=read.size("latent_dim"),
+            width=read.size("upsample_initial_channel"),
+            rates=rates,
+            block_kernels=kernels,
+            block_dilations=dilations,
+            sample_rate=model.size("wav_input_sr", 24000),
+        )
+        read.divides("upsample_rates", 2 ** len(rates), config.width)
+        return config
+
+
+_TOKEN2LATENT_KEYS = frozenset(
+    [
+        "upsample_factor",
+        "token_vocab_size",
+        "token_input_dim",
+        "z_dim",
+        "spkr_embed_dim",
+        "spkr_mask_ratio",
+        "bert_mask_rate0",
+        "bert_mask_rate1",
+        "random_maskrate",
+        "cfg_dropout",
+        "sigma",
+        "transformer",
+    ]
+)
+_TRANSFORMER_KEYS = frozenset(
+    [
+        "num_layers",
+        "hidden_size",
+        "ffn_hidden_size",
+        "num_heads",
+        "modulation",
+        "alibi_bias",
+        "rotary_bias",
+        "qk_norm",
+        "max_position_embeddings",
+        "attn_dropout",
+        "dropout",
+    ]
+)
+_TRANSFORMER_FIXED = {
+    "modulation": True,
+    "alibi_bias": False,
+    "rotary_bias": True,
+    "qk_norm": False,
+}
+# The encoder side of the autoencoder (downsample_*, flow, vae) is not part of inference.
+_WAVEGAN_KEYS = frozenset(
+    [
+        "type",
+        "upsample_rates",
+        "upsample_kernel_sizes",
+        "upsample_initial_channel",
+        "resblock",
+        "resblock_kernel_sizes",
+        "resblock_dilation_sizes",
+        "downsample_rates",
+        "downsample_channels",
+        "activation",
+        "snake_logscale",
+        "latent_dim",
+        "use_flow",
+        "use_vae",
+        "kl_weight",
+        "causal",
+        "flow_hidden_channels",
+    ]
+)
+_WAVEGAN_FIXED = {
+    "resblock": "1",
+    "activation": "snakebeta",
+    "snake_logscale": True,
+    "causal": True,
+}
+
+
+def _rope_theta(read: _Reader, section: Section) -> float:
+    """Newer config files nest the base under `rope_parameters`."""
+    nested = section.get("rope_parameters")
+    if nested is None:
+        return read.number("rope_theta")
+    inner = _Reader("llm_config.rope_parameters", nested)
+    inner.only(frozenset({"rope_theta", "rope_type"}))
+    inner.expect("rope_type", "default", absent=True)
+    return inner.number("rope_theta")
+
+
+class _Reader:
+    """One section of a config; every refusal names the section and the key."""
+
+    def __init__(self, name: str, section: Section) -> None:
+        if not isinstance(section, Mapping):
+            raise BundleError(
+                f"[config.read] expected {name} to be a table, got {type(section).__name__};"
+                " use the config.json of a Covo-Audio checkpoint"
+            )
+        self.name, self.map = name, section
+
+    def error(self, key: str, expected: object, got: object) -> BundleError:
+        return BundleError(
+            f"[config.read] expected {self.name}.{key} to be {expected}, got {got!r};"
+            " this architecture cannot be exported otherwise"
+        )
+
+    def value(self, key: str) -> Any:
+        if key not in self.map:
+            raise BundleError(
+                f"[config.read] expected key {self.name}.{key}, got none; complete the config"
+            )
+        return self.map[key]
+
+    def section(self, key: str) -> Section:
+        return self.value(key)
+
+    def size(self, key: str, default: int | None = None) -> int:
+        value = self.map.get(key) if default is not None else self.value(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self.error(key, "a positive integer", value)
+        return value
+
+    def sizes(self, key: str) -> tuple[int, ...]:
+        values = self.value(key)
+        if (
+            not isinstance(values, list)
+            or not values
+            or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values)
+        ):
+            raise self.error(key, "a list of positive integers", values)
+        return tuple(values)
+
+    def number(self, key: str) -> float:
+        value = self.value(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.error(key, "a number", value)
+        return float(value)
+
+    def expect(self, key: str, expected: object, *, absent: bool = False) -> None:
+        if absent and key not in self.map:
+            return
+        if self.value(key) != expected:
+            raise self.error(key, repr(expected), self.map[key])
+
+    def divides(self, key: str, divisor: int, total: int) -> None:
+        if total % divisor:
+            raise self.error(key, f"a divisor of {total}", divisor)
+
+    def only(self, known: frozenset[str]) -> None:
+        unknown = sorted(set(self.map) - known)
+        if unknown:
+            raise BundleError(
+                f"[config.read] expected only known keys in {self.name}, got {', '.join(unknown)};"
+                " remove them or add what they mean to the architecture"
+            )

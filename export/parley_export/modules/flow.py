@@ -1,0 +1,215 @@
+"""The flow decoder: audio codes to latents by flow matching; knows no waveform and no voice file.
+
+Field: a diffusion transformer with adaptive layer norm (Peebles and Xie, 2023). Solver: explicit
+midpoint with classifier-free guidance (Ho and Salimans, 2022).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from parley_export.modules.configs import FlowConfig
+from parley_export.modules.rotary import rotary_angles, rotary_rates, rotate
+
+
+class TimeEmbedder(nn.Module):
+    """Time `[K]` in 0..1 to `[K, D]`: sinusoids (cosines first), linear, SiLU, linear."""
+
+    def __init__(self, n_sinusoids: int, hidden: int) -> None:
+        super().__init__()
+        half = n_sinusoids // 2
+        rates = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32) / half)
+        self.register_buffer("rates", rates, persistent=False)
+        self.mlp = nn.Sequential(
+            nn.Linear(n_sinusoids, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        angles = t[:, None] * self.rates
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], -1).to(self.mlp[0].weight.dtype))
+
+
+class Rotary(nn.Module):
+    """Holds the rates under the name that checkpoints give them."""
+
+    def __init__(self, head_width: int, theta: float) -> None:
+        super().__init__()
+        self.register_buffer("inv_freq", rotary_rates(head_width, theta), persistent=False)
+
+
+class FlowAttention(nn.Module):
+    """All positions see all: `[B, T, D]` in and out."""
+
+    def __init__(self, hidden: int, heads: int, theta: float) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, (hidden // heads) ** -0.5
+        self.q_proj = nn.Linear(hidden, hidden, bias=False)
+        self.k_proj = nn.Linear(hidden, hidden, bias=False)
+        self.v_proj = nn.Linear(hidden, hidden, bias=False)
+        self.o_proj = nn.Linear(hidden, hidden)
+        self.rotary = Rotary(hidden // heads, theta)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        q, k, v = (
+            project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        scores = rotate(q * self.scale, cos, sin) @ rotate(k, cos, sin).transpose(-1, -2)
+        mixed = torch.softmax(scores, dim=-1) @ v
+        return self.o_proj(mixed.transpose(1, 2).flatten(-2))
+
+
+class FlowFeedForward(nn.Module):
+    """Two linear layers around a tanh GELU."""
+
+    def __init__(self, hidden: int, ffn_width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden, ffn_width)
+        self.fc2 = nn.Linear(ffn_width, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Layer norm without affine, then scale and shift `[B, 1, D]`."""
+    return functional.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+class FlowBlock(nn.Module):
+    """A block whose six modulation vectors come from outside, `[B, 6 D]`."""
+
+    def __init__(self, config: FlowConfig) -> None:
+        super().__init__()
+        self.attn = FlowAttention(config.hidden, config.heads, config.rope_theta)
+        self.ffn = FlowFeedForward(config.hidden, config.ffn_width)
+        self.modulation_layer = nn.Sequential(
+            nn.SiLU(), nn.Linear(config.hidden, 6 * config.hidden)
+        )
+
+    def forward(self, x: Tensor, modulation: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        parts = modulation[:, None].chunk(6, -1)
+        x = x + parts[2] * self.attn(modulate(x, parts[0], parts[1]), cos, sin)
+        return x + parts[5] * self.ffn(modulate(x, parts[3], parts[4]))
+
+
+class FlowOutput(nn.Module):
+    """Final adaptive layer norm and projection to latents."""
+
+    def __init__(self, hidden: int, z: int) -> None:
+        super().__init__()
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden, 2 * hidden))
+        self.linear = nn.Linear(hidden, z)
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        shift, scale = modulation[:, None].chunk(2, -1)
+        return self.linear(modulate(x, shift, scale))
+
+
+class ConvEmbed(nn.Module):
+    """Grouped convolution along time, `[B, T, D]` in and out."""
+
+    def __init__(self, hidden: int, kernel: int, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(hidden, hidden, kernel, padding=kernel // 2, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.gelu(self.conv(x.transpose(1, 2))).transpose(1, 2)
+
+
+class FlowField(nn.Module):
+    """Velocity of the flow in three parts, each of them a graph: condition, modulation, field."""
+
+    def __init__(self, config: FlowConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, factor = config.hidden, config.frames_per_code
+        self.token_embedding = nn.Embedding(config.codes, config.code_width)
+        self.token_proj = nn.Sequential(
+            nn.Linear(config.code_width, hidden),
+            nn.ConvTranspose1d(hidden, hidden, 2 * factor, stride=factor, padding=factor // 2),
+        )
+        self.time_embedder = TimeEmbedder(config.time_width, hidden)
+        self.cond_proj = nn.Linear(hidden + config.speaker_width, hidden)
+        self.transformer_input_proj = nn.Linear(hidden + 2 * config.z, hidden)
+        self.conv_embed = ConvEmbed(hidden, config.conv_kernel, config.conv_groups)
+        self.blocks = nn.ModuleList(FlowBlock(config) for _ in range(config.layers))
+        self.output_layer = FlowOutput(hidden, config.z)
+
+    @property
+    def modulation_width(self) -> int:
+        """M: six vectors per block and two for the output."""
+        return (6 * self.config.layers + 2) * self.config.hidden
+
+    def constants(self) -> dict[str, Tensor]:
+        """Tensors that a checkpoint may carry though they are no weights: compare, don't load."""
+        return {
+            f"blocks.{i}.attn.rotary.inv_freq": block.attn.rotary.inv_freq
+            for i, block in enumerate(self.blocks)
+        }
+
+    def condition(self, codes: Tensor) -> Tensor:
+        """Codes `[B, N]`, -1 for padding, to token features `[B, factor * N, D]`."""
+        known = (codes >= 0)[..., None]
+        x = self.token_embedding(codes.clamp(min=0)) * known.to(self.token_embedding.weight.dtype)
+        project, upsample = self.token_proj
+        return upsample(project(x).transpose(1, 2)).transpose(1, 2)
+
+    def modulation(self, t: Tensor, speaker: Tensor) -> Tensor:
+        """Times `[K]` and a speaker embedding `[1, S]` to `[K, M]`."""
+        time = self.time_embedder(t)
+        c = self.cond_proj(torch.cat([time, speaker.expand(time.shape[0], -1)], -1))
+        parts = [block.modulation_layer(c) for block in self.blocks]
+        return torch.cat([*parts, self.output_layer.adaLN_modulation(c)], -1)
+
+    def field(self, inputs: Tensor, modulation: Tensor) -> Tensor:
+        """One evaluation. `inputs` [B, T, D + 2 z] (token features, condition latents, x_t),
+        `modulation` [B or 1, M] -> velocity `[B, T, z]`."""
+        hidden = self.config.hidden
+        x = self.transformer_input_proj(inputs)
+        x = x + self.conv_embed(x)
+        positions = torch.arange(x.shape[1], device=x.device)
+        rates = self.blocks[0].attn.rotary.inv_freq.float()
+        cos, sin = (part.to(x.dtype) for part in rotary_angles(positions, rates))
+        sizes = [6 * hidden] * len(self.blocks) + [2 * hidden]
+        *parts, last = modulation.split(sizes, -1)
+        for block, part in zip(self.blocks, parts, strict=True):
+            x = block(x, part, cos, sin)
+        return self.output_layer(x, last)
+
+    def forward(
+        self, x: Tensor, t: Tensor, token_features: Tensor, condition: Tensor, speaker: Tensor
+    ) -> Tensor:
+        """Velocity at `x` [B, T, z] and times `t` [B]; `speaker` [1 or B, S]."""
+        inputs = torch.cat([token_features, condition, x], -1)
+        return self.field(inputs, self.modulation(t, speaker))
+
+    def solve(
+        self, noise: Tensor, token_features: Tensor, condition: Tensor, speaker: Tensor
+    ) -> list[Tensor]:
+        """Midpoint steps from `noise` [1, T, z] at t=0; latents after each step, normalised.
+
+        Guidance runs as a batch of two whose first half has its token features zeroed:
+        v = v_c + guidance * (v_c - v_u).
+        """
+        times = torch.linspace(0, 1, self.config.points, device=noise.device)
+        pair = torch.cat([torch.zeros_like(token_features), token_features])
+        fixed = torch.cat([pair, condition.expand(2, -1, -1)], -1)
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            inputs = torch.cat([fixed, x.expand(2, -1, -1)], -1)
+            free, guided = self.field(inputs, self.modulation(t[None], speaker)).chunk(2)
+            return guided + self.config.guidance * (guided - free)
+
+        x, trajectory = noise, []
+        for begin, end in itertools.pairwise(times):
+            step = end - begin
+            middle = x + velocity(x, begin) * (step / 2)
+            x = x + velocity(middle, begin + step / 2) * step
+            trajectory.append(x)
+        return trajectory
