@@ -1,0 +1,142 @@
+"""Samples to log-mel frames, whole signals only; the plain reference beside the engine's streams.
+
+Knows no model. The resampler is a windowed sinc (Smith, "Digital audio resampling"), the filterbank
+Slaney's (Auditory Toolbox, 1998).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """Rates in Hz, lengths in samples; the published values."""
+
+    input_hz: int = 24000
+    encoder_hz: int = 16000
+    n_fft: int = 400
+    hop: int = 160
+    n_mels: int = 128
+    mel_max_hz: float = 8000.0
+    log_floor: float = 1e-10  # of a power, segment form
+    clamp_range: float = 8.0  # decades below the segment's maximum
+    offset: float = 4.0
+    scale: float = 4.0
+    trim_samples: int = 240  # a turn is cut to a multiple of this
+    pad_samples: int = 480  # then padded to a multiple of this
+    segment_samples: int = 720000
+    feature_halvings: int = 4
+    positions_hz: int = 100
+    resampler_zeros: int = 6
+    resampler_rolloff: float = 0.99
+    chunk_log_floor: float = 1e-6  # chunk form: fixed floor, no clamp
+    chunk_frame_pad: int = 240  # chunk form: zeros before the first sample, at encoder_hz
+
+
+def resample(samples: Tensor, from_hz: int, to_hz: int, zeros: int, rolloff: float) -> Tensor:
+    """`[n]` -> `[ceil(n * to / from)]`, zeros beyond both ends; Hann window, polyphase."""
+    if from_hz == to_hz:
+        return samples
+    divisor = math.gcd(from_hz, to_hz)
+    old, new = from_hz // divisor, to_hz // divisor
+    cutoff = min(old, new) * rolloff
+    width = math.ceil(zeros * old / cutoff)
+    taps = torch.arange(-width, width + old, dtype=torch.float64) / old
+    phases = torch.arange(new, dtype=torch.float64)[:, None] / new
+    time = ((taps - phases) * cutoff).clamp(-zeros, zeros)
+    window = (time * math.pi / zeros / 2).cos().square()
+    kernel = (torch.sinc(time) * window * (cutoff / old)).to(samples.dtype)
+    n_out = -(-len(samples) * new // old)
+    padded = functional.pad(samples[None, None], (width, width + old))
+    return functional.conv1d(padded, kernel[:, None], stride=old)[0].T.reshape(-1)[:n_out]
+
+
+def mel_filters(config: FrontEndConfig) -> Tensor:
+    """`[n_mels, n_fft / 2 + 1]`, float64: triangles on Slaney's scale, each of unit area."""
+    bins = torch.linspace(0, config.encoder_hz / 2, config.n_fft // 2 + 1, dtype=torch.float64)
+    top = _hz_to_mel(config.mel_max_hz)
+    edges = _mel_to_hz(torch.linspace(0, top, config.n_mels + 2, dtype=torch.float64))
+    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return torch.minimum(rising, falling).clamp(min=0) * (2 / (edges[2:] - edges[:-2]))[:, None]
+
+
+# Slaney's scale: linear below 1 kHz (15 mels), logarithmic above (27 mels per factor of 6.4).
+_LINEAR_HZ, _KNEE_HZ, _LOG_STEP = 200 / 3, 1000.0, math.log(6.4) / 27
+
+
+def _hz_to_mel(hz: float) -> float:
+    if hz < _KNEE_HZ:
+        return hz / _LINEAR_HZ
+    return _KNEE_HZ / _LINEAR_HZ + math.log(hz / _KNEE_HZ) / _LOG_STEP
+
+
+def _mel_to_hz(mel: Tensor) -> Tensor:
+    knee = _KNEE_HZ / _LINEAR_HZ
+    return torch.where(
+        mel < knee, mel * _LINEAR_HZ, _KNEE_HZ * ((mel - knee) * _LOG_STEP).clamp(min=0).exp()
+    )
+
+
+def mel_powers(padded: Tensor, config: FrontEndConfig) -> Tensor:
+    """Frames at every hop of `[n]` samples, padding included: powers `[n_mels, frames]`."""
+    window = torch.hann_window(config.n_fft, dtype=padded.dtype)
+    frames = padded.unfold(0, config.n_fft, config.hop) * window
+    power = torch.fft.rfft(frames).abs().square()
+    return mel_filters(config).to(power.dtype) @ power.T
+
+
+def segment_log_mel(samples: Tensor, config: FrontEndConfig) -> Tensor:
+    """Published form. `[n]` at encoder_hz, at most one segment -> `[n_mels, segment frames]`."""
+    n = config.segment_samples * config.encoder_hz // config.input_hz
+    half = config.n_fft // 2
+    padded = functional.pad(samples, (0, n - len(samples)))
+    padded = functional.pad(padded[None], (half, half), mode="reflect")[0]
+    powers = mel_powers(padded, config)[:, : n // config.hop]
+    decades = powers.clamp(min=config.log_floor).log10()
+    decades = decades.clamp(min=decades.max() - config.clamp_range)
+    return (decades + config.offset) / config.scale
+
+
+def chunk_log_mel(samples: Tensor, config: FrontEndConfig) -> Tensor:
+    """Duplex form: mel frame i ends at sample hop * (i + 1). `[n]` -> `[n_mels, n / hop]`."""
+    powers = mel_powers(functional.pad(samples, (config.chunk_frame_pad, 0)), config)
+    return (powers.clamp(min=config.chunk_log_floor).log10() + config.offset) / config.scale
+
+
+def cut_turn(samples: Tensor, config: FrontEndConfig) -> list[Tensor]:
+    """A turn `[n]` at input_hz as the published prompt builder cuts it into segments."""
+    samples = samples[: len(samples) // config.trim_samples * config.trim_samples]
+    samples = functional.pad(samples, (0, -len(samples) % config.pad_samples))
+    return list(samples.split(config.segment_samples))
+
+
+def count_features(n_samples: int, config: FrontEndConfig) -> int:
+    """Backbone positions of a turn of n samples at input_hz."""
+    n = n_samples * config.positions_hz // config.input_hz
+    for _ in range(config.feature_halvings):
+        n = -(-n // 2)
+    return n
+
+
+def turn_log_mel(samples: Tensor, config: FrontEndConfig) -> list[Tensor]:
+    """A turn `[n]` at input_hz -> per segment `[n_mels, segment frames]`."""
+    return [
+        segment_log_mel(
+            resample(
+                segment,
+                config.input_hz,
+                config.encoder_hz,
+                config.resampler_zeros,
+                config.resampler_rolloff,
+            ),
+            config,
+        )
+        for segment in cut_turn(samples, config)
+    ]
