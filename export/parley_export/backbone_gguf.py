@@ -82,9 +82,17 @@ def audio_token(code: int) -> str:
     return f"<|audio_{code}|>"
 
 
-def write_gguf(path: Path, config: BackboneConfig, tokenizer: Tokenizer,
-               read: Callable[[str], Any], *, precision: str, name: str, max_positions: int,
-               progress: Progress = lambda done: None) -> None:
+def write_gguf(
+    path: Path,
+    config: BackboneConfig,
+    tokenizer: Tokenizer,
+    read: Callable[[str], Any],
+    *,
+    precision: str,
+    name: str,
+    max_positions: int,
+    progress: Progress = lambda done: None,
+) -> None:
     """Write a GGUF file of architecture qwen2.
 
     Args:
@@ -132,7 +140,8 @@ def _stored_type(tensor: Any, precision: str) -> str:
     if precision == "f16":
         return "F16"
     return {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16"}[
-        str(tensor.dtype)]
+        str(tensor.dtype)
+    ]
 
 
 def _file_type(plan: list[tuple[str, str, str]]) -> int:
@@ -177,9 +186,7 @@ def _pieces(name: str, tensor: Any, kind: str) -> Iterator[Any]:
             yield piece.to(torch.float32 if kind == "F32" else torch.float16).numpy()
 
 
-def _writer(
-    config: BackboneConfig, tokenizer: Tokenizer, name: str, max_positions: int
-) -> Any:
+def _writer(config: BackboneConfig, tokenizer: Tokenizer, name: str, max_positions: int) -> Any:
     try:
         import gguf
     except ImportError as e:
@@ -235,8 +242,12 @@ def _add_tokenizer(w: Any, config: BackboneConfig, tokenizer: Tokenizer) -> None
     w.add_tokenizer_pre(tokenizer.pre_tokenizer)
     w.add_token_list(tokens)
     w.add_token_types(kinds)
-    w.add_key_value(gguf.Keys.Tokenizer.MERGES, tokenizer.merges, gguf.GGUFValueType.ARRAY,
-                    gguf.GGUFValueType.STRING)
+    w.add_key_value(
+        gguf.Keys.Tokenizer.MERGES,
+        tokenizer.merges,
+        gguf.GGUFValueType.ARRAY,
+        gguf.GGUFValueType.STRING,
+    )
     w.add_eos_token_id(tokenizer.id_of(END_OF_TEXT))
     w.add_pad_token_id(tokenizer.id_of(END_OF_TEXT))
     w.add_add_bos_token(False)

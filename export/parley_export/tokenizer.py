@@ -25,8 +25,14 @@ AUDIO_END = "<|endofcAUDIO|>"
 REQUIRED = (END_OF_TEXT, IM_START, IM_END, AUDIO_BEGIN, AUDIO_PLACEHOLDER, AUDIO_END)
 DUPLEX_CONTROL = ("<|THINK|>", "<|SHIFT|>", "<|BREAK|>")
 
-FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
-         "special_tokens_map.json")
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+)
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,10 @@ def _from_fast(path: Path) -> Parts:
     try:
         model = data["model"]
         merges = [m if isinstance(m, str) else f"{m[0]} {m[1]}" for m in model.get("merges", [])]
-        added = {t["content"]: (t["id"], bool(t.get("special", True)))
-                 for t in data.get("added_tokens", [])}
+        added = {
+            t["content"]: (t["id"], bool(t.get("special", True)))
+            for t in data.get("added_tokens", [])
+        }
         vocab = dict(model["vocab"])
         kind = model.get("type", "BPE")
         if kind != "BPE" or model.get("byte_fallback"):

@@ -25,7 +25,7 @@ MAX_PICKLE_BYTES = 16 << 20  # data.pkl holds names and shapes only: 0.2 MB
 MAX_ELEMENTS = 1 << 40
 MIN_TORCH = (2, 10)
 
-# What a state dict needs to be rebuilt. Everything else in a pickle is refused before torch sees it.
+# What a state dict needs to be rebuilt; anything else is refused before torch sees it.
 _ALLOWED_GLOBALS = {
     "collections OrderedDict",
     "torch._utils _rebuild_tensor_v2",
@@ -253,8 +253,10 @@ def require_torch() -> Any:
         raise LibraryError(
             "[export.start] expected PyTorch, got none; pip install 'parley[export]'"
         ) from e
-    found = tuple(int("".join(c for c in p if c.isdigit()) or 0)
-                  for p in torch.__version__.split("+")[0].split(".")[:2])
+    found = tuple(
+        int("".join(c for c in p if c.isdigit()) or 0)
+        for p in torch.__version__.split("+")[0].split(".")[:2]
+    )
     if found < MIN_TORCH:
         raise LibraryError(
             f"[checkpoint.read_state_dict] expected torch >= {MIN_TORCH[0]}.{MIN_TORCH[1]}, the "
@@ -303,8 +305,16 @@ def _global_names(data: bytes) -> Iterator[str]:
     for opcode, arg, _ in pickletools.genops(data):
         if opcode.name == "GLOBAL":
             yield str(arg)
-        elif opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2",
-                             "EXT4"):
+        elif opcode.name in (
+            "STACK_GLOBAL",
+            "INST",
+            "OBJ",
+            "NEWOBJ",
+            "NEWOBJ_EX",
+            "EXT1",
+            "EXT2",
+            "EXT4",
+        ):
             # torch.save writes protocol 2 and GLOBAL only; what needs a stack to tell is refused.
             yield f"<{opcode.name}> {' '.join(strings[-2:])}"
         elif isinstance(arg, str):
@@ -338,7 +348,7 @@ def _check_state_dict(path: Path, loaded: Any) -> dict[str, Any]:
 
 
 def _inside_storage(value: Any) -> bool:
-    """True where every element lies in the storage; a stride of a hostile file may point outside."""
+    """True where every element lies in the storage; hostile strides may point outside."""
     last = value.storage_offset() + sum(
         (n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True)
     )

@@ -1,0 +1,124 @@
+"""Put a checkpoint's tensors into modules and check names, shapes and constants; reads no files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from parley_export import modules
+from parley_export.errors import Problems
+
+# Buffers whose values the architecture fixes; a file may hold them or not.
+CONSTANTS = (".filter", ".inv_freq")
+# Files may hold constants rounded to bfloat16 (8 significant bits).
+CONSTANT_RELATIVE_ERROR = 2.0**-8
+
+Shapes = dict[str, tuple[int, ...]]
+PARTS: dict[str, tuple[str, Any]] = {
+    "encoder": ("encoder.", modules.AudioEncoder),
+    "adapter": ("audio_adapter.", modules.AudioAdapter),
+    "flow": ("token2latent.", modules.FlowField),
+    "vocoder": ("wavegan.", modules.Vocoder),
+}
+
+
+@contextmanager
+def _parameters_without_memory() -> Iterator[None]:
+    """Move each new parameter to the meta device; buffers stay real: small and constant."""
+    register = nn.Module.register_parameter
+
+    def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            parameter = nn.Parameter(parameter.to("meta"), requires_grad=False)
+        register(module, name, parameter)
+
+    nn.Module.register_parameter = register_empty  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def empty_module(part: str, config: Any) -> nn.Module:
+    """Build a part whose parameters have shapes but no memory."""
+    with _parameters_without_memory():
+        return PARTS[part][1](config)
+
+
+def module_shapes(**configs: Any) -> Shapes:
+    """Full name -> shape of every parameter of the named parts."""
+    result: Shapes = {}
+    for part, config in configs.items():
+        for name, parameter in empty_module(part, config).named_parameters():
+            result[PARTS[part][0] + name] = tuple(parameter.shape)
+    return result
+
+
+def load_module(part: str, config: Any, read: Callable[[str], torch.Tensor]) -> nn.Module:
+    """Build a part in float32 with a checkpoint's weights.
+
+    Args:
+        read: gives a tensor by its full name. A float32 one is used where it lies (a mapped file
+            then costs no anonymous memory); others are converted.
+    Raises:
+        BundleError: a weight is NaN or infinite; names all such tensors.
+    """
+    prefix = PARTS[part][0]
+    module = empty_module(part, config)
+    problems = Problems("export.load", "fetch the checkpoint again")
+    state = {}
+    for name, _ in module.named_parameters():
+        tensor = read(prefix + name).to(torch.float32)
+        # A sum is NaN or infinite where an element is, and needs no mask of the tensor's size.
+        if not torch.isfinite(tensor.sum(dtype=torch.float64)):
+            problems.add(f"expected finite weights, got NaN or infinity in {prefix + name}")
+        state[name] = tensor
+    problems.raise_if_any()
+    module.load_state_dict(state, strict=True, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def compare_shapes(where: str, expected: Shapes, found: Shapes, problems: Problems) -> None:
+    """Name every tensor that is missing, unknown or of another shape."""
+    for name, shape in expected.items():
+        if name not in found:
+            hint = " (tied heads are not supported)" if name.endswith("lm_head.weight") else ""
+            problems.add(f"expected the tensor {name} {list(shape)} in {where}, got none{hint}")
+        elif found[name] != shape:
+            problems.add(f"expected {name} {list(shape)} in {where}, got {list(found[name])}")
+    for name in found:
+        if name not in expected and not name.endswith(CONSTANTS):
+            problems.add(f"expected only known tensors in {where}, got {name} {list(found[name])}")
+
+
+def compare_constants(
+    where: str, configs: Mapping[str, Any], tensors: Mapping[str, Any], problems: Problems
+) -> None:
+    """Check the constants that a checkpoint carries against the architecture's own."""
+    known: dict[str, torch.Tensor] = {}
+    for part, config in configs.items():
+        constants = getattr(empty_module(part, config), "constants", dict)()
+        known |= {PARTS[part][0] + name: value for name, value in constants.items()}
+    for name, value in tensors.items():
+        if not name.endswith(CONSTANTS):
+            continue
+        expected = known.get(name)
+        if expected is None:
+            problems.add(f"expected only known tensors in {where}, got {name}")
+        elif value.shape != expected.shape:
+            problems.add(
+                f"expected {name} {list(expected.shape)} in {where}, got {list(value.shape)}"
+            )
+        elif not _close(value, expected):
+            problems.add(
+                f"expected {name} in {where} to hold the architecture's constant, got other values"
+            )
+
+
+def _close(value: torch.Tensor, expected: torch.Tensor) -> bool:
+    limit = CONSTANT_RELATIVE_ERROR * expected.abs().max()
+    return bool(((value.float() - expected).abs() <= limit).all())

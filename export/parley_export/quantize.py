@@ -1,0 +1,156 @@
+"""Quantize a GGUF file with the installed llama.cpp; knows nothing of checkpoints.
+
+Runs as a process of its own: a crash or an endless loop over a hostile file ends that process
+only, and an interruption stops it at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from parley_export.errors import BundleError, LibraryError
+
+# llama.h's numbers of file types.
+FILE_TYPES = {"q8_0": 7, "q6_k": 18, "q5_k_m": 17, "q4_k_m": 15}
+MAX_ROWS_BYTES = 1 << 30  # rows that llama.cpp converts at once; bounds its anonymous memory
+_TENSOR_LINE = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
+
+
+def require_llama() -> None:
+    """Raise LibraryError where llama-cpp-python is not installed."""
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise LibraryError(
+            "[backbone.quantize] expected llama-cpp-python, got none; pip install parley, or "
+            "export with --backbone f32 or f16"
+        )
+
+
+def quantize(
+    source: Path,
+    target: Path,
+    precision: str,
+    progress: Callable[[float], None] = lambda done: None,
+    on_start: Callable[[int], None] = lambda pid: None,
+) -> None:
+    """Write `target` as a quantized copy of the GGUF file `source`.
+
+    Args:
+        progress: called with the fraction of tensors done.
+        on_start: called with the id of the process that does the work.
+    Raises:
+        LibraryError: llama.cpp is missing or cannot be loaded.
+        BundleError: llama.cpp refuses the file; carries its last words.
+        OSError: the disk is full or cannot be written.
+    """
+    require_llama()
+    command = [sys.executable, "-m", "parley_export.quantize", str(source), str(target), precision]
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        start_new_session=True,  # a Ctrl-C reaches us; we end the child
+    ) as process:
+        on_start(process.pid)
+        outcome: dict[str, Any] = {"error": "the process ended without an answer", "kind": "crash"}
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                message = json.loads(line)
+                if "done" in message:
+                    progress(message["done"])
+                else:
+                    outcome = message
+        finally:
+            if process.poll() is None and sys.exc_info()[0] is not None:
+                process.kill()
+            process.wait()
+    _raise_failure(outcome, process.returncode, target)
+
+
+def _raise_failure(outcome: dict[str, Any], code: int, target: Path) -> None:
+    if outcome.get("error") is None and code == 0:
+        return
+    text = f"{outcome.get('error')} (exit code {code})"
+    if outcome.get("kind") == "library":
+        raise LibraryError(
+            f"[backbone.quantize] expected a working llama-cpp-python, got {text}; "
+            "pip install --force-reinstall llama-cpp-python"
+        )
+    # llama.cpp reports a failed write as a broken stream and names no cause; ask the disk.
+    free = os.statvfs(target.parent)
+    if "iostream" in text or "stream error" in text or free.f_bavail * free.f_frsize < 1 << 20:
+        raise OSError(
+            f"[backbone.quantize] expected to write {target}, got {text}; free space on the disk"
+        )
+    raise BundleError(
+        f"[backbone.quantize] expected llama.cpp to quantize the backbone, got {text}; "
+        "export with --backbone f32 or f16, or fetch the checkpoint again"
+    )
+
+
+def _say(**message: Any) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def _run(source: str, target: str, precision: str) -> int:
+    """The child's work: call llama_model_quantize and tell progress as JSON lines."""
+    try:
+        import llama_cpp as llama
+
+        params = llama.llama_model_quantize_default_params()
+        params.ftype = FILE_TYPES[precision]
+        params.nthread = len(os.sched_getaffinity(0))
+        if hasattr(params, "max_buf_size"):
+            params.max_buf_size = MAX_ROWS_BYTES
+    except Exception as e:  # any failure to load a native library ends the same way
+        _say(error=f"{type(e).__name__}: {e}", kind="library")
+        return 1
+    errors: list[str] = []
+
+    @llama.llama_log_callback
+    def log(level: int, text: bytes, _user: Any) -> None:
+        line = text.decode("utf-8", "replace").strip()
+        found = _TENSOR_LINE.match(line)
+        if found:
+            _say(done=(int(found[1]) - 1) / int(found[2]))
+        elif level == 4 or "failed" in line:  # GGML_LOG_LEVEL_ERROR
+            errors.append(line)
+
+    llama.llama_log_set(log, ctypes.c_void_p(0))
+    llama.llama_backend_init()
+    code = llama.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(params))
+    if code != 0:
+        _say(error=" ".join(errors[-3:]) or f"code {code}", kind="refused")
+        return 1
+    _say(done=1.0)
+    _say(error=None)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source")
+    parser.add_argument("target")
+    parser.add_argument("precision", choices=sorted(FILE_TYPES))
+    args = parser.parse_args()
+    return _run(args.source, args.target, args.precision)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
