@@ -1,0 +1,55 @@
+// Opens shared libraries with the POSIX loader; knows no vendor.
+#include "runners/dynamic_library.h"
+
+#include <dlfcn.h>
+
+#include <cctype>
+#include <cstdlib>
+
+#include "parley/errors.h"
+
+namespace parley {
+
+std::string library_path(const std::string& given, const char* variable, const char* loader_name) {
+  if (!given.empty()) return given;
+  const char* from_environment = std::getenv(variable);
+  if (from_environment != nullptr && *from_environment != '\0') return from_environment;
+  return loader_name;
+}
+
+std::string one_line(std::string_view text) {
+  constexpr std::size_t kMost = 400;
+  std::string line;
+  for (char c : text) {
+    const bool space = std::iscntrl(static_cast<unsigned char>(c)) != 0 || c == ' ';
+    if (!space) {
+      line += c;
+    } else if (!line.empty() && line.back() != ' ') {
+      line += ' ';
+    }
+    if (line.size() == kMost) return line + "...";
+  }
+  while (!line.empty() && line.back() == ' ') line.pop_back();
+  return line;
+}
+
+DynamicLibrary::DynamicLibrary(const std::string& path, const std::string& remedy) : path_(path) {
+  // RTLD_LOCAL: two copies of a vendor's symbols in one process must not mix.
+  handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle_ == nullptr) {
+    const char* reason = dlerror();
+    throw LibraryError("[runners.open] expected a shared library at '" + path + "', got '" +
+                       one_line(reason == nullptr ? "no reason" : reason) + "'; do " + remedy);
+  }
+}
+
+void* DynamicLibrary::address(const char* symbol) const { return dlsym(handle_, symbol); }
+
+std::string DynamicLibrary::file_of(const char* symbol) const {
+  Dl_info info{};
+  void* found = address(symbol);
+  if (found == nullptr || dladdr(found, &info) == 0 || info.dli_fname == nullptr) return "";
+  return info.dli_fname;
+}
+
+}  // namespace parley

@@ -1,0 +1,39 @@
+// A shared library opened at run time; knows the loader and no vendor.
+#pragma once
+#include <string>
+#include <string_view>
+
+namespace parley {
+
+// Which file to open: `given`, else the environment variable, else the name that the loader looks
+// up in its own folders.
+std::string library_path(const std::string& given, const char* variable, const char* loader_name);
+
+// One line of at most 400 bytes: vendor messages carry line ends and traces.
+std::string one_line(std::string_view text);
+
+// Stays open until the process ends: a vendor's threads may outlive every object of ours.
+class DynamicLibrary {
+ public:
+  // Throws LibraryError; `remedy` is what the user can do, such as "`pip install onnxruntime`".
+  DynamicLibrary(const std::string& path, const std::string& remedy);
+
+  const std::string& path() const { return path_; }
+
+  // Null where the library, and those it depends on, have no such symbol.
+  template <typename Function>
+  Function find(const char* symbol) const {
+    return reinterpret_cast<Function>(address(symbol));
+  }
+
+  // The file that `symbol` was loaded from; empty where there is none.
+  std::string file_of(const char* symbol) const;
+
+ private:
+  void* address(const char* symbol) const;
+
+  std::string path_;
+  void* handle_ = nullptr;
+};
+
+}  // namespace parley

@@ -1,0 +1,36 @@
+// Opens ONNX graphs with an ONNX Runtime library found at run time; knows nothing of speech.
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runners/runner.h"
+
+namespace parley {
+
+struct GraphOptions {
+  std::string device = "cpu";  // cpu | cuda | tensorrt
+  int threads = 0;             // 0: as many as the machine has cores
+  // GPU only (the CPU always repeats itself for one number of threads): no TF32 and no timing of
+  // algorithms, so that the same input gives the same bits.
+  bool deterministic = false;
+};
+
+// `library`: path of libonnxruntime; empty: the environment's PARLEY_ONNXRUNTIME, else the loader's
+// libonnxruntime.so.1. The graph is opened by path, so that external data beside it is mapped.
+// Throws LibraryError (library or device missing, or too old) or BundleError (the graph).
+//
+// The runner: run() is const and may be called from several threads at once. The stop flag is
+// looked at before and after the graph; a graph under way is not interrupted, so a cancelled run
+// may still have written its outputs. It allocates nothing itself.
+std::shared_ptr<const GraphRunner> open_graph(const std::string& library,
+                                              const std::filesystem::path& graph,
+                                              const GraphOptions& options);
+
+// For `parley doctor`: the library's version, and the devices it was built for, by its own names
+// such as CPUExecutionProvider. Both throw LibraryError.
+std::string onnxruntime_version(const std::string& library);
+std::vector<std::string> onnxruntime_providers(const std::string& library);
+
+}  // namespace parley
