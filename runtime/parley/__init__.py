@@ -1,0 +1,41 @@
+"""parley: full-duplex spoken conversation with a speech model on your own machine.
+
+>>> import parley
+>>> samples, rate = parley.read_audio("question.wav")  # doctest: +SKIP
+>>> with parley.open("bundle") as bundle, bundle.session() as session:  # doctest: +SKIP
+...     answer = session.answer(samples, rate)
+...     parley.write_wav("answer.wav", answer.samples)
+"""
+
+from parley._core import __version__
+from parley.audio import read_audio, write_wav
+from parley.bundle import Bundle, open, read_manifest
+from parley.errors import (
+    BundleError,
+    CancelledError,
+    ContextError,
+    Error,
+    InputError,
+    LibraryError,
+)
+from parley.events import Answer, Event, Step
+from parley.session import Session
+
+__all__ = [
+    "Answer",
+    "Bundle",
+    "BundleError",
+    "CancelledError",
+    "ContextError",
+    "Error",
+    "Event",
+    "InputError",
+    "LibraryError",
+    "Session",
+    "Step",
+    "__version__",
+    "open",
+    "read_audio",
+    "read_manifest",
+    "write_wav",
+]

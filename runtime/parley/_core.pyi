@@ -1,0 +1,180 @@
+"""What the compiled module offers; the package `parley` wraps it, apps use only the package."""
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Literal, final
+
+import numpy as np
+import numpy.typing as npt
+
+__version__: str
+
+Floats = npt.NDArray[np.float32]
+Kind = Literal[
+    "turn_ended", "reply_started", "text", "audio", "reply_ended",
+    "think", "shift", "break", "window", "underrun", "muted",
+]  # fmt: skip
+State = Literal["listening", "preparing", "speaking", "closed"]
+
+class Error(RuntimeError): ...
+class BundleError(Error): ...
+class InputError(Error, ValueError): ...
+class ContextError(Error): ...
+class LibraryError(Error): ...
+class CancelledError(Error): ...
+
+def read_manifest(folder: str) -> dict[str, Any]:
+    """Checks manifest.json of a bundle folder strictly and returns it; no other file is read."""
+
+def library_versions(onnxruntime: str = "", llama: str = "") -> dict[str, str]:
+    """Opens both libraries and returns their versions; a missing one has its error as the value."""
+
+def onnxruntime_providers(onnxruntime: str = "") -> list[str]: ...
+
+@final
+class Event:
+    """Something that happened in a step; `sample` is its place on the output timeline."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def sample(self) -> int: ...
+    @property
+    def time_s(self) -> float: ...
+    @property
+    def token(self) -> int:
+        """The id that was drawn, -1 where the event has none."""
+    @property
+    def text(self) -> bytes:
+        """kind "text": the bytes of the piece, which may end inside a character."""
+    @property
+    def codes(self) -> list[int]:
+        """kind "audio": the audio codes drawn in this step."""
+    @property
+    def reason(self) -> str:
+        """kind "reply_ended": model, break, interrupted, max_tokens or context; else empty."""
+    @property
+    def count(self) -> int:
+        """kind "window": positions forgotten; "underrun" and "muted": samples of silence."""
+
+@final
+class Step:
+    """What one chunk gave."""
+
+    @property
+    def samples(self) -> Floats:
+        """[chunk_samples] at the output rate, owned by this object."""
+    @property
+    def events(self) -> list[Event]: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def index(self) -> int:
+        """How many steps came before."""
+    @property
+    def timing_ms(self) -> dict[str, float]:
+        """Milliseconds by stage: front_end, encoder, backbone, flow, vocoder, engine, total."""
+
+@final
+class Bundle:
+    """Opened models; sessions share the weights. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        device: Literal["cpu", "cuda", "tensorrt"] = "cpu",
+        threads: int = 0,
+        verify: bool = True,
+        kv: Literal["f16", "q8_0", "f32"] = "f16",
+        onnxruntime: str = "",
+        llama: str = "",
+    ) -> None: ...
+    @property
+    def manifest(self) -> dict[str, Any]: ...
+    @property
+    def modes(self) -> list[str]: ...
+    @property
+    def voices(self) -> list[str]: ...
+    @property
+    def chunk_samples(self) -> int:
+        """Samples of a chunk, in and out (input and output rate are equal)."""
+    def session(
+        self,
+        *,
+        mode: str = "",
+        voice: str = "",
+        seed: int = 0,
+        system: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_new_tokens: int | None = None,
+        prefill_budget: int = 0,
+    ) -> Session: ...
+
+@final
+class Session:
+    """One conversation. One thread at a time; cancel() and close() from any thread."""
+
+    def step(self, samples: Floats) -> Step:
+        """[chunk_samples] float32 in -1..1. The GIL is released."""
+    def end_turn(self) -> None: ...
+    def send_text(self, text: str) -> None: ...
+    def interrupt(self) -> None: ...
+    def cancel(self) -> None: ...
+    def reset(self) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def position(self) -> int:
+        """Backbone positions held."""
+    @property
+    def delay_samples(self) -> int:
+        """Constant delay between a drawn code and its sound, in output samples."""
+    @property
+    def input_delay_samples(self) -> int:
+        """Constant delay of the front end, in input samples (duplex; 0 in turns)."""
+
+@final
+class Workbench:
+    """Single stages of an opened bundle, run by the engine's own code, for verification."""
+
+    def __init__(self, bundle: Bundle, voice: str = "") -> None: ...
+    def resample(self, samples: Floats, from_hz: int, to_hz: int) -> Floats: ...
+    def cut_turn(self, samples: Floats) -> tuple[list[Floats], int]:
+        """A turn at the input rate -> its segments (trimmed, padded) and its number of features."""
+    def log_mel(self, segment: Floats) -> Floats:
+        """One segment at the encoder's rate -> [n_mels, mel frames of a segment]."""
+    def encode_segment(self, log_mel: Floats) -> tuple[Floats, Floats]:
+        """[n_mels, mel frames] -> encoded [encoder frames, d], features [rows, width]."""
+    def turn_features(self, samples: Floats) -> Floats:
+        """A whole turn at the input rate -> [n_features, width], as a session computes it."""
+    def chunk_features(self, samples: Floats) -> Floats:
+        """Whole chunks at the input rate -> [n_chunks, width] through the chunk form."""
+    def tokenize(self, text: str, special: bool = True) -> list[int]: ...
+    def piece(self, token: int) -> bytes: ...
+    def turn_ids(self, n_features: int, first: bool, system: str | None = None) -> list[int]:
+        """The prompt of an audio turn; placeholders stand where the features go."""
+    def reset_backbone(self) -> None: ...
+    def feed(self, ids: Sequence[int], features: Floats | None = None) -> Floats:
+        """Appends ids to the KV cache, placeholder ids taking the rows of `features` in order;
+        returns the logits [vocab_size] after the last one."""
+    def begin_turn(self, ids: Sequence[int]) -> None:
+        """Starts the ids that the repetition penalties of pick() cover."""
+    def pick(self, logits: Floats) -> int:
+        """Greedy choice with the bundle's penalties; the id joins the turn's ids."""
+    def flow_field(self, inputs: Floats, t: float) -> Floats:
+        """[B, T, hidden + 2z] at time t with the voice's speaker -> velocity [B, T, z]."""
+    def flow_decode(
+        self, codes: Sequence[int], noise: Floats | None = None, seed: int = 0
+    ) -> tuple[Floats, Floats, Floats]:
+        """-> latents [n, z] of the reply, and normalised [prompt + reply, z] after one step, at end."""
+    def flow_stream(self, codes: Sequence[int], seed: int = 0, cut: int = 4) -> Floats:
+        """The same through the streaming form, `cut` codes at a time -> [n, z]."""
+    def vocode(self, latents: Floats) -> Floats:
+        """[n, z] -> samples."""
+    def vocode_stream(self, latents: Floats, cut: int = 16) -> Floats: ...

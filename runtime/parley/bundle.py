@@ -1,0 +1,274 @@
+"""Opens bundles by path or name over the engine's; knows where bundles lie and no stage."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from parley import _core
+from parley.errors import BundleError, InputError
+from parley.events import Floats
+from parley.libraries import find_llama, find_onnxruntime
+from parley.session import Session
+
+Device = Literal["cpu", "cuda", "tensorrt"]
+CacheType = Literal["f16", "q8_0", "f32"]
+
+MANIFEST = "manifest.json"
+FOLDER_VARIABLE = "PARLEY_BUNDLES"  # a folder of bundles, one per name
+BUILT_IN = Path(__file__).parent / "bundles"
+
+
+class Bundle:
+    """Opened models; made by `parley.open`, a context manager.
+
+    Its sessions share the weights, and it may be used from several threads.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        device: Device = "cpu",
+        threads: int = 0,
+        voice: str | None = None,
+        verify: bool = True,
+        kv: CacheType = "f16",
+        onnxruntime: str | Path | None = None,
+        llama: str | Path | None = None,
+    ) -> None:
+        if threads < 0:
+            raise InputError(
+                f"[bundle.open] expected threads >= 0, got {threads}; 0 takes as many as there are"
+            )
+        self.folder = Path(folder)
+        self._core: _core.Bundle | None = _core.Bundle(
+            str(folder),
+            device=device,
+            threads=threads,
+            verify=verify,
+            kv=kv,
+            onnxruntime=str(onnxruntime or find_onnxruntime().path),
+            llama=str(llama or find_llama().path),
+        )
+        self._manifest = self._core.manifest
+        self._voice = voice or ""
+        if voice is not None and voice not in self.voices:
+            raise InputError(
+                f"[bundle.open] expected one of the voices {', '.join(self.voices)}, "
+                f"got {voice!r}; choose one of them"
+            )
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._bench: _core.Workbench | None = None
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it was checked: what the bundle holds and where it came from."""
+        return self._manifest
+
+    @property
+    def name(self) -> str:
+        """The bundle's own name."""
+        return str(self._manifest["name"])
+
+    @property
+    def notice(self) -> str:
+        """What the weights' licence asks to be shown to their user."""
+        return str(self._manifest["source"]["notice"])
+
+    @property
+    def modes(self) -> list[str]:
+        """Of "turns" and "duplex" those that the bundle was exported for."""
+        return self._opened.modes
+
+    @property
+    def voices(self) -> list[str]:
+        """Names of the voices."""
+        return self._opened.voices
+
+    @property
+    def rate(self) -> int:
+        """Samples per second that sessions take and give."""
+        return int(self._manifest["rates"]["input_hz"])
+
+    @property
+    def chunk_samples(self) -> int:
+        """Samples of one chunk, in and out."""
+        return self._opened.chunk_samples
+
+    def session(
+        self,
+        mode: Literal["turns", "duplex"] | None = None,
+        *,
+        seed: int = 0,
+        voice: str | None = None,
+        system: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_new_tokens: int | None = None,
+        prefill_budget: int = 0,
+    ) -> Session:
+        """Starts a conversation.
+
+        mode: "turns" or "duplex"; duplex where None and the bundle has it. seed: same seed and input,
+        same conversation. system: the system prompt; the bundle's where None. temperature (0:
+        always the likeliest id), top_k, top_p, max_new_tokens: the bundle's where None.
+        prefill_budget: the most positions of a long prompt per step, 0 for no limit. Raises
+        InputError for a mode or a voice that the bundle lacks and for values out of range.
+        """
+        core = self._opened
+        if mode is not None and mode not in core.modes:
+            raise InputError(_no_such_mode(mode, core.modes, self.name))
+        session = Session(
+            core.session(
+                mode=mode or "",
+                voice=voice or self._voice,
+                seed=seed,
+                system=system,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                max_new_tokens=max_new_tokens,
+                prefill_budget=prefill_budget,
+            ),
+            chunk_samples=core.chunk_samples,
+            rate=self.rate,
+            resample=self.resample,
+            max_turn_s=float(self._manifest["limits"]["max_turn_seconds"]),
+        )
+        self._sessions.add(session)
+        return session
+
+    def resample(self, samples: Floats, rate: int) -> Floats:
+        """Samples [n] at `rate` Hz to the bundle's rate, as the model's own front end does it."""
+        if rate == self.rate:
+            return samples
+        if self._bench is None:
+            self._bench = self.workbench()
+        return self._bench.resample(samples, rate, self.rate)
+
+    def workbench(self, voice: str | None = None) -> _core.Workbench:
+        """Single stages run by the engine's own code, to compare them with golden numbers."""
+        return _core.Workbench(self._opened, voice or self._voice)
+
+    def close(self) -> None:
+        """Closes all sessions and lets go of the models; twice does no harm."""
+        for session in list(self._sessions):
+            session.close()
+        self._bench = None
+        self._core = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _opened(self) -> _core.Bundle:
+        if self._core is None:
+            raise InputError(
+                "[bundle.use] expected an open bundle, got one after close(); "
+                "stay inside the `with` block or open it again"
+            )
+        return self._core
+
+
+def open(
+    path_or_name: str | Path,
+    *,
+    device: Device = "cpu",
+    threads: int = 0,
+    voice: str | None = None,
+    verify: bool = True,
+    kv: CacheType = "f16",
+    onnxruntime: str | Path | None = None,
+    llama: str | Path | None = None,
+) -> Bundle:
+    """Opens a bundle: a folder that `parley export` wrote, or the name of an installed one.
+
+    device: "cpu", "cuda" or "tensorrt". threads: 0 takes as many as the machine has. voice: for
+    sessions that name none. verify: check every file's hash. kv: type of the backbone's cache.
+    onnxruntime, llama: paths of the libraries where those of the installed wheels will not do.
+    Raises BundleError for a bad or unknown bundle, LibraryError for a missing library or device.
+
+    >>> with parley.open("bundle") as bundle:  # doctest: +SKIP
+    ...     print(bundle.name, bundle.modes)
+    """
+    return Bundle(
+        find_bundle(path_or_name),
+        device=device,
+        threads=threads,
+        voice=voice,
+        verify=verify,
+        kv=kv,
+        onnxruntime=onnxruntime,
+        llama=llama,
+    )
+
+
+def read_manifest(path_or_name: str | Path) -> dict[str, Any]:
+    """The checked manifest of a bundle, by path or name; opens no model and needs no library.
+
+    Raises BundleError that names what is wrong with it.
+    """
+    return _core.read_manifest(str(find_bundle(path_or_name)))
+
+
+def find_bundle(path_or_name: str | Path) -> Path:
+    """The folder of a bundle: a path, or a name in the PARLEY_BUNDLES folder or built in.
+
+    Raises BundleError that lists the known names.
+    """
+    path = Path(path_or_name)
+    if (path / MANIFEST).is_file():
+        return path
+    if path.is_dir():
+        raise BundleError(
+            f"[bundle.open] expected a bundle in {path}, got a folder without {MANIFEST}; "
+            "make one with `parley export CHECKPOINT --out BUNDLE`"
+        )
+    known = named_bundles()
+    if str(path_or_name) in known:
+        return known[str(path_or_name)]
+    names = ", ".join(known) or "none"
+    raise BundleError(
+        f"[bundle.open] expected the folder or the name of a bundle, got {str(path_or_name)!r}; "
+        f"known names: {names}. Give a path, set {FOLDER_VARIABLE} to the folder that holds your "
+        "bundles, or make one with `parley export CHECKPOINT --out BUNDLE`"
+    )
+
+
+def named_bundles() -> dict[str, Path]:
+    """Names of bundles and their folders: those of PARLEY_BUNDLES, then the built-in ones."""
+    folders = [BUILT_IN]
+    if variable := os.environ.get(FOLDER_VARIABLE):
+        folders.insert(0, Path(variable))
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
+            found.setdefault(manifest.parent.name, manifest.parent)
+    return found
+
+
+def _no_such_mode(mode: str, modes: list[str], name: str) -> str:
+    have = " and ".join(modes)
+    if mode == "duplex":
+        return (
+            f"[bundle.session] expected a bundle with mode duplex, got {name!r}, which has {have}; "
+            "export a checkpoint that is trained for full duplex with `parley export --duplex`, "
+            "or use `--mode turns` (in Python mode='turns')"
+        )
+    return (
+        f"[bundle.session] expected one of the modes of {name!r}, which are {have}, got {mode!r}; "
+        "choose one of them"
+    )

@@ -1,0 +1,103 @@
+"""What a step returns, as plain values; knows how pieces become text, and no engine."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from parley import _core
+
+Floats = npt.NDArray[np.float32]
+State = Literal["listening", "preparing", "speaking", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a step.
+
+    kind: "turn_ended" (the user's), "reply_started", "text" (`token`, `text`), "audio" (`codes`),
+    "reply_ended" (`reason`: model, break, interrupted, max_tokens or context), "think", "shift",
+    "break" (the model's control tokens), "window" (`count` positions forgotten), "underrun" and
+    "muted" (`count` samples of silence).
+    `sample` is the place on the session's output timeline, `time_s` the same in seconds. `text`
+    holds whole characters; `token` is -1 where the event has none.
+    """
+
+    kind: str
+    sample: int
+    time_s: float
+    token: int = -1
+    text: str = ""
+    codes: tuple[int, ...] = ()
+    reason: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one chunk gave.
+
+    samples: [chunk_samples] float32 at the bundle's output rate, silence where nothing is said.
+    state: "listening", "preparing" or "speaking" after the step. index: steps before this one.
+    timing_ms: milliseconds by stage; "total" is the whole step.
+    """
+
+    samples: Floats
+    events: list[Event]
+    state: State
+    index: int
+    timing_ms: dict[str, float]
+
+    @property
+    def text(self) -> str:
+        """The text of this step's events."""
+        return "".join(event.text for event in self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole exchange: `samples` [n] float32 on the timeline of the recording that was played
+    (silence while the model listened), its `text` and all `events`."""
+
+    samples: Floats
+    text: str
+    events: list[Event] = field(repr=False)
+
+
+class PieceDecoder:
+    """Joins the bytes of text pieces into whole characters, one reply at a time."""
+
+    def __init__(self) -> None:
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def events(self, raw: list[_core.Event]) -> list[Event]:
+        """Events with text; bytes of an unfinished character wait for the next piece."""
+        events: list[Event] = []
+        for event in raw:
+            text = self._utf8.decode(event.text) if event.kind == "text" else ""
+            if event.kind == "reply_ended" and (rest := self.flush()):
+                events.append(Event("text", event.sample, event.time_s, text=rest))
+            events.append(
+                Event(
+                    kind=event.kind,
+                    sample=event.sample,
+                    time_s=event.time_s,
+                    token=event.token,
+                    text=text,
+                    codes=tuple(event.codes),
+                    reason=event.reason,
+                    count=event.count,
+                )
+            )
+        return events
+
+    def flush(self) -> str:
+        """U+FFFD where a character was left unfinished, else nothing; starts anew."""
+        rest = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        return rest

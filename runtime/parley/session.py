@@ -1,0 +1,269 @@
+"""A conversation over the engine's session: any cut of samples in, steps out; knows no stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from parley.audio import check_recording
+from parley.errors import ContextError, InputError
+from parley.events import Answer, Event, Floats, PieceDecoder, State, Step
+
+if TYPE_CHECKING:
+    from parley import _core
+
+LISTEN_AGAIN_S = 30.0  # the most silence that is played after a recording
+PATIENCE_S = 2.0  # silence after which a model that has said nothing is taken to go on listening
+
+
+class Session:
+    """One conversation; made by `Bundle.session`, a context manager.
+
+    Use it from one thread at a time; `cancel` and `close` may come from any.
+
+    >>> with parley.open("bundle") as bundle, bundle.session() as session:  # doctest: +SKIP
+    ...     answer = session.answer(*parley.read_audio("question.wav"))
+    """
+
+    def __init__(
+        self,
+        core: _core.Session,
+        *,
+        chunk_samples: int,
+        rate: int,
+        resample: Callable[[Floats, int], Floats],
+        max_turn_s: float | None = None,
+    ) -> None:
+        self._core = core
+        self._chunk = chunk_samples
+        self._rate = rate
+        self._resample = resample
+        self._max_turn_s = max_turn_s
+        self._pieces = PieceDecoder()
+        self._waiting: list[Floats] = []  # samples that fed steps have not taken yet
+        self._n_waiting = 0
+        self._end_in: int | None = None  # the turn ends when so many more samples were taken
+
+    @property
+    def mode(self) -> str:
+        """ "turns" or "duplex"."""
+        return self._core.mode
+
+    @property
+    def state(self) -> State:
+        """Who has the floor: "listening", "preparing" or "speaking"; "closed" at the end."""
+        return self._core.state
+
+    @property
+    def position(self) -> int:
+        """Backbone positions that the conversation holds."""
+        return self._core.position
+
+    @property
+    def rate(self) -> int:
+        """Samples per second, in and out."""
+        return self._rate
+
+    @property
+    def chunk_samples(self) -> int:
+        """Samples of one chunk, in and out."""
+        return self._chunk
+
+    @property
+    def delay_samples(self) -> int:
+        """Constant delay between a drawn audio code and its sound, in output samples."""
+        return self._core.delay_samples
+
+    @property
+    def input_delay_samples(self) -> int:
+        """Constant delay of the front end, in input samples (duplex; 0 in turns)."""
+        return self._core.input_delay_samples
+
+    def step(self, samples: npt.ArrayLike) -> Step:
+        """Takes exactly one chunk [chunk_samples] float32 in -1..1 and returns what it gave.
+
+        Raises InputError for another length or NaN, ContextError where the conversation is full,
+        CancelledError after `cancel`; the session is then as it was before the step.
+        """
+        if self._n_waiting:
+            raise InputError(
+                f"[session.step] expected no samples left over from feed(), got {self._n_waiting}; "
+                "iterate over flush() first, or use feed() throughout"
+            )
+        return self._step(np.ascontiguousarray(samples, dtype=np.float32))
+
+    def feed(self, samples: npt.ArrayLike) -> Iterator[Step]:
+        """Takes any number of samples [n] and iterates over the steps of the chunks they fill.
+
+        The rest waits for the next call: any way of cutting the same samples gives the same steps.
+        The samples are taken at once, the work is done as the iterator is read. Raises as `step`.
+        """
+        piece = np.array(samples, dtype=np.float32)  # a copy: the caller may reuse its buffer
+        if piece.ndim != 1:
+            raise InputError(
+                f"[session.feed] expected samples [n], got shape {piece.shape}; "
+                "take the mean of the channels"
+            )
+        if piece.size:
+            self._waiting.append(piece)
+            self._n_waiting += piece.size
+        return self._steps()
+
+    def flush(self) -> Iterator[Step]:
+        """Fills the rest of a chunk with silence and iterates over what is left."""
+        rest = -self._n_waiting % self._chunk
+        return self.feed(np.zeros(rest, dtype=np.float32))
+
+    def end_turn(self) -> None:
+        """Says that the user's turn is over (mode "turns"), with the chunk of its last sample."""
+        if self._n_waiting:
+            self._end_in = self._n_waiting
+        else:
+            self._core.end_turn()
+
+    def send_text(self, text: str) -> None:
+        """Says a whole user turn as text (mode "turns"); the reply comes with the next steps."""
+        self._core.send_text(text)
+
+    def interrupt(self) -> None:
+        """Stops the reply: generation ends, queued sound is dropped with a short fade."""
+        self._core.interrupt()
+
+    def cancel(self) -> None:
+        """Stops the step under way, from any thread; it raises CancelledError."""
+        self._core.cancel()
+
+    def reset(self) -> None:
+        """Begins a new conversation with the same settings."""
+        self._core.reset()
+        self._drop_waiting()
+        self._pieces = PieceDecoder()
+
+    def close(self) -> None:
+        """Frees the conversation's memory; from any thread, twice does no harm."""
+        self._core.close()
+
+    def play(self, recording: npt.ArrayLike, rate: int | None = None) -> Iterator[Step]:
+        """Plays a whole recording [n] at `rate` (the bundle's where None), step by step.
+
+        In mode "turns" the turn ends with it. Then silence follows until the model listens again,
+        at most 30 s (a reply in turns that is longer is interrupted there). Raises InputError for
+        a bad recording, ContextError for a turn that is too long, both before the first step.
+        """
+        rate = self._rate if rate is None else rate
+        samples = check_recording(recording, rate)
+        self._check_turn_length(samples.size / rate)
+        if rate != self._rate:
+            samples = self._resample(samples, rate)
+        return self._play(samples)
+
+    def play_text(self, text: str) -> Iterator[Step]:
+        """Sends a text turn (mode "turns") and iterates until the model listens again."""
+        self.send_text(text)
+        return self._until_listening()
+
+    def answer(self, recording: npt.ArrayLike, rate: int | None = None) -> Answer:
+        """Plays a whole recording as `play` does and returns the exchange.
+
+        Called several times it is one conversation of several turns.
+        """
+        return collect(self.play(recording, rate))
+
+    def answer_text(self, text: str) -> Answer:
+        """Sends a text turn (mode "turns") and returns the exchange."""
+        return collect(self.play_text(text))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _step(self, chunk: Floats) -> Step:
+        raw = self._core.step(chunk)
+        events = self._pieces.events(raw.events)
+        return Step(raw.samples, events, raw.state, raw.index, raw.timing_ms)
+
+    def _steps(self) -> Iterator[Step]:
+        while self._n_waiting >= self._chunk:
+            step = self._step(self._peek())
+            self._take()
+            yield step
+
+    def _peek(self) -> Floats:
+        """The next chunk of the waiting samples; they stay until the step has succeeded."""
+        first = self._waiting[0]
+        if first.size < self._chunk:
+            first = np.concatenate(self._waiting)
+            self._waiting = [first]
+        return first[: self._chunk]
+
+    def _take(self) -> None:
+        rest = self._waiting[0][self._chunk :]
+        self._waiting[:1] = [rest] if rest.size else []
+        self._n_waiting -= self._chunk
+        if self._end_in is not None:
+            self._end_in -= self._chunk
+            if self._end_in <= 0:
+                self._end_in = None
+                self._core.end_turn()
+
+    def _drop_waiting(self) -> None:
+        self._waiting, self._n_waiting, self._end_in = [], 0, None
+
+    def _check_turn_length(self, seconds: float) -> None:
+        limit = self._max_turn_s
+        if self.mode == "turns" and limit is not None and seconds > limit:
+            raise ContextError(
+                f"[session.play] expected a turn of at most {limit:g} s, got {seconds:.1f} s, "
+                "which exceeds the model's context; cut the recording into turns, "
+                "or use a bundle with mode duplex"
+            )
+
+    def _play(self, samples: Floats) -> Iterator[Step]:
+        try:
+            for start in range(0, samples.size, self._chunk):
+                yield from self.feed(samples[start : start + self._chunk])
+            yield from self.flush()
+        finally:
+            self._drop_waiting()  # the caller stopped reading, or a step failed
+        if self.mode == "turns":
+            self.end_turn()
+        yield from self._until_listening()
+
+    def _until_listening(self) -> Iterator[Step]:
+        """Silence until the model listens and its sound is out, or has listened for a while."""
+        silence = np.zeros(self._chunk, dtype=np.float32)
+        chunk_s = self._chunk / self._rate
+        tail, patience = -(-self.delay_samples // self._chunk), round(PATIENCE_S / chunk_s)
+        replied, quiet = False, 0
+        for _ in range(int(LISTEN_AGAIN_S / chunk_s)):
+            step = self._step(silence)
+            replied = replied or any(event.kind == "reply_ended" for event in step.events)
+            quiet = quiet + 1 if step.state == "listening" else 0
+            yield step
+            if quiet > (tail if replied else patience):
+                return
+        if self.mode == "turns" and self.state != "listening":
+            self.interrupt()
+            yield self._step(silence)
+
+
+def collect(steps: Iterator[Step]) -> Answer:
+    """Reads all steps into one Answer."""
+    samples: list[Floats] = []
+    events: list[Event] = []
+    for step in steps:
+        samples.append(step.samples)
+        events.extend(step.events)
+    joined = np.concatenate(samples) if samples else np.zeros(0, dtype=np.float32)
+    return Answer(joined, "".join(event.text for event in events), events)
