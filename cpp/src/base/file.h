@@ -43,7 +43,8 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-// Reads a raw little-endian array. Throws BundleError where the file does not hold exactly `count`.
+// Reads a raw little-endian array. Throws BundleError where the file does not hold exactly `count`
+// numbers, or one that is not finite.
 std::vector<float> read_f32(const std::filesystem::path& folder, const std::string& name,
                             std::int64_t count);
 std::vector<std::int32_t> read_i32(const std::filesystem::path& folder, const std::string& name,
@@ -57,7 +58,8 @@ void verify_files(const std::filesystem::path& folder, const FileTable& files, b
 // training part; sorted, each once. Throws BundleError where the file is no protobuf message.
 std::vector<std::string> external_locations(const MappedFile& onnx);
 
-// Throws BundleError where `onnx` refers to a file outside `allowed`.
+// Throws BundleError where `onnx` refers to a file outside `allowed` (names relative to the bundle;
+// a location is relative to the graph's own folder).
 void check_external(const MappedFile& onnx, std::span<const std::string> allowed);
 
 }  // namespace parley
