@@ -1,0 +1,117 @@
+// parley's public face: open a bundle, make a session, step it chunk by chunk.
+//
+//   parley::Bundle bundle = parley::Bundle::open("nano", {});
+//   parley::Session session = bundle.session({});
+//   while (microphone.read(in)) {               // one chunk: bundle.chunk_samples() floats
+//     const parley::Step step = session.step(in, out);
+//     loudspeaker.write(out);                   // as many samples out as in
+//     for (const parley::Event& event : step.events) show(event);
+//   }
+//
+// Threads: a Bundle may be used from any number of threads. A Session belongs to one thread at a
+// time; a second caller gets an InputError, except for cancel() and close(), which any thread may
+// call at any time. Nothing here prints, exits or changes global state.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "parley/errors.h"
+#include "parley/events.h"
+
+namespace parley {
+
+struct OpenOptions {
+  std::string onnxruntime;    // path of libonnxruntime; empty: $PARLEY_ONNXRUNTIME, then the loader
+  std::string llama;          // path of libllama; empty: $PARLEY_LLAMA, then the loader
+  std::string device = "cpu";  // cpu, cuda or tensorrt
+  int threads = 0;            // 0: one per core
+  bool verify = true;         // hash every file; sizes are always checked
+  std::string kv = "f16";     // keys and values of the backbone: f16, q8_0 or f32
+};
+
+enum class Mode : std::uint8_t { turns, duplex };
+
+struct SessionOptions {
+  std::optional<Mode> mode;           // nothing: duplex where the bundle has it
+  std::string voice;                  // empty: the bundle's default
+  std::uint64_t seed = 0;             // of sampling and of the flow decoder's noise
+  std::optional<std::string> system;  // the system prompt; nothing: the bundle's
+  std::optional<float> temperature;   // nothing: the bundle's, for each of these
+  std::optional<int> top_k;
+  std::optional<float> top_p;
+  std::optional<int> max_new_tokens;
+  int prefill_budget = 0;  // positions of a turn's prompt per step; 0: all at once
+};
+
+// What one step gave. The events are valid until the session is called again.
+struct Step {
+  std::span<const Event> events;
+  Timing timing;
+  State state = State::listening;
+  std::int64_t index = 0;  // steps before this one
+};
+
+class Session {
+ public:
+  class Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  // One chunk in, one chunk out (silence-filled). What step n writes is heard during chunk n + 1.
+  // All effects happen at the end: when it throws, the session is as it was before.
+  // Throws InputError (wrong size, NaN or infinity, a second caller, closed), ContextError (turn
+  // longer than the context), CancelledError.
+  Step step(std::span<const float> in, std::span<float> out);
+
+  // Turns: the user's turn ends here; the reply follows in the next steps.
+  void end_turn();
+  // Turns: what the user says, as text.
+  void send_text(std::string_view text);
+  // Stops the reply under way at the next step. In turns the history keeps what was played; in
+  // duplex the model reads a BREAK.
+  void interrupt();
+  // Any thread: the step under way, or else the next one, throws CancelledError and changes nothing.
+  void cancel();
+  // A new conversation with the same options.
+  void reset();
+  // Any thread: waits for a step under way (which is cancelled) and frees what the session holds.
+  void close();
+
+  Mode mode() const;
+  State state() const;
+  std::int64_t position() const;          // backbone positions held
+  std::size_t delay_samples() const;       // from a drawn code to its sound, constant
+  std::size_t input_delay_samples() const;  // of the front end, constant; 0 in turns
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+class Bundle {
+ public:
+  class Impl;
+  explicit Bundle(std::shared_ptr<const Impl> impl);
+
+  // Throws BundleError, LibraryError.
+  static Bundle open(const std::string& folder, const OpenOptions& options);
+
+  Session session(const SessionOptions& options) const;
+  std::size_t chunk_samples() const;
+  std::vector<Mode> modes() const;
+  std::vector<std::string> voices() const;
+  const std::string& notice() const;  // licence notice of the weights, to be shown to the user
+  const Impl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace parley

@@ -1,0 +1,235 @@
+// What the model hears: input chunks become the positions that the backbone reads; draws nothing.
+#include "session/listener.h"
+
+#include <algorithm>
+
+#include "parley/errors.h"
+
+namespace parley {
+
+ChunkListener::ChunkListener(ListenerParts parts)
+    : parts_(std::move(parts)), log_mel_(parts_.front_end, parts_.chunk_samples) {
+  encoder_state_ = parts_.encoder->create_state();
+  frames_.resize(static_cast<std::size_t>(parts_.front_end.n_mels) * log_mel_.frames_per_chunk());
+  feature_.resize(parts_.encoder->width());
+  position_.feature = feature_.data();
+}
+
+void ChunkListener::take_in(std::span<const float> chunk, State, Timing& timing,
+                            const StopFlag& stop) {
+  {
+    const Stopwatch watch(*parts_.clock, timing.front_end_ns);
+    log_mel_.push(chunk, frames_);
+  }
+  const Stopwatch watch(*parts_.clock, timing.encoder_ns);
+  parts_.encoder->encode_chunk(*encoder_state_, frames_, feature_, stop);
+}
+
+void ChunkListener::commit() {
+  log_mel_.commit();
+  encoder_state_->commit();
+}
+
+void ChunkListener::rollback() {
+  log_mel_.rollback();
+  encoder_state_->rollback();
+}
+
+void ChunkListener::reset() {
+  log_mel_.reset();
+  encoder_state_->reset();
+}
+
+TurnListener::TurnListener(ListenerParts parts, TurnsConfig turns, std::string system,
+                           std::int32_t placeholder, std::size_t room, int budget)
+    : parts_(std::move(parts)),
+      turns_(std::move(turns)),
+      system_(std::move(system)),
+      placeholder_(placeholder),
+      room_(room),
+      budget_(static_cast<std::size_t>(std::max(0, budget))),
+      log_mel_(parts_.front_end) {
+  frames_.resize(static_cast<std::size_t>(parts_.front_end.n_mels) * log_mel_.n_frames());
+  rows_.resize(parts_.encoder->segment_features() * parts_.encoder->width());
+  samples_.reserve(static_cast<std::size_t>(parts_.front_end.segment_samples) +
+                   parts_.chunk_samples);
+}
+
+void TurnListener::take_in(std::span<const float> chunk, State state, Timing& timing,
+                           const StopFlag& stop) {
+  if (state == State::preparing && !encoded_) finish_segments(timing, stop);
+  if (state != State::listening) return;
+  const std::size_t n = n_turn_samples_ + chunk.size();
+  if (count_features(n, parts_.front_end) > room_) {
+    throw ContextError("[session.step] expected a turn of at most " + std::to_string(room_) +
+                       " positions (the context), got more after " +
+                       std::to_string(n / static_cast<std::size_t>(parts_.front_end.input_hz)) +
+                       " s; do end_turn() earlier, reset(), or use duplex, which has no end");
+  }
+  n_turn_samples_ = n;
+  samples_.insert(samples_.end(), chunk.begin(), chunk.end());
+  const auto segment = static_cast<std::size_t>(parts_.front_end.segment_samples);
+  // Strictly more than a segment: a turn of exactly one segment is cut by finish_segments.
+  if (samples_.size() <= segment) return;
+  encode_segment(std::span<const float>(samples_).first(segment),
+                 parts_.encoder->segment_features(), timing, stop);
+  encoded_samples_ = segment;
+}
+
+void TurnListener::encode_segment(std::span<const float> segment, std::size_t max_rows,
+                                  Timing& timing, const StopFlag& stop) {
+  const FrontEndConfig& config = parts_.front_end;
+  {
+    const Stopwatch watch(*parts_.clock, timing.front_end_ns);
+    const std::vector<float> wave =
+        resample(segment, config.input_hz, config.encoder_hz, config.resampler_zeros,
+                 config.resampler_rolloff);
+    log_mel_.compute(wave, frames_);
+  }
+  const Stopwatch watch(*parts_.clock, timing.encoder_ns);
+  parts_.encoder->encode_segment(frames_, rows_, {}, stop);
+  const std::size_t width = parts_.encoder->width();
+  const std::size_t rows = std::min(max_rows, parts_.encoder->segment_features());
+  features_.insert(features_.end(), rows_.begin(),
+                   rows_.begin() + static_cast<std::ptrdiff_t>(rows * width));
+}
+
+void TurnListener::finish_segments(Timing& timing, const StopFlag& stop) {
+  const std::size_t width = parts_.encoder->width();
+  const TurnSegments cut = cut_turn(samples_, parts_.front_end);
+  for (const std::vector<float>& segment : cut.segments) {
+    const std::size_t have = features_.size() / width;
+    encode_segment(segment, n_features_ - std::min(have, n_features_), timing, stop);
+  }
+  if (features_.size() / width < n_features_) {
+    throw BundleError("[session.step] expected " + std::to_string(n_features_) +
+                      " features of the turn, got " + std::to_string(features_.size() / width) +
+                      "; do export the bundle again");
+  }
+  std::size_t row = 0;
+  for (Position& position : prompt_)
+    if (position.id == placeholder_) position.feature = &features_[width * row++];
+  encoded_ = true;
+}
+
+std::span<const Position> TurnListener::positions() {
+  const std::size_t left = encoded_ ? prompt_.size() - cursor_ : 0;
+  portion_ = budget_ == 0 ? left : std::min(left, budget_);
+  return std::span<const Position>(prompt_).subspan(cursor_, portion_);
+}
+
+bool TurnListener::complete() const { return encoded_ && cursor_ + portion_ == prompt_.size(); }
+
+void TurnListener::build_prompt(std::string_view pattern, std::string_view user,
+                                std::size_t n_features, std::int64_t held) {
+  std::vector<std::int32_t> ids =
+      expand_template(*parts_.tokens, pattern, system_, user, placeholder_, n_features);
+  // One more position, so that there is room for an answer.
+  if (ids.size() + static_cast<std::size_t>(held) + 1 > room_) {
+    throw ContextError("[session.end_turn] expected at most " + std::to_string(room_) +
+                       " positions in the conversation, got " + std::to_string(held) +
+                       " and a turn of " + std::to_string(ids.size()) +
+                       "; do reset() or say less in a turn");
+  }
+  ids_ = std::move(ids);
+  prompt_.resize(ids_.size());
+  for (std::size_t i = 0; i < ids_.size(); ++i) prompt_[i] = {ids_[i], nullptr};
+  cursor_ = portion_ = 0;
+  n_features_ = n_features;
+  encoded_ = committed_encoded_ = n_features == 0;
+  ++turns_taken_;
+}
+
+void TurnListener::end_turn(std::int64_t held) {
+  const std::size_t n = count_features(n_turn_samples_, parts_.front_end);
+  if (n == 0) {
+    throw InputError("[session.end_turn] expected a turn of at least " +
+                     std::to_string(parts_.front_end.trim_samples) + " samples, got " +
+                     std::to_string(n_turn_samples_) + "; do step() the user's audio first");
+  }
+  build_prompt(turns_taken_ == 0 ? turns_.first : turns_.next, {}, n, held);
+}
+
+void TurnListener::end_turn_with_text(std::string_view text, std::int64_t held) {
+  if (text.empty()) {
+    throw InputError("[session.send_text] expected some text, got none; do pass what the user says");
+  }
+  build_prompt(turns_taken_ == 0 ? turns_.first_text : turns_.next_text, text, 0, held);
+}
+
+void TurnListener::abandon() {
+  samples_.clear();
+  features_.clear();
+  prompt_.clear();
+  ids_.clear();
+  n_turn_samples_ = n_features_ = cursor_ = portion_ = encoded_samples_ = 0;
+  encoded_ = true;
+  commit();
+}
+
+void TurnListener::commit() {
+  cursor_ += portion_;
+  portion_ = 0;
+  if (encoded_samples_ > 0) {
+    samples_.erase(samples_.begin(),
+                   samples_.begin() + static_cast<std::ptrdiff_t>(encoded_samples_));
+    encoded_samples_ = 0;
+  }
+  const bool read = cursor_ == prompt_.size() && encoded_;
+  if (!prompt_.empty() && read) {
+    prompt_.clear();
+    cursor_ = 0;
+    samples_.clear();
+    features_.clear();
+    n_turn_samples_ = 0;
+  }
+  committed_samples_ = samples_.size();
+  committed_turn_samples_ = n_turn_samples_;
+  committed_features_ = features_.size();
+  committed_encoded_ = encoded_;
+}
+
+void TurnListener::rollback() {
+  portion_ = encoded_samples_ = 0;
+  samples_.resize(committed_samples_);
+  features_.resize(committed_features_);
+  n_turn_samples_ = committed_turn_samples_;
+  encoded_ = committed_encoded_;
+}
+
+void TurnListener::reset() {
+  turns_taken_ = 0;
+  abandon();
+}
+
+std::vector<std::int32_t> expand_template(const TokenModel& tokens, std::string_view pattern,
+                                          std::string_view system, std::string_view user,
+                                          std::int32_t placeholder, std::size_t n_features) {
+  std::vector<std::int32_t> ids;
+  const auto append = [&](std::string_view text, bool special) {
+    const std::vector<std::int32_t> more = tokens.tokenize(text, special);
+    ids.insert(ids.end(), more.begin(), more.end());
+  };
+  while (!pattern.empty()) {
+    const std::size_t open = pattern.find('{');
+    if (open != 0) append(pattern.substr(0, open), true);
+    if (open == std::string_view::npos) break;
+    const std::size_t close = pattern.find('}', open);
+    const std::string_view name =
+        close == std::string_view::npos ? "" : pattern.substr(open + 1, close - open - 1);
+    if (name == "system") {
+      append(system, false);
+    } else if (name == "user" && n_features > 0) {
+      ids.insert(ids.end(), n_features, placeholder);
+    } else if (name == "user") {
+      append(user, false);
+    } else {
+      throw BundleError("[session.expand_template] expected {system} or {user}, got \"" +
+                        std::string(pattern.substr(open, 12)) + "\"; do mend the manifest's turns");
+    }
+    pattern.remove_prefix(close + 1);
+  }
+  return ids;
+}
+
+}  // namespace parley

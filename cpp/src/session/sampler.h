@@ -1,0 +1,50 @@
+// Draws one id from logits under a slot: penalties, temperature, top-k, top-p; knows no turn.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "session/slots.h"
+
+namespace parley {
+
+// Deterministic: a draw is a function of the logits, the turn's ids, the seed and the number of the
+// draw. Allocates nothing after construction. Draws are provisional until commit().
+class Sampler {
+ public:
+  // `max_ids`: the most ids that one turn can hold, its prompt included.
+  Sampler(std::size_t vocab_size, std::size_t max_ids, std::uint64_t seed);
+
+  // Starts a turn: `ids` are those that the penalties cover already (the turn's prompt).
+  void begin_turn(const SamplingConfig& config, std::span<const std::int32_t> ids);
+  // Throws Error where no candidate has a finite logit.
+  std::int32_t pick(std::span<const float> logits, const Slot& slot);
+  // The id joins the ids that the penalties cover.
+  void accept(std::int32_t id);
+
+  void commit();
+  void rollback();
+  void reset();
+
+ private:
+  struct Candidate {
+    float score;
+    std::int32_t id;
+  };
+
+  float score(std::span<const float> logits, std::int32_t id) const;
+  std::int32_t draw(std::size_t n_candidates);
+  void forget(std::size_t n_ids);
+
+  SamplingConfig config_;
+  std::uint64_t seed_;
+  std::vector<std::int32_t> ids_;     // of the turn, oldest first
+  std::vector<std::uint16_t> seen_;   // [vocab_size] how often an id is in ids_
+  std::vector<Candidate> candidates_;  // scratch [vocab_size]
+  std::uint64_t n_draws_ = 0;
+  std::size_t committed_ids_ = 0;
+  std::uint64_t committed_draws_ = 0;
+};
+
+}  // namespace parley

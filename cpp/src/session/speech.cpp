@@ -1,0 +1,126 @@
+// A reply's way from codes to sound: flow decoder, vocoder, playback queue; knows no backbone.
+#include "session/speech.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace parley {
+
+Speech::Speech(Parts parts) : parts_(std::move(parts)) {
+  const FlowConfig& flow = parts_.flow->config();
+  const VocoderConfig& vocoder = parts_.vocoder->config();
+  samples_per_latent_ = vocoder.samples_per_latent;
+  samples_per_code_ = flow.frames_per_code * samples_per_latent_;
+  delay_ = flow.lookahead_codes * samples_per_code_ +
+           vocoder.lookahead_frames * samples_per_latent_;
+  const std::size_t frames =
+      (parts_.max_codes_per_step + flow.lookahead_codes) * flow.frames_per_code;
+  latents_.resize(frames * flow.z);
+  // One begin (a lead of silence), then all samples that the codes and both look-aheads can give.
+  staged_.resize(delay_ + (frames + vocoder.lookahead_frames) * samples_per_latent_);
+  queue_.resize(2 * (staged_.size() + parts_.chunk_samples));
+  flow_state_ = parts_.flow->create_state(parts_.voice);
+  vocoder_state_ = parts_.vocoder->create_state();
+}
+
+void Speech::begin(std::uint64_t seed, std::uint32_t reply) {
+  parts_.flow->begin_reply(*flow_state_, seed, reply);
+  parts_.vocoder->begin_reply(*vocoder_state_);
+  began_ = true;
+  ended_ = false;
+  // The look-ahead becomes silence in front, so sample n of a reply always has the same delay.
+  std::fill_n(staged_.begin(), delay_, 0.0F);
+  n_staged_ = delay_;
+}
+
+void Speech::push(std::span<const std::int32_t> codes, bool last, Timing& timing,
+                  const StopFlag& stop) {
+  FlowDecoder::Frames frames;
+  {
+    const Stopwatch watch(*parts_.clock, timing.flow_ns);
+    frames = parts_.flow->push(*flow_state_, codes, last, latents_, stop);
+  }
+  // Latent frames under the voice prompt are heard as silence: chunk borders stay where they are.
+  const std::size_t silent = frames.skip * samples_per_latent_;
+  std::fill_n(staged_.begin() + static_cast<std::ptrdiff_t>(n_staged_), silent, 0.0F);
+  n_staged_ += silent;
+
+  const Stopwatch watch(*parts_.clock, timing.vocoder_ns);
+  const std::size_t z = parts_.flow->config().z;
+  const auto spoken = std::span<const float>(latents_)
+                          .subspan(frames.skip * z, (frames.n - frames.skip) * z);
+  const auto room = std::span<float>(staged_).subspan(n_staged_);
+  const std::size_t n = parts_.vocoder->push(*vocoder_state_, spoken, last, room, stop);
+  for (float& sample : room.first(n)) {
+    if (std::isfinite(sample)) continue;
+    sample = 0.0F;
+    ++muted_;
+  }
+  n_staged_ += n;
+  ended_ = ended_ || last;
+}
+
+Speech::Played Speech::commit(std::span<float> out) {
+  flow_state_->commit();
+  vocoder_state_->commit();
+  if (began_) {
+    head_ = size_ = 0;
+    reply_samples_ = 0;
+    finished_ = false;
+  }
+  Played played;
+  played.muted = muted_;
+  if (drop_) {
+    // What is queued fades out linearly; nothing of it is left behind.
+    const std::size_t n = std::min({size_, parts_.fade_samples, out.size()});
+    for (std::size_t i = 0; i < n; ++i)
+      out[i] = dequeue() * (1.0F - static_cast<float>(i + 1) / static_cast<float>(n));
+    played.samples = n;
+    size_ = 0;
+    finished_ = true;
+  } else {
+    for (std::size_t i = 0; i < n_staged_; ++i) enqueue(staged_[i]);
+    finished_ = finished_ || ended_;
+    played.samples = std::min(size_, out.size());
+    for (std::size_t i = 0; i < played.samples; ++i) out[i] = dequeue();
+  }
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(played.samples), out.end(), 0.0F);
+  reply_samples_ += static_cast<std::int64_t>(played.samples);
+  n_staged_ = muted_ = 0;
+  began_ = ended_ = drop_ = false;
+  return played;
+}
+
+void Speech::rollback() {
+  flow_state_->rollback();
+  vocoder_state_->rollback();
+  n_staged_ = muted_ = 0;
+  began_ = ended_ = drop_ = false;
+}
+
+void Speech::reset() {
+  flow_state_->reset();
+  vocoder_state_->reset();
+  n_staged_ = muted_ = size_ = head_ = 0;
+  began_ = ended_ = drop_ = finished_ = false;
+  reply_samples_ = 0;
+}
+
+std::size_t Speech::played_codes() const {
+  const std::int64_t heard = reply_samples_ - static_cast<std::int64_t>(delay_);
+  return heard <= 0 ? 0 : static_cast<std::size_t>(heard) / samples_per_code_;
+}
+
+void Speech::enqueue(float sample) {
+  queue_[(head_ + size_) % queue_.size()] = sample;
+  ++size_;
+}
+
+float Speech::dequeue() {
+  const float sample = queue_[head_];
+  head_ = (head_ + 1) % queue_.size();
+  --size_;
+  return sample;
+}
+
+}  // namespace parley

@@ -1,0 +1,81 @@
+// A reply's way from codes to sound: flow decoder, vocoder, playback queue; knows no backbone.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/stop.h"
+#include "parley/events.h"
+#include "stages/flow_decoder.h"
+#include "stages/vocoder.h"
+
+namespace parley {
+
+// Sound of one reply at a time. begin() and push() are provisional; commit() queues what they made
+// and plays one chunk of it. Allocates nothing after construction.
+class Speech {
+ public:
+  struct Parts {
+    std::shared_ptr<const FlowDecoder> flow;
+    std::shared_ptr<const Vocoder> vocoder;
+    std::shared_ptr<const Voice> voice;
+    std::shared_ptr<const Clock> clock;
+    std::size_t chunk_samples = 3840;
+    std::size_t fade_samples = 480;
+    std::size_t max_codes_per_step = 8;
+  };
+  struct Played {
+    std::size_t samples = 0;  // of the reply, its lead of silence included
+    std::size_t muted = 0;    // samples that were not finite and came out as silence
+  };
+
+  explicit Speech(Parts parts);
+
+  // From a code to its sound, in samples: the look-ahead of both stages.
+  std::size_t delay() const { return delay_; }
+  std::size_t samples_per_code() const { return samples_per_code_; }
+
+  void begin(std::uint64_t seed, std::uint32_t reply);
+  // `last`: no codes follow. At most max_codes_per_step codes between two commits.
+  void push(std::span<const std::int32_t> codes, bool last, Timing& timing, const StopFlag& stop);
+  // Queued sound is dropped at the next commit, but for a fade.
+  void drop() { drop_ = true; }
+
+  // Ends a step: fills `out` from the queue, silence behind it.
+  Played commit(std::span<float> out);
+  void rollback();
+  void reset();
+
+  std::size_t queued() const { return size_; }  // samples not yet played
+  bool finished() const { return finished_; }   // the last codes were pushed and committed
+  // Whole codes of this reply that were heard.
+  std::size_t played_codes() const;
+
+ private:
+  void enqueue(float sample);
+  float dequeue();
+
+  Parts parts_;
+  std::size_t samples_per_code_ = 0;
+  std::size_t samples_per_latent_ = 0;
+  std::size_t delay_ = 0;
+  StatePtr flow_state_;
+  StatePtr vocoder_state_;
+  std::vector<float> latents_;  // scratch of one push
+  std::vector<float> staged_;   // samples made since the last commit
+  std::size_t n_staged_ = 0;
+  std::size_t muted_ = 0;
+  bool began_ = false;
+  bool ended_ = false;
+  bool drop_ = false;
+  bool finished_ = false;
+  std::vector<float> queue_;  // ring
+  std::size_t head_ = 0;
+  std::size_t size_ = 0;
+  std::int64_t reply_samples_ = 0;  // played of this reply, its lead included
+};
+
+}  // namespace parley

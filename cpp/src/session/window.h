@@ -1,0 +1,55 @@
+// Which positions of an endless conversation to forget: whole chunks, oldest first; pure arithmetic.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace parley {
+
+// Remembers where the chunks behind a kept prompt start. Allocates nothing after construction.
+class ChunkWindow {
+ public:
+  struct Range {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+    std::int64_t count() const { return end - begin; }
+  };
+
+  // `keep`: positions of the prompt in front; `window`: positions kept behind it.
+  ChunkWindow(std::int64_t keep, std::int64_t window)
+      : keep_(keep), window_(window), starts_(static_cast<std::size_t>(window) + 2) {}
+
+  void add_chunk(std::int64_t start) {
+    if (size_ == starts_.size()) pop();  // cannot happen while excess() is obeyed: chunks hold >= 1
+    starts_[(head_ + size_++) % starts_.size()] = start;
+  }
+
+  // What has to go so that at most `window` positions in whole chunks stay before `next`.
+  Range excess(std::int64_t next) {
+    const std::int64_t begin = size_ ? starts_[head_] : next;
+    while (size_ > 1 && next - starts_[head_] > window_) pop();
+    return {begin, size_ ? starts_[head_] : next};
+  }
+
+  // The chunks moved down by `by` positions.
+  void rebase(std::int64_t by) {
+    for (std::size_t i = 0; i < size_; ++i) starts_[(head_ + i) % starts_.size()] -= by;
+  }
+  void clear() { head_ = size_ = 0; }
+  std::int64_t keep() const { return keep_; }
+  std::size_t chunks() const { return size_; }
+
+ private:
+  void pop() {
+    head_ = (head_ + 1) % starts_.size();
+    --size_;
+  }
+
+  std::int64_t keep_;
+  std::int64_t window_;
+  std::vector<std::int64_t> starts_;
+  std::size_t head_ = 0;
+  std::size_t size_ = 0;
+};
+
+}  // namespace parley
