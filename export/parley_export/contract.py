@@ -34,6 +34,11 @@ class StateContract:
     shape: tuple[int | str, ...]
     initial: float = 0.0
 
+    def resolve(self, sizes: dict[str, int]) -> dict[str, object]:
+        """The manifest's entry, sizes filled in."""
+        tensor = TensorContract(self.name, self.type, self.shape)
+        return {**tensor.resolve(sizes), "initial": self.initial}
+
 
 @dataclass(frozen=True)
 class GraphContract:

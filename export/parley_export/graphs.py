@@ -1,58 +1,358 @@
-"""ONNX graphs of the modules; knows neither checkpoint files nor the manifest around them."""
+"""ONNX graphs of the modules; knows neither checkpoint files nor the manifest around them.
+
+Each function says in graph nodes what the module of the same name computes; tests hold the two
+equal. Built by hand rather than traced: it takes milliseconds, streams the weights from wherever
+they lie, and shapes, names and constants are exactly these.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
 
+import torch
+
+from parley_export import contract
+from parley_export.graph_builder import GraphBuilder, GraphInfo
 from parley_export.modules import AudioAdapter, AudioEncoder, FlowField, Vocoder
+from parley_export.modules.activation import AliasFreeActivation, phase_filters
+from parley_export.modules.encoder import MASKED, EncoderLayer
+from parley_export.modules.flow import FlowBlock
+from parley_export.modules.vocoder import AmpBlock, CausalConv1d
 
-
-class GraphInfo(TypedDict, total=False):
-    """One entry of the manifest's `graphs`; `states` only where there are any."""
-
-    file: str
-    external: list[str]
-    precision: str
-    opset: int
-    inputs: list[dict[str, object]]
-    outputs: list[dict[str, object]]
-    states: list[dict[str, object]]
+__all__ = [
+    "GraphInfo",
+    "export_encoder_chunk",
+    "export_encoder_segment",
+    "export_flow_condition",
+    "export_flow_field",
+    "export_flow_modulation",
+    "export_vocoder",
+]
 
 
 def export_encoder_segment(
     encoder: AudioEncoder, adapter: AudioAdapter, path: Path, precision: str = "f32"
 ) -> GraphInfo:
-    """Whole segments as published: log-mel of 30 s to encoder frames and features."""
-    raise NotImplementedError
+    """Whole segments as published: log-mel to encoder frames and features.
+
+    A segment has twice as many mel frames as the encoder has positions (30 s as published).
+    """
+    config = encoder.config
+    n_features = config.positions
+    for _ in adapter.downsample_layers:
+        n_features = -(-n_features // 2)
+    sizes = {
+        "n_mels": config.n_mels,
+        "segment_mel_frames": 2 * config.positions,
+        "segment_frames": config.positions,
+        "segment_features": n_features,
+        "encoder_width": config.width,
+        "width": adapter.config.out_width,
+    }
+    g = GraphBuilder(contract.graph("encoder_segment"), sizes, precision)
+    x = g.op("Gelu", g.conv(g.input("log_mel"), *_taps(encoder.conv1, "conv1"), pads=[1, 1]))
+    x = g.op("Gelu", g.conv(x, *_taps(encoder.conv2, "conv2"), pads=[1, 1], strides=[2]))
+    x = g.transpose(x, 0, 2, 1)
+    x = g.op("Add", x, g.weight("embed_positions", encoder.embed_positions.weight))
+    for i, layer in enumerate(encoder.layers):
+        with g.scope(f"layers.{i}"):
+            x = _encoder_layer(g, x, layer)[0]
+    x = g.layer_norm(x, encoder.layer_norm, "layer_norm")
+    g.output("encoded", x)
+    x = g.transpose(x, 0, 2, 1)
+    for i, stage in enumerate(adapter.downsample_layers):
+        with g.scope(f"adapter.{i}"):
+            x = g.conv(x, *_taps(stage.conv1d, "conv1d"), pads=[1, 1], strides=[2])
+            x = _adapter_linears(g, x, stage)
+            x = g.transpose(x, 0, 2, 1)
+    g.output("features", g.transpose(x, 0, 2, 1))
+    return g.save(path)
 
 
 def export_encoder_chunk(
     encoder: AudioEncoder,
     adapter: AudioAdapter,
     path: Path,
-    left_context_frames: int = 64,
+    left_context_frames: int | None = None,
     precision: str = "f32",
 ) -> GraphInfo:
-    """One chunk with its streaming states."""
-    raise NotImplementedError
+    """One chunk with its streaming states; left context in encoder frames (None: the encoder's)."""
+    config, chunk = encoder.config, encoder.config.chunk_frames
+    context = config.left_context_frames if left_context_frames is None else left_context_frames
+    sizes = {
+        "n_mels": config.n_mels,
+        "chunk_mel_frames": encoder.chunk_mel_frames,
+        "chunk_features": chunk >> len(adapter.downsample_layers),
+        "encoder_width": config.width,
+        "width": adapter.config.out_width,
+        "layers": config.layers,
+        "heads": config.heads,
+        "left_context": context,
+        "head_width": config.width // config.heads,
+        "adapter_stages": len(adapter.downsample_layers),
+    }
+    g = GraphBuilder(contract.graph("encoder_chunk"), sizes, precision)
+    x = _chunk_frames(g, encoder)
+    mask = _context_mask(g, context, chunk)
+    split = {"axis": 0, "num_outputs": config.layers}
+    past_keys = g.ops("Split", config.layers, g.input("state_in.keys"), **split)
+    past_values = g.ops("Split", config.layers, g.input("state_in.values"), **split)
+    keys, values = [], []
+    for i, layer in enumerate(encoder.layers):
+        with g.scope(f"layers.{i}"):
+            x, layer_keys, layer_values = _encoder_layer(
+                g, x, layer, mask, (past_keys[i], past_values[i])
+            )
+        keys.append(layer_keys)
+        values.append(layer_values)
+    for name, news in (("keys", keys), ("values", values)):
+        kept = g.slice(g.input(f"state_in.{name}"), 2, chunk, context)
+        g.output(f"state_out.{name}", g.concat(2, kept, g.concat(0, *news)))
+    x = g.layer_norm(x, encoder.layer_norm, "layer_norm")
+    g.output("features", _adapter_chunk(g, x, adapter))
+    return g.save(path)
+
+
+def _chunk_frames(g: GraphBuilder, encoder: AudioEncoder) -> str:
+    """Convolutions with carried frames, positions, and their states: `[1, chunk frames, D]`."""
+    config, chunk = encoder.config, encoder.config.chunk_frames
+    mel = g.concat(2, g.input("state_in.conv1"), g.input("log_mel"))
+    g.output("state_out.conv1", g.slice(mel, 2, -2, 1 << 30))
+    x = g.op("Gelu", g.conv(mel, *_taps(encoder.conv1, "conv1")))
+    half = g.concat(2, g.input("state_in.conv2"), x)
+    g.output("state_out.conv2", g.slice(half, 2, -1, 1 << 30))
+    x = g.op("Gelu", g.conv(half, *_taps(encoder.conv2, "conv2"), strides=[2]))
+    position, table = g.input("state_in.position"), g.ints(config.positions)
+    frames = g.op("Mod", g.op("Add", position, g.ints(*range(chunk))), table)
+    rows = g.weight("embed_positions", encoder.embed_positions.weight)
+    x = g.op("Add", g.transpose(x, 0, 2, 1), g.op("Gather", rows, frames))
+    after = g.op("Mod", g.op("Add", position, g.ints(chunk)), table)
+    g.output("state_out.position", after)
+    return x
+
+
+def _context_mask(g: GraphBuilder, context: int, chunk: int) -> str:
+    """`[context + chunk]` to add to scores; hides the cache rows that are not filled yet."""
+    filled = g.input("state_in.filled")
+    after = g.op("Min", g.op("Add", filled, g.ints(chunk)), g.ints(context))
+    g.output("state_out.filled", after)
+    hidden = g.op("Less", g.ints(*range(-context, chunk)), g.op("Neg", filled))
+    return g.op("Mul", g.cast(hidden, g.precision), g.scalar(MASKED))
+
+
+def _encoder_layer(
+    g: GraphBuilder,
+    x: str,
+    layer: EncoderLayer,
+    mask: str | None = None,
+    past: tuple[str, str] | None = None,
+) -> tuple[str, str, str]:
+    """Returns the output and this call's own keys and values."""
+    attn = layer.self_attn
+    normed = g.layer_norm(x, layer.self_attn_layer_norm, "self_attn_layer_norm")
+    q = g.op("Mul", g.linear(normed, attn.q_proj, "q_proj"), g.scalar(attn.scale))
+    k = g.split_heads(g.linear(normed, attn.k_proj, "k_proj"), attn.heads)
+    v = g.split_heads(g.linear(normed, attn.v_proj, "v_proj"), attn.heads)
+    all_k = g.concat(2, past[0], k) if past else k
+    all_v = g.concat(2, past[1], v) if past else v
+    mixed = g.merge_heads(g.attend(g.split_heads(q, attn.heads), all_k, all_v, mask))
+    x = g.op("Add", x, g.linear(mixed, attn.out_proj, "out_proj"))
+    normed = g.layer_norm(x, layer.final_layer_norm, "final_layer_norm")
+    inner = g.op("Gelu", g.linear(normed, layer.fc1, "fc1"))
+    return g.op("Add", x, g.linear(inner, layer.fc2, "fc2")), k, v
+
+
+def _adapter_linears(g: GraphBuilder, x: str, stage: torch.nn.Module) -> str:
+    """After a stage's convolution: `[B, D, T]` -> `[B, T, out]`."""
+    x = g.transpose(g.op("Relu", x), 0, 2, 1)
+    return g.linear(g.op("Relu", g.linear(x, stage.linear1, "linear1")), stage.linear2, "linear2")
+
+
+def _adapter_chunk(g: GraphBuilder, x: str, adapter: AudioAdapter) -> str:
+    """`[1, chunk frames, D]` -> `[1, features, out]`, with the stages' left frames as states."""
+    n = len(adapter.downsample_layers)
+    state = g.input("state_in.adapter")
+    lefts = [g.slice(state, 0, i, i + 1) for i in range(n)]
+    after = []
+    for i, stage in enumerate(adapter.downsample_layers):
+        with g.scope(f"adapter.{i}"):
+            after.append(g.slice(x, 1, -1, 1 << 30))
+            x = g.transpose(g.concat(1, lefts[i], x), 0, 2, 1)
+            x = g.conv(x, *_taps(stage.conv1d, "conv1d"), strides=[2])
+            x = _adapter_linears(g, x, stage)
+    g.output("state_out.adapter", g.concat(0, *after))
+    return x
 
 
 def export_flow_condition(flow: FlowField, path: Path, precision: str = "f32") -> GraphInfo:
-    """Codes to token features."""
-    raise NotImplementedError
+    """Codes to token features; code -1 embeds to zero."""
+    config = flow.config
+    sizes = {"hidden": config.hidden}
+    g = GraphBuilder(contract.graph("flow_condition"), sizes, precision)
+    codes = g.input("codes")
+    # The row after the last code is the padding's, so no mask is needed.
+    zero = torch.zeros(1, config.code_width)
+    table = g.weight(
+        "token_embedding", lambda: torch.cat([flow.token_embedding.weight.to(zero), zero])
+    )
+    rows = g.op("Where", g.op("Less", codes, g.index(0)), g.index(config.codes), codes)
+    project, upsample = flow.token_proj
+    x = g.transpose(g.linear(g.op("Gather", table, rows), project, "project"), 0, 2, 1)
+    pad = upsample.padding[0]
+    x = g.conv_transpose(
+        x, *_taps(upsample, "upsample"), strides=list(upsample.stride), pads=[pad, pad]
+    )
+    g.output("token_features", g.transpose(x, 0, 2, 1))
+    return g.save(path)
 
 
 def export_flow_modulation(flow: FlowField, path: Path, precision: str = "f32") -> GraphInfo:
-    """Times and a speaker to modulation vectors."""
-    raise NotImplementedError
+    """Times and a speaker to modulation vectors; the sinusoids are computed in f32."""
+    config = flow.config
+    sizes = {"speaker_width": config.speaker_width, "modulation_width": flow.modulation_width}
+    g = GraphBuilder(contract.graph("flow_modulation"), sizes, precision)
+    t = g.op("Unsqueeze", "t", g.ints(1))
+    angles = g.op("Mul", t, g.floats("time_rates", flow.time_embedder.rates))
+    x = g.cast(g.concat(-1, g.op("Cos", angles), g.op("Sin", angles)), precision, "f32")
+    x = _silu(g, g.linear(x, flow.time_embedder.mlp[0], "time.0"))
+    x = g.linear(x, flow.time_embedder.mlp[2], "time.2")
+    rows = g.op("Shape", x, start=0, end=1)
+    shape = g.concat(0, rows, g.ints(config.speaker_width))
+    x = g.concat(-1, x, g.op("Expand", g.input("speaker"), shape))
+    c = _silu(g, g.linear(x, flow.cond_proj, "cond_proj"))
+    layers = [block.modulation_layer[1] for block in flow.blocks]
+    layers.append(flow.output_layer.adaLN_modulation[1])
+    parts = [g.linear(c, layer, f"modulation.{i}") for i, layer in enumerate(layers)]
+    g.output("modulation", g.concat(-1, *parts))
+    return g.save(path)
 
 
 def export_flow_field(flow: FlowField, path: Path, precision: str = "f32") -> GraphInfo:
-    """One evaluation of the velocity."""
-    raise NotImplementedError
+    """One evaluation of the velocity; one modulation serves the whole batch."""
+    config = flow.config
+    sizes = {
+        "field_width": config.hidden + 2 * config.z,
+        "modulation_width": flow.modulation_width,
+        "z": config.z,
+    }
+    g = GraphBuilder(contract.graph("flow_field"), sizes, precision)
+    rows = g.op("Reshape", g.input("modulation"), g.ints(-1, config.hidden))
+    x = g.linear(g.input("inputs"), flow.transformer_input_proj, "transformer_input_proj")
+    conv, half = flow.conv_embed.conv, config.conv_kernel // 2
+    y = g.transpose(x, 0, 2, 1)
+    y = g.conv(y, *_taps(conv, "conv_embed"), group=config.conv_groups, pads=[half, half])
+    x = g.op("Add", x, g.transpose(g.op("Gelu", y), 0, 2, 1))
+    angles = _rotary_angles(g, x, flow)
+    for i, block in enumerate(flow.blocks):
+        with g.scope(f"blocks.{i}"):
+            vectors = [g.op("Gather", rows, g.index(6 * i + k), axis=0) for k in range(6)]
+            x = _flow_block(g, x, block, vectors, angles)
+    first = 6 * config.layers
+    shift, scale = (g.op("Gather", rows, g.index(first + k), axis=0) for k in range(2))
+    x = g.linear(_modulate(g, x, shift, scale), flow.output_layer.linear, "output")
+    g.output("velocity", x)
+    return g.save(path)
+
+
+def _rotary_angles(g: GraphBuilder, x: str, flow: FlowField) -> tuple[str, str]:
+    """Cosines and sines `[T, head width]` of positions 0 to T - 1, computed in f32."""
+    length = g.op("Squeeze", g.op("Shape", x, start=1, end=2), g.ints(0))
+    positions = g.op("Range", g.index(0), length, g.index(1))
+    positions = g.op("Unsqueeze", g.cast(positions, "f32"), g.ints(1))
+    rates = g.floats("rotary_rates", flow.blocks[0].attn.rotary.inv_freq)
+    angles = g.op("Mul", positions, rates)
+    angles = g.concat(-1, angles, angles)
+    cos, sin = g.op("Cos", angles), g.op("Sin", angles)
+    return g.cast(cos, g.precision, "f32"), g.cast(sin, g.precision, "f32")
+
+
+def _flow_block(
+    g: GraphBuilder, x: str, block: FlowBlock, vectors: list[str], angles: tuple[str, str]
+) -> str:
+    attn, ffn = block.attn, block.ffn
+    normed = _modulate(g, x, vectors[0], vectors[1])
+    q = g.op("Mul", g.linear(normed, attn.q_proj, "q_proj"), g.scalar(attn.scale))
+    q = _rotate(g, g.split_heads(q, attn.heads), angles)
+    k = _rotate(g, g.split_heads(g.linear(normed, attn.k_proj, "k_proj"), attn.heads), angles)
+    v = g.split_heads(g.linear(normed, attn.v_proj, "v_proj"), attn.heads)
+    mixed = g.linear(g.merge_heads(g.attend(q, k, v)), attn.o_proj, "o_proj")
+    x = g.op("Add", x, g.op("Mul", mixed, vectors[2]))
+    inner = g.linear(_modulate(g, x, vectors[3], vectors[4]), ffn.fc1, "fc1")
+    inner = g.linear(g.op("Gelu", inner, approximate="tanh"), ffn.fc2, "fc2")
+    return g.op("Add", x, g.op("Mul", inner, vectors[5]))
+
+
+def _modulate(g: GraphBuilder, x: str, shift: str, scale: str) -> str:
+    """The modulation vectors stand in for the norm's own affine: one pass instead of three."""
+    scale = g.op("Add", scale, g.scalar(1.0))
+    return g.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=1e-6)
+
+
+def _rotate(g: GraphBuilder, x: str, angles: tuple[str, str]) -> str:
+    low, high = g.ops("Split", 2, x, axis=-1, num_outputs=2)
+    turned = g.concat(-1, g.op("Neg", high), low)
+    return g.op("Add", g.op("Mul", x, angles[0]), g.op("Mul", turned, angles[1]))
+
+
+def _silu(g: GraphBuilder, x: str) -> str:
+    return g.op("Mul", x, g.op("Sigmoid", x))
 
 
 def export_vocoder(vocoder: Vocoder, path: Path, precision: str = "f32") -> GraphInfo:
-    """Latents to samples; folds the weight norm in place."""
-    raise NotImplementedError
+    """Latents to samples, weight norm folded on the way out; the module stays as it is."""
+    g = GraphBuilder(contract.graph("vocoder"), {"z": vocoder.config.z}, precision)
+    pre, n_blocks = vocoder.conv_pre, len(vocoder.config.block_kernels)
+    x = g.conv(g.input("latents"), pre.kernel, pre.bias, "conv_pre", pads=[3, 3])
+    for stage, (up,) in enumerate(vocoder.ups):
+        x = g.conv_transpose(
+            x, up.kernel, up.bias, f"ups.{stage}", strides=[up.rate], pads=[0, up.rate]
+        )
+        outs = []
+        for i in range(stage * n_blocks, (stage + 1) * n_blocks):
+            with g.scope(f"resblocks.{i}"):
+                outs.append(_amp_block(g, x, vocoder.resblocks[i]))
+        x = g.op("Mul", g.op("Sum", *outs), g.scalar(1 / n_blocks))
+    x = _activation(g, x, vocoder.activation_post, "activation_post")
+    g.output("wave", g.op("Tanh", _causal_conv(g, x, vocoder.conv_post, "conv_post")))
+    return g.save(path)
+
+
+def _amp_block(g: GraphBuilder, x: str, block: AmpBlock) -> str:
+    for i, (dilated, plain) in enumerate(zip(block.convs1, block.convs2, strict=True)):
+        y = _activation(g, x, block.activations[2 * i], f"activations.{2 * i}")
+        y = _causal_conv(g, y, dilated, f"convs1.{i}")
+        y = _activation(g, y, block.activations[2 * i + 1], f"activations.{2 * i + 1}")
+        x = g.op("Add", x, _causal_conv(g, y, plain, f"convs2.{i}"))
+    return x
+
+
+def _causal_conv(g: GraphBuilder, x: str, conv: CausalConv1d, name: str) -> str:
+    pad = conv.dilation * (conv.taps - 1)
+    return g.conv(x, conv.kernel, conv.bias, name, dilations=[conv.dilation], pads=[pad, 0])
+
+
+def _activation(g: GraphBuilder, x: str, module: AliasFreeActivation, name: str) -> str:
+    """`alias_free_snake` in plain nodes, the fallback of a fused operator."""
+    act, width = module.act, len(module.act.alpha)
+    with g.scope(name):
+        up, down = (
+            g.weight(leaf, kernel.repeat(width, 1, 1))
+            for leaf, kernel in zip(("up", "down"), phase_filters(module.filter), strict=True)
+        )
+        rate = g.weight("rate", act.phase_rate)
+        gain = g.weight("gain", act.phase_gain)
+        x = g.op("Pad", x, g.ints(0, 0, 3, 0, 0, 3), mode="edge")
+        u = g.op("Conv", x, up, group=width)
+        wave = g.op("Sin", g.op("Mul", u, rate))
+        u = g.op("Add", u, g.op("Mul", g.op("Mul", wave, wave), gain))
+        phases = g.op("Reshape", u, g.ints(0, width, 2, -1))
+        axes, block = g.ints(2, 3), g.ints(1, 1, 2, 3)
+        first = g.op("Slice", phases, g.ints(0, 0), g.ints(1, 1), axes)
+        last = g.op("Slice", phases, g.ints(1, -1), g.ints(2, 1 << 30), axes)
+        edged = g.concat(3, g.op("Expand", first, block), phases, g.op("Expand", last, block))
+        return g.op("Conv", g.op("Reshape", edged, g.ints(0, 2 * width, -1)), down, group=width)
+
+
+def _taps(conv: torch.nn.Module, name: str) -> tuple[torch.Tensor, torch.Tensor, str]:
+    """Arguments of `GraphBuilder.conv` for a plain convolution."""
+    return conv.weight, conv.bias, name

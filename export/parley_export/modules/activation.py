@@ -36,9 +36,21 @@ class SnakeBeta(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(width))
         self.beta = nn.Parameter(torch.zeros(width))
 
+    def phase_rate(self) -> Tensor:
+        """e^alpha per channel and phase, `[2 C, 1]`."""
+        return self.alpha.exp().repeat_interleave(2)[:, None]
+
+    def phase_gain(self) -> Tensor:
+        """1 / (e^beta + 1e-9) per channel and phase, `[2 C, 1]`."""
+        return (1 / (self.beta.exp() + EPSILON)).repeat_interleave(2)[:, None]
+
 
 class AliasFreeActivation(nn.Module):
-    """`[B, C, T]` in and out. The one place to swap for a fused operator: `alias_free_snake`."""
+    """`[B, C, T]` in and out; the one place to swap for a fused operator.
+
+    With u the doubled signal: u[2n] = 2 sum_j taps[2j+1] x[n+2-j], u[2n+1] = 2 sum_j taps[2j]
+    x[n+3-j]; out[n] = sum_k taps[k] snake(u)[2n-5+k]; both signals repeat their edges.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -46,28 +58,20 @@ class AliasFreeActivation(nn.Module):
         self.register_buffer("filter", lowpass_filter(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return alias_free_snake(x, self.act.alpha, self.act.beta, self.filter)
+        width = x.shape[1]
+        up, down = phase_filters(self.filter)
+        x = functional.pad(x, (3, 3), mode="replicate")
+        u = functional.conv1d(x, up.repeat(width, 1, 1), groups=width)
+        u = u + self.act.phase_gain() * (u * self.act.phase_rate()).sin().square()
+        phases = u.unflatten(1, (width, 2))
+        first, last = phases[:, :, :1, :1], phases[:, :, 1:, -1:]
+        edged = torch.cat([first.expand(-1, -1, 2, 3), phases, last.expand(-1, -1, 2, 3)], -1)
+        return functional.conv1d(edged.flatten(1, 2), down.repeat(width, 1, 1), groups=width)
 
 
-def alias_free_snake(x: Tensor, alpha: Tensor, beta: Tensor, taps: Tensor) -> Tensor:
-    """`x` [B, C, T], `alpha` and `beta` [C] on a log scale, `taps` [12] -> `[B, C, T]`.
-
-    With u the doubled signal: u[2n] = 2 sum_j taps[2j+1] x[n+2-j], u[2n+1] = 2 sum_j taps[2j]
-    x[n+3-j]; out[n] = sum_k taps[k] snake(u)[2n-5+k]; both signals repeat their edges.
-    """
-    width = x.shape[1]
+def phase_filters(taps: Tensor) -> tuple[Tensor, Tensor]:
+    """The filter's two phases, of one channel: up `[2, 1, 7]` (times 2) and down `[1, 2, 7]`."""
     zero = taps.new_zeros(1)
-    even, odd = taps[1::2].flip(0), taps[0::2].flip(0)
-    up = 2 * torch.stack([torch.cat([even, zero]), torch.cat([zero, odd])])
-    x = functional.pad(x, (3, 3), mode="replicate")
-    u = functional.conv1d(x, up[:, None].repeat(width, 1, 1), groups=width)
-
-    rate = alpha.exp().repeat_interleave(2)[:, None]
-    gain = 1 / (beta.exp() + EPSILON).repeat_interleave(2)[:, None]
-    u = u + gain * (u * rate).sin().square()
-
-    phases = u.unflatten(1, (width, 2))
-    first, last = phases[:, :, :1, :1], phases[:, :, 1:, -1:]
-    edged = torch.cat([first.expand(-1, -1, 2, 3), phases, last.expand(-1, -1, 2, 3)], -1)
+    up = torch.stack([torch.cat([taps[1::2].flip(0), zero]), torch.cat([zero, taps[0::2].flip(0)])])
     down = torch.stack([torch.cat([zero, taps[1::2]]), torch.cat([taps[0::2], zero])])
-    return functional.conv1d(edged.flatten(1, 2), down.repeat(width, 1, 1), groups=width)
+    return 2 * up[:, None], down[None]

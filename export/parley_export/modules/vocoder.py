@@ -32,6 +32,11 @@ class NormedConv1d(nn.Module):
         self.weight_g = nn.Parameter(direction.norm(dim=(1, 2), keepdim=True))
         self.weight_v = nn.Parameter(direction)
 
+    @property
+    def taps(self) -> int:
+        """Length of the kernel."""
+        return self._parameters.get("weight", self._parameters.get("weight_v")).shape[-1]
+
     def kernel(self) -> Tensor:
         """The weight in use, `[out, in, k]`."""
         if "weight" in self._parameters:
@@ -54,9 +59,7 @@ class CausalConv1d(NormedConv1d):
     """`[B, in, T]` -> `[B, out, T]`, zeros before the first sample."""
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.kernel()
-        x = functional.pad(x, (self.dilation * (kernel.shape[-1] - 1), 0))
-        return functional.conv1d(x, kernel, self.bias, dilation=self.dilation)
+        return super().forward(functional.pad(x, (self.dilation * (self.taps - 1), 0)))
 
 
 class CausalUpsample1d(NormedConv1d):

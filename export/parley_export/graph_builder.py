@@ -1,0 +1,258 @@
+"""Builds one ONNX graph node by node and streams its weights to disk; knows no architecture.
+
+Weights are read from their modules one at a time while saving, so a graph of any size costs the
+memory of its largest tensor beside the modules (which may be mapped files).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from parley_export.contract import STATE_IN, STATE_OUT, GraphContract, TensorContract, state_tensors
+from parley_export.errors import InputError
+
+OPSET = 20
+IR_VERSION = 10
+INLINE_BYTES = 1024  # smaller weights stay in the graph file
+ALIGNMENT = 4096  # of weights in the external file, so that a runtime can map them
+
+_ONNX_TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16, "i64": TensorProto.INT64}
+_TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16}
+
+
+Source = Tensor | Callable[[], Tensor]  # a weight, or how to get it when it is written
+
+
+class GraphInfo(TypedDict, total=False):
+    """One entry of the manifest's `graphs`; `states` only where there are any."""
+
+    file: str
+    external: list[str]
+    precision: str
+    opset: int
+    inputs: list[dict[str, object]]
+    outputs: list[dict[str, object]]
+    states: list[dict[str, object]]
+
+
+@dataclass
+class _Weight:
+    name: str
+    read: Callable[[], Tensor]
+
+
+class GraphBuilder:
+    """One graph of a contract. Values are strings; `precision` (f32, f16) is that of the inside.
+
+    Inputs and outputs stay f32 whatever the precision.
+    """
+
+    def __init__(self, contract: GraphContract, sizes: dict[str, int], precision: str) -> None:
+        if precision not in _TORCH_TYPES:
+            raise InputError(
+                f"[graphs.export] expected precision f32 or f16, got {precision!r}; choose one"
+            )
+        self.contract, self.sizes, self.precision = contract, sizes, precision
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: list[_Weight] = []
+        self._small: dict[str, onnx.TensorProto] = {}
+        self._scopes: list[str] = []
+        self._inputs = (*contract.inputs, *state_tensors(contract, STATE_IN))
+        self._outputs = (*contract.outputs, *state_tensors(contract, STATE_OUT))
+        self._written: set[str] = set()
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Prefixes the names of what is made inside."""
+        self._scopes.append(name)
+        yield
+        self._scopes.pop()
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Appends a node with one output and returns the output's name."""
+        return self.ops(kind, 1, *inputs, **attributes)[0]
+
+    def ops(self, kind: str, n_outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Appends a node with several outputs."""
+        name = "/".join([*self._scopes, f"{kind}_{len(self._nodes)}"])
+        names = [name] if n_outputs == 1 else [f"{name}.{i}" for i in range(n_outputs)]
+        self._nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attributes))
+        return names
+
+    def input(self, name: str) -> str:
+        """An input of the contract, in the inner precision if it is a float."""
+        tensor = {t.name: t for t in self._inputs}[name]
+        return name if tensor.type == "i64" else self.cast(name, self.precision, "f32")
+
+    def output(self, name: str, value: str) -> None:
+        """Gives `value` out under a name of the contract."""
+        tensor = {t.name: t for t in self._outputs}[name]
+        cast = tensor.type == "f32" and self.precision != "f32"
+        attributes = {"to": TensorProto.FLOAT} if cast else {}
+        kind = "Cast" if cast else "Identity"
+        self._nodes.append(
+            helper.make_node(kind, [value], [name], name=f"out/{name}", **attributes)
+        )
+        self._written.add(name)
+
+    def cast(self, value: str, to: str, from_: str = "") -> str:
+        return value if to == from_ else self.op("Cast", value, to=_ONNX_TYPES[to])
+
+    def weight(self, name: str, source: Source) -> str:
+        """A weight, read when the graph is saved; stored in the inner precision."""
+        name = "/".join([*self._scopes, name])
+        read = source if callable(source) else lambda: source
+        self._weights.append(_Weight(name, read))
+        return name
+
+    def ints(self, *values: int) -> str:
+        """`[n]` int64 constant."""
+        name = "ints_" + "_".join(str(v).replace("-", "m") for v in values)
+        return self._constant(name, TensorProto.INT64, [len(values)], values)
+
+    def index(self, value: int) -> str:
+        """Scalar int64 constant."""
+        return self._constant(f"index_{value}", TensorProto.INT64, [], [value])
+
+    def scalar(self, value: float, precision: str = "") -> str:
+        """Scalar float constant, of the inner precision if none is given."""
+        precision = precision or self.precision
+        return self._constant(f"{precision}_{value!r}", _ONNX_TYPES[precision], [], [value])
+
+    def floats(self, name: str, values: Tensor) -> str:
+        """Small constant that stays f32 whatever the precision."""
+        return self._constant(name, TensorProto.FLOAT, list(values.shape), values.float().tolist())
+
+    def _constant(self, name: str, kind: int, shape: list[int], values: Any) -> str:
+        if name not in self._small:
+            self._small[name] = helper.make_tensor(name, kind, shape, list(values))
+        return name
+
+    def linear(self, x: str, module: nn.Linear, name: str) -> str:
+        """`[..., in]` -> `[..., out]`."""
+        y = self.op("MatMul", x, self.weight(f"{name}.weight", lambda: module.weight.T))
+        if module.bias is None:
+            return y
+        return self.op("Add", y, self.weight(f"{name}.bias", module.bias))
+
+    def layer_norm(self, x: str, module: nn.LayerNorm, name: str) -> str:
+        scale = self.weight(f"{name}.weight", module.weight)
+        bias = self.weight(f"{name}.bias", module.bias)
+        return self.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=module.eps)
+
+    def conv(self, x: str, kernel: Source, bias: Tensor | None, name: str, **kw: Any) -> str:
+        """Convolution over `[B, C, T]`; attributes as ONNX names them."""
+        weights = self._conv_weights(kernel, bias, name)
+        return self.op("Conv", x, *weights, **kw)
+
+    def conv_transpose(
+        self, x: str, kernel: Source, bias: Tensor | None, name: str, **kw: Any
+    ) -> str:
+        """Transposed convolution over `[B, C, T]`; attributes as ONNX names them."""
+        weights = self._conv_weights(kernel, bias, name)
+        return self.op("ConvTranspose", x, *weights, **kw)
+
+    def _conv_weights(self, kernel: Source, bias: Tensor | None, name: str) -> list[str]:
+        weights = [self.weight(f"{name}.weight", kernel)]
+        return weights if bias is None else [*weights, self.weight(f"{name}.bias", bias)]
+
+    def transpose(self, x: str, *order: int) -> str:
+        return self.op("Transpose", x, perm=order)
+
+    def concat(self, axis: int, *parts: str) -> str:
+        return self.op("Concat", *parts, axis=axis)
+
+    def slice(self, x: str, axis: int, begin: int, end: int) -> str:
+        return self.op("Slice", x, self.ints(begin), self.ints(end), self.ints(axis))
+
+    def split_heads(self, x: str, heads: int) -> str:
+        """`[B, T, D]` -> `[B, H, T, D/H]`."""
+        return self.transpose(self.op("Reshape", x, self.ints(0, 0, heads, -1)), 0, 2, 1, 3)
+
+    def merge_heads(self, x: str) -> str:
+        """`[B, H, T, D/H]` -> `[B, T, D]`."""
+        return self.op("Reshape", self.transpose(x, 0, 2, 1, 3), self.ints(0, 0, -1))
+
+    def attend(self, q: str, keys: str, values: str, mask: str | None = None) -> str:
+        """Heads `[B, H, T, d]` over `[B, H, S, d]`; `mask` is added to the scores."""
+        scores = self.op("MatMul", q, self.transpose(keys, 0, 1, 3, 2))
+        if mask is not None:
+            scores = self.op("Add", scores, mask)
+        return self.op("MatMul", self.op("Softmax", scores, axis=-1), values)
+
+    def save(self, path: Path) -> GraphInfo:
+        """Writes the graph and, beside it, `<file>.data` with the larger weights."""
+        missing = {t.name for t in self._outputs} - self._written
+        if missing:
+            raise KeyError(f"outputs of {self.contract.name} without a value: {sorted(missing)}")
+        path = Path(path)
+        data = path.with_name(path.name + ".data")
+        initializers = list(self._small.values())
+        with open(data, "wb") as file:
+            initializers += [self._store(weight, file, data.name) for weight in self._weights]
+            used = file.tell() > 0
+        if not used:
+            data.unlink()
+        graph = helper.make_graph(
+            self._nodes,
+            self.contract.name,
+            [self._value(t) for t in self._inputs],
+            [self._value(t) for t in self._outputs],
+            initializers,
+        )
+        opset = helper.make_opsetid("", OPSET)
+        model = helper.make_model(
+            graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="parley"
+        )
+        path.write_bytes(model.SerializeToString())
+        return self._info(path.name, [data.name] if used else [])
+
+    def _store(self, weight: _Weight, file: Any, location: str) -> onnx.TensorProto:
+        with torch.no_grad():
+            tensor = weight.read().detach().to(_TORCH_TYPES[self.precision]).contiguous()
+        array = tensor.numpy()
+        proto = TensorProto(
+            name=weight.name, data_type=_ONNX_TYPES[self.precision], dims=array.shape
+        )
+        if array.nbytes < INLINE_BYTES:
+            proto.raw_data = array.tobytes()
+            return proto
+        file.seek(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
+        entries = {"location": location, "offset": file.tell(), "length": array.nbytes}
+        proto.data_location = TensorProto.EXTERNAL
+        for key, value in entries.items():
+            proto.external_data.add(key=key, value=str(value))
+        file.write(memoryview(array).cast("B"))
+        return proto
+
+    def _value(self, tensor: TensorContract) -> onnx.ValueInfoProto:
+        shape = [d if isinstance(d, int) else self.sizes.get(d, d) for d in tensor.shape]
+        return helper.make_tensor_value_info(tensor.name, _ONNX_TYPES[tensor.type], shape)
+
+    def _info(self, file: str, external: list[str]) -> GraphInfo:
+        info = GraphInfo(
+            file=file,
+            external=external,
+            precision=self.precision,
+            opset=OPSET,
+            inputs=[t.resolve(self.sizes) for t in self.contract.inputs],
+            outputs=[t.resolve(self.sizes) for t in self.contract.outputs],
+        )
+        if self.contract.states:
+            info["states"] = [
+                {
+                    **TensorContract(s.name, s.type, s.shape).resolve(self.sizes),
+                    "initial": s.initial,
+                }
+                for s in self.contract.states
+            ]
+        return info
