@@ -16,7 +16,6 @@ from parley_export.errors import BundleError, LibraryError
 from parley_export.modules.configs import BackboneConfig
 from parley_export.tokenizer import END_OF_TEXT, Tokenizer
 
-PRECISIONS = ("f32", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m")
 # The types that a precision gives where the widths allow it (1-D tensors always stay F32).
 USUAL_TYPES = {
     "f32": {"F32"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -58,24 +59,34 @@ def module_shapes(**configs: Any) -> Shapes:
     return result
 
 
-def load_module(part: str, config: Any, read: Callable[[str], torch.Tensor]) -> nn.Module:
-    """Build a part in float32 with a checkpoint's weights.
+def load_module(
+    part: str, config: Any, read: Callable[[str], torch.Tensor], *, limit: float = math.inf
+) -> nn.Module:
+    """Build a part with a checkpoint's weights, used where they lie and in their own type.
+
+    Only the vocoder's are made float32, since folding its weight norm computes with them.
 
     Args:
-        read: gives a tensor by its full name. A float32 one is used where it lies (a mapped file
-            then costs no anonymous memory); others are converted.
+        read: gives a tensor by its full name; one from a mapped file costs no anonymous memory.
+        limit: the largest magnitude that the export's type can hold.
     Raises:
-        BundleError: a weight is NaN or infinite; names all such tensors.
+        BundleError: a weight is NaN, infinite or above the limit; names all such tensors.
     """
     prefix = PARTS[part][0]
     module = empty_module(part, config)
-    problems = Problems("export.load", "fetch the checkpoint again")
+    problems = Problems("export.load", "fetch the checkpoint again, or export with --graphs f32")
     state = {}
     for name, _ in module.named_parameters():
-        tensor = read(prefix + name).to(torch.float32)
-        # A sum is NaN or infinite where an element is, and needs no mask of the tensor's size.
-        if not torch.isfinite(tensor.sum(dtype=torch.float64)):
+        tensor = read(prefix + name)
+        if part == "vocoder":
+            tensor = tensor.to(torch.float32)
+        low, high = (float(x) for x in tensor.aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):  # aminmax hands NaN through
             problems.add(f"expected finite weights, got NaN or infinity in {prefix + name}")
+        elif max(-low, high) > limit:
+            problems.add(
+                f"expected weights up to {limit:.0f}, got {max(-low, high):g} in {prefix + name}"
+            )
         state[name] = tensor
     problems.raise_if_any()
     module.load_state_dict(state, strict=True, assign=True)

@@ -1,0 +1,208 @@
+"""The command `parley export`: arguments, messages and exit codes; the work is exporter.py's.
+
+Also `python -m parley_export`. Importing this needs neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib.util
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from parley_export import hub
+from parley_export.errors import BundleError, InputError, LibraryError
+from parley_export.progress import MemoryWatch
+from parley_export.quantize import PRECISIONS
+from parley_export.weights import require_torch
+
+OK, INPUT, BUNDLE, LIBRARY, DISK, INTERRUPTED = 0, 3, 4, 5, 6, 130
+NEEDED = ("numpy", "onnx", "gguf", "safetensors")
+
+DESCRIPTION = """\
+Turn a Covo-Audio checkpoint into a bundle that parley runs.
+
+CHECKPOINT is a folder (config.json, tokenizer files, *.safetensors, token2wav/model.pt) or a
+Hugging Face repository id such as org/name, whose licence is shown before anything is fetched.
+The published checkpoint comes without the decoder's config.json and the default voice; they lie in
+its code repository under token2wav/, so point to them:
+
+  parley export ./checkpoint --out ./bundle \\
+      --decoder-config code/token2wav/config.json --voice code/token2wav/prompt
+"""
+EPILOG = """\
+exit codes: 0 done, 2 usage, 3 bad argument, 4 bad checkpoint, 5 missing library, 6 disk or I/O,
+130 interrupted. An export that did not finish leaves nothing behind.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments and help texts to a parser."""
+    parser.description = DESCRIPTION
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="folder, or Hugging Face repository id")
+    add("--out", metavar="BUNDLE", type=Path, required=True, help="folder to create")
+    add(
+        "--voice",
+        metavar="DIR",
+        type=Path,
+        help="folder with prompt_token.npy, prompt_latent.npy and speaker_embed.npy "
+        "(default: token2wav/prompt)",
+    )
+    add(
+        "--decoder-config",
+        metavar="FILE",
+        type=Path,
+        help="config.json of the decoder (default: token2wav/config.json)",
+    )
+    add(
+        "--token2wav",
+        metavar="DIR",
+        type=Path,
+        help="folder with model.pt and global_mean_var.npy (default: CHECKPOINT/token2wav)",
+    )
+    add(
+        "--backbone",
+        choices=PRECISIONS,
+        default="q4_k_m",
+        help="type of the backbone's weights (default: q4_k_m; f32 is exact)",
+    )
+    add(
+        "--graphs",
+        choices=("f32", "f16"),
+        default="f32",
+        help="arithmetic inside the other models (default: f32)",
+    )
+    add(
+        "--duplex",
+        action="store_true",
+        help="also write the chunk-streaming encoder and the full-duplex layout; the tokenizer "
+        "must hold <|THINK|>, <|SHIFT|> and <|BREAK|>",
+    )
+    add("--system", metavar="TEXT|@FILE", help="persona of the system prompt, or a file with it")
+    add("--force", action="store_true", help="replace an existing bundle")
+    add("--yes", action="store_true", help="agree to the licence of a repository beforehand")
+    add("--json", action="store_true", help="print the report as JSON on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export as `args` say; messages go to standard error. Returns the exit code."""
+    try:
+        with _stop_signals(), MemoryWatch() as memory:
+            return _run(args, memory)
+    except InputError as e:
+        return _fail(INPUT, str(e))
+    except BundleError as e:
+        return _fail(BUNDLE, str(e))
+    except LibraryError as e:
+        return _fail(LIBRARY, str(e))
+    except OSError as e:
+        return _fail(DISK, _io_message(e))
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, "[export.run] interrupted; nothing was left behind")
+
+
+def _run(args: argparse.Namespace, memory: MemoryWatch) -> int:
+    system = _system(args.system)
+    require_torch()
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise LibraryError(
+            f"[export.start] expected the packages {', '.join(NEEDED)}, got no "
+            f"{', '.join(missing)}; pip install 'parley[export]'"
+        )
+    # From here on torch and onnx are needed.
+    from parley_export import bundle, exporter
+    from parley_export.checkpoint import locate
+
+    bundle.check_target(Path(args.out).absolute(), args.force)  # before anything is fetched
+    folder, location = Path(args.checkpoint), ""
+    if hub.is_repository(args.checkpoint):
+        fetched = hub.fetch(args.checkpoint, agree=args.yes)
+        folder, location = fetched.folder, fetched.location
+    layout = locate(
+        folder,
+        decoder_config=args.decoder_config,
+        token2wav=args.token2wav,
+        voice=args.voice,
+        location=location,
+    )
+    options = exporter.Options(
+        layout=layout,
+        out=args.out,
+        backbone=args.backbone,
+        graphs=args.graphs,
+        duplex=args.duplex,
+        system=system,
+        force=args.force,
+    )
+    report = exporter.export_bundle(options, memory)
+    if args.json:
+        print(json.dumps(report.as_dict(), indent=1, ensure_ascii=False))
+    print(exporter.describe(report), file=sys.stderr)
+    return OK
+
+
+def _system(text: str | None) -> str | None:
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(
+            f"[export.start] expected a text file after --system @, got {text[1:]} ({e}); give a "
+            "UTF-8 file"
+        ) from e
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"parley export: {message}", file=sys.stderr)
+    return code
+
+
+def _io_message(e: OSError) -> str:
+    text = str(e.strerror or e)
+    if text.startswith("["):
+        return text
+    what = f" {e.filename}" if e.filename else ""
+    advice = "free space on the disk" if e.errno == errno.ENOSPC else "check the path and its disk"
+    return f"[export.write] expected to read and write{what or ' files'}, got {text}; {advice}"
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Let the first SIGTERM or SIGHUP end the work as Ctrl-C does, and the cleaning up finish."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {name: signal.getsignal(name) for name in names}
+
+    def stop(number: int, frame: Any) -> None:
+        for name in names:
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for name in names:
+        signal.signal(name, stop)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of `python -m parley_export`."""
+    parser = argparse.ArgumentParser(prog="parley export")
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
