@@ -1,0 +1,133 @@
+// Opens llama.cpp once per process and path, and only the version it was compiled for.
+#include "runners/llama/library.h"
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <mutex>
+
+#include "parley/errors.h"
+#include "runners/llama/model.h"
+
+namespace parley::llama {
+namespace {
+
+const std::string kRemedy = std::string("`pip install llama-cpp-python==") + kPackage +
+                            "` and point PARLEY_LLAMA at its llama_cpp/lib/libllama.so";
+
+// Per thread, so that the logger needs no lock and no owner.
+thread_local char last_log_line[400] = "";
+
+void keep_log(ggml_log_level level, const char* text, void*) {
+  const bool worth_keeping = level == GGML_LOG_LEVEL_WARN || level == GGML_LOG_LEVEL_ERROR;
+  if (!worth_keeping || text == nullptr) return;
+  // The first error names the cause; later ones say that loading failed.
+  if (level == GGML_LOG_LEVEL_ERROR || last_log_line[0] == '\0') {
+    std::snprintf(last_log_line, sizeof last_log_line, "%s", text);
+  }
+}
+
+// "llama_cpp_python-0.3.37.dist-info" beside the package that holds the library -> "0.3.37". Empty
+// where the library was not installed by pip.
+std::string package_version(const std::filesystem::path& library) {
+  constexpr const char* kPrefix = "llama_cpp_python-";
+  std::error_code error;
+  const auto site = library.parent_path().parent_path().parent_path();
+  for (std::filesystem::directory_iterator entry(site, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (entry->path().extension() == ".dist-info" && name.rfind(kPrefix, 0) == 0) {
+      return entry->path().stem().string().substr(std::strlen(kPrefix));
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+const char* last_log() { return last_log_line; }
+void clear_log() { last_log_line[0] = '\0'; }
+
+const Library& Library::open(const std::string& path) {
+  // Never destroyed: contexts and OpenMP's threads may live until the process ends.
+  static auto& mutex = *new std::mutex;
+  static auto& opened = *new std::map<std::string, std::unique_ptr<const Library>>;
+  const std::string file = library_path(path, "PARLEY_LLAMA", "libllama.so");
+  const std::lock_guard lock(mutex);
+  auto& entry = opened[file];
+  if (!entry) entry.reset(new Library(file));
+  return *entry;
+}
+
+Library::Library(const std::string& path) : library_(path, kRemedy) {
+  check_versions();
+  find_functions();
+  check_structs();
+  functions_.llama_log_set(keep_log, nullptr);  // ggml's logger with it
+  functions_.llama_backend_init();
+}
+
+void Library::check_versions() {
+  const auto llama = library_.find<decltype(&::llama_version)>("llama_version");
+  const auto ggml = library_.find<decltype(&::ggml_version)>("ggml_version");
+  const std::string package = package_version(library_.file_of("llama_version"));
+  version_ = llama == nullptr ? "a library without llama_version" : one_line(llama());
+  const std::string ggml_found = ggml == nullptr ? "none" : one_line(ggml());
+  const bool same = version_ == kLlamaVersion && ggml_found == kGgmlVersion &&
+                    (package.empty() || package == kPackage);
+  if (same) return;
+  throw LibraryError(std::string("[llama.open] expected llama.cpp ") + kLlamaVersion +
+                     " with ggml " + kGgmlVersion + " (llama-cpp-python " + kPackage + ") in '" +
+                     path() + "', got " + version_ + " with ggml " + ggml_found +
+                     (package.empty() ? "" : " (llama-cpp-python " + package + ")") + "; do " +
+                     kRemedy);
+}
+
+void Library::find_functions() {
+  std::string missing;
+#define PARLEY_LLAMA_FIND(name)                                      \
+  functions_.name = library_.find<decltype(functions_.name)>(#name); \
+  if (functions_.name == nullptr && missing.empty()) missing = #name;
+  PARLEY_LLAMA_FUNCTIONS(PARLEY_LLAMA_FIND)
+#undef PARLEY_LLAMA_FIND
+  if (missing.empty()) return;
+  throw LibraryError(std::string("[llama.open] expected llama.cpp ") + kLlamaVersion + " in '" +
+                     path() + "', got a library without " + missing + "; do " + kRemedy);
+}
+
+// Versions that end in "-dev" may differ in their structs all the same: known defaults must be
+// found where the headers say.
+void Library::check_structs() const {
+  const llama_context_params context = functions_.llama_context_default_params();
+  const llama_model_params model = functions_.llama_model_default_params();
+  const ggml_type_traits* q8_0 = functions_.ggml_get_type_traits(GGML_TYPE_Q8_0);
+  const bool context_good = context.n_ctx == 512 && context.n_ubatch == 512 &&
+                            context.n_seq_max == 1 && context.type_k == GGML_TYPE_F16 &&
+                            context.type_v == GGML_TYPE_F16 &&
+                            context.abort_callback == nullptr && context.samplers == nullptr &&
+                            context.n_samplers == 0 && context.ctx_other == nullptr;
+  const bool model_good = model.devices == nullptr && model.split_mode == LLAMA_SPLIT_MODE_LAYER &&
+                          model.main_gpu == 0 && model.progress_callback == nullptr &&
+                          model.kv_overrides == nullptr && !model.vocab_only;
+  const bool traits_good = q8_0 != nullptr && q8_0->blck_size == 32 && q8_0->type_size == 34 &&
+                           q8_0->to_float != nullptr;
+  if (context_good && model_good && traits_good) return;
+  throw LibraryError(std::string("[llama.open] expected the structs of llama-cpp-python ") +
+                     kPackage + " in '" + path() + "', got others under the same version; do " +
+                     kRemedy);
+}
+
+}  // namespace parley::llama
+
+namespace parley {
+
+std::string llama_version_of(const std::string& library) {
+  return llama::Library::open(library).version();
+}
+
+bool llama_has_gpu(const std::string& library) {
+  return llama::Library::open(library).functions().llama_supports_gpu_offload();
+}
+
+}  // namespace parley

@@ -1,0 +1,83 @@
+// One opened llama.cpp: its functions, its version and its last error line; knows no model.
+#pragma once
+#include <ggml.h>
+#include <llama.h>
+
+#include <memory>
+#include <string>
+
+#include "runners/dynamic_library.h"
+
+namespace parley::llama {
+
+// What this build was compiled for. The structs of llama.cpp change between versions, and they are
+// passed by value, so no other version can be called.
+constexpr const char* kPackage = "0.3.36";  // of llama-cpp-python
+constexpr const char* kLlamaVersion = "0.5.0-dev";
+constexpr const char* kGgmlVersion = "0.25.3";
+static_assert(sizeof(llama_model_params) == 80 && sizeof(llama_context_params) == 160 &&
+                  sizeof(llama_batch) == 56 && sizeof(ggml_type_traits) == 56 &&
+                  LLAMA_SESSION_VERSION == 10 && GGML_TYPE_COUNT == 43,
+              "these headers are of another llama.cpp: `pip install llama-cpp-python==0.3.36`");
+
+// Every function that is called, typed by the header. ggml's come from the library that libllama
+// itself depends on, never from a second copy.
+#define PARLEY_LLAMA_FUNCTIONS(X) \
+  X(llama_backend_init)           \
+  X(llama_log_set)                \
+  X(llama_supports_gpu_offload)   \
+  X(llama_model_default_params)   \
+  X(llama_context_default_params) \
+  X(llama_model_load_from_file)   \
+  X(llama_model_free)             \
+  X(llama_model_get_vocab)        \
+  X(llama_model_n_embd)           \
+  X(llama_model_n_head)           \
+  X(llama_init_from_model)        \
+  X(llama_free)                   \
+  X(llama_n_ctx)                  \
+  X(llama_get_memory)             \
+  X(llama_memory_seq_rm)          \
+  X(llama_memory_seq_add)         \
+  X(llama_memory_can_shift)       \
+  X(llama_decode)                 \
+  X(llama_get_logits_ith)         \
+  X(llama_vocab_n_tokens)         \
+  X(llama_vocab_get_attr)         \
+  X(llama_vocab_get_text)         \
+  X(llama_tokenize)               \
+  X(llama_token_to_piece)         \
+  X(ggml_get_type_traits)
+
+struct Functions {
+#define PARLEY_LLAMA_POINTER(name) decltype(&::name) name = nullptr;
+  PARLEY_LLAMA_FUNCTIONS(PARLEY_LLAMA_POINTER)
+#undef PARLEY_LLAMA_POINTER
+};
+
+class Library {
+ public:
+  // One per process and path, made at the first call and never closed. Throws LibraryError where
+  // the library is missing or of another version.
+  static const Library& open(const std::string& path);
+
+  const Functions& functions() const { return functions_; }
+  const std::string& path() const { return library_.path(); }
+  const std::string& version() const { return version_; }
+
+ private:
+  explicit Library(const std::string& path);
+  void check_versions();
+  void find_functions();
+  void check_structs() const;
+
+  DynamicLibrary library_;
+  Functions functions_;
+  std::string version_;
+};
+
+// The last warning or error that llama.cpp logged on this thread since clear_log().
+const char* last_log();
+void clear_log();
+
+}  // namespace parley::llama

@@ -1,0 +1,28 @@
+// Opens GGUF token models with a llama.cpp library found at run time; knows nothing of speech.
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "runners/runner.h"
+
+namespace parley {
+
+struct TokenModelOptions {
+  std::string device = "cpu";  // cpu | cuda; tensorrt is the same GPU, so it counts as cuda
+};
+
+// `library`: path of libllama; empty: the environment's PARLEY_LLAMA, else the loader's
+// libllama.so. Throws LibraryError (library missing or of another version, no GPU support) or
+// BundleError (the file). The weights are mapped, and shared by all runners of the model; runners
+// may work on different threads at once.
+std::shared_ptr<const TokenModel> open_token_model(const std::string& library,
+                                                   const std::filesystem::path& file,
+                                                   const TokenModelOptions& options = {});
+
+// For `parley doctor`: the library's version, and whether it was built for a GPU. Both throw
+// LibraryError.
+std::string llama_version_of(const std::string& library);
+bool llama_has_gpu(const std::string& library);
+
+}  // namespace parley
