@@ -24,10 +24,14 @@ class Backbone {
   virtual std::size_t vocab_size() const = 0;
 
   virtual StatePtr create_state() const = 0;
-  // Appends positions; logits of the last one are kept where `want_logits`.
+  // Appends positions; logits of the last one are kept where `want_logits`. Throws InputError for
+  // an unknown id and ContextError where the cells do not suffice, both before anything is fed.
+  // Where it throws midway, the positions of this call are forgotten.
   virtual void feed(StageState& state, std::span<const Position> positions, bool want_logits,
                     const StopFlag& stop) const = 0;
-  virtual std::span<const float> logits(const StageState& state) const = 0;  // [vocab_size]
+  // Of the last position, `[vocab_size]`, valid until the next call that changes the state. They
+  // follow commit() and rollback(). Empty where that position was fed without want_logits.
+  virtual std::span<const float> logits(const StageState& state) const = 0;
   // The position that the next feed gives to its first row. It grows; eviction does not lower it.
   virtual std::int64_t next_position(const StageState& state) const = 0;
   // Positions held, the evicted ones not counted.
@@ -35,10 +39,11 @@ class Backbone {
   // Forgets [begin, end) for good: takes effect at once and is not undone by rollback(), so the
   // session calls it only right after a commit.
   virtual void evict(StageState& state, std::int64_t begin, std::int64_t end) const = 0;
-  // Forgets everything from `position` on (history of an interrupted reply). Also only after a commit.
+  // Forgets everything from `position` on (history of an interrupted reply). Also only after a
+  // commit.
   virtual void truncate(StageState& state, std::int64_t position) const = 0;
-  // Closes the gap that evictions left behind position `keep`; later positions move down.
-  // Returns by how many. Only after a commit.
+  // Closes the gaps that evictions left from position `keep` on; later positions move down.
+  // Returns by how many next_position() fell. Only after a commit.
   virtual std::int64_t rebase(StageState& state, std::int64_t keep) const = 0;
 };
 

@@ -18,13 +18,14 @@ class Encoder {
   virtual bool has_chunk_form() const = 0;
 
   virtual std::size_t segment_features() const = 0;  // rows that a whole segment gives
-  // `log_mel` [n_mels, segment mel frames] -> `features` [segment_features, width]. `encoded`, where
-  // not empty, receives the rows before the adapter (for verification).
+  // `log_mel` [n_mels, segment mel frames] -> `features` [segment_features, width]. `encoded`,
+  // where not empty, receives the rows before the adapter (for verification).
   virtual void encode_segment(std::span<const float> log_mel, std::span<float> features,
                               std::span<float> encoded, const StopFlag& stop) const = 0;
 
   virtual StatePtr create_state() const = 0;
-  // One chunk, `log_mel` [n_mels, mel frames of a chunk] -> `feature` [width].
+  // One chunk, `log_mel` [n_mels, mel frames of a chunk] -> `feature` [width]. States are double-
+  // buffered: commit() or rollback() comes before the next chunk, otherwise this throws Error.
   virtual void encode_chunk(StageState& state, std::span<const float> log_mel,
                             std::span<float> feature, const StopFlag& stop) const = 0;
 };

@@ -43,7 +43,7 @@ class FlowDecoder {
   // Adds codes; `last` says that none follow. Writes the latent frames that became final,
   // `[n, z]` denormalised, and returns n. Frames that the voice prompt overlaps (the first
   // ones of a reply) are not spoken: they come as part of n with `skip` counting them.
-  // `latents` holds at least (codes + lookahead_codes) * frames_per_code frames.
+  // `latents` holds at least max_frames(config(), codes.size()) frames.
   struct Frames {
     std::size_t n = 0;     // latent frames written
     std::size_t skip = 0;  // of these, how many at the start lie under the voice prompt
@@ -63,6 +63,18 @@ class FlowDecoder {
                                     Trajectory* trajectory, const StopFlag& stop) const = 0;
 };
 
+// The most latent frames that one push of n codes gives: own codes go in whole chunks, so a single
+// code may complete one, and the last push also brings those that were waiting behind the
+// look-ahead.
+constexpr std::size_t max_frames(std::size_t n_codes, std::size_t codes_per_chunk,
+                                 std::size_t lookahead_codes, std::size_t frames_per_code) {
+  return (n_codes + codes_per_chunk - 1 + lookahead_codes) * frames_per_code;
+}
+inline std::size_t max_frames(const FlowConfig& config, std::size_t n_codes) {
+  return max_frames(n_codes, config.codes_per_chunk, config.lookahead_codes,
+                    config.frames_per_code);
+}
+
 struct FlowGraphs {
   std::shared_ptr<const GraphRunner> condition;
   std::shared_ptr<const GraphRunner> modulation;
@@ -73,6 +85,7 @@ std::unique_ptr<FlowDecoder> make_graph_flow_decoder(FlowGraphs graphs, FlowConf
 
 // Standard normal value of one latent channel; source: Philox4x32-10 (Salmon et al., 2011) and the
 // Box-Muller transform. Prompt frames have negative numbers.
-float flow_noise(std::uint64_t seed, std::uint32_t reply, std::int64_t frame, std::uint32_t channel);
+float flow_noise(std::uint64_t seed, std::uint32_t reply, std::int64_t frame,
+                 std::uint32_t channel);
 
 }  // namespace parley

@@ -1,11 +1,14 @@
-// What all stages share: a stage is weights, const and shared; a state is what one stream remembers.
+// What all stages share: a stage is weights, const and shared; a state is what one stream
+// remembers.
 #pragma once
 #include <memory>
 
+#include "parley/errors.h"
+
 namespace parley {
 
-// A value beside the weights. Work on it is provisional until commit(); rollback() forgets all since
-// the last commit, so a failed, cancelled or interrupted step leaves no half state.
+// A value beside the weights. Work on it is provisional until commit(); rollback() forgets all
+// since the last commit, so a failed, cancelled or interrupted step leaves no half state.
 class StageState {
  public:
   virtual ~StageState() = default;
@@ -16,5 +19,17 @@ class StageState {
 };
 
 using StatePtr = std::unique_ptr<StageState>;
+
+// A state as the stage's own type. Throws Error for the state of another stage.
+template <typename Own, typename State>
+Own& state_as(State& state) {
+  auto* own = dynamic_cast<Own*>(&state);
+  if (own == nullptr) {
+    throw Error(
+        "[stages.state] expected a state that this stage created, got another stage's; pass the "
+        "one from create_state()");
+  }
+  return *own;
+}
 
 }  // namespace parley

@@ -1,0 +1,239 @@
+// The backbone stage over a token model: rows in, logits out, one KV cache; knows no sampling.
+#include "stages/backbone.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "stages/position_gaps.h"
+
+namespace parley {
+
+namespace {
+
+// Where the logits of the last position are.
+enum class Logits : std::uint8_t { none, runner, kept };
+
+class BackboneState final : public StageState {
+ public:
+  BackboneState(const TokenModel& model, const TokenRunnerOptions& options)
+      : runner(model.create(options)),
+        rows(static_cast<std::size_t>(std::max(options.n_batch, 1)) *
+             static_cast<std::size_t>(model.width())),
+        ids(static_cast<std::size_t>(std::max(options.n_batch, 1))),
+        kept(static_cast<std::size_t>(model.vocab_size())) {}
+
+  void commit() override {
+    if (source == Logits::runner) {
+      const std::span<const float> fresh = runner->logits();
+      std::copy(fresh.begin(), fresh.end(), kept.begin());
+      source = Logits::kept;
+    }
+    committed_source_ = source;
+    committed_ = current;
+    dirty = false;
+  }
+
+  void rollback() override {
+    if (dirty) runner->erase(committed_, -1);
+    current = committed_;
+    source = committed_source_;
+    dirty = false;
+  }
+
+  void reset() override {
+    runner->erase(0, -1);
+    gaps.clear();
+    current = committed_ = 0;
+    source = committed_source_ = Logits::none;
+    dirty = false;
+  }
+
+  // Edits of the history are not undone, so nothing may be provisional when they come.
+  void require_committed(const char* verb) const {
+    if (!dirty) return;
+    throw Error(std::string("[backbone.") + verb +
+                "] expected a committed state, got positions fed since the last commit; call it "
+                "right after commit()");
+  }
+
+  std::unique_ptr<TokenRunner> runner;
+  PositionGaps gaps;  // what was evicted
+  std::int64_t current = 0;
+  bool dirty = false;  // the cache may hold more than was committed
+  Logits source = Logits::none;
+  std::vector<float> rows;        // [n_batch, width]
+  std::vector<std::int32_t> ids;  // [n_batch]
+  std::vector<float> kept;        // [vocab_size], of the last committed position
+
+ private:
+  std::int64_t committed_ = 0;
+  Logits committed_source_ = Logits::none;
+};
+
+class TokenBackbone final : public Backbone {
+ public:
+  TokenBackbone(std::shared_ptr<const TokenModel> model, TokenRunnerOptions options)
+      : model_(std::move(model)), options_(options) {
+    if (options_.n_cells < 1 || options_.n_batch < 1) {
+      throw InputError("[backbone.create] expected n_cells and n_batch of at least 1, got " +
+                       std::to_string(options_.n_cells) + " and " +
+                       std::to_string(options_.n_batch) + "; check the bundle's context");
+    }
+    options_.n_batch = std::min(options_.n_batch, options_.n_cells);
+  }
+
+  std::size_t width() const override { return static_cast<std::size_t>(model_->width()); }
+  std::size_t vocab_size() const override { return static_cast<std::size_t>(model_->vocab_size()); }
+
+  StatePtr create_state() const override {
+    return std::make_unique<BackboneState>(*model_, options_);
+  }
+
+  void feed(StageState& state, std::span<const Position> positions, bool want_logits,
+            const StopFlag& stop) const override {
+    auto& mine = state_as<BackboneState>(state);
+    if (positions.empty()) return;
+    check_ids(positions);
+    check_room(mine, positions.size());
+    const std::int64_t before = mine.current;
+    const Logits source = mine.source == Logits::kept ? Logits::kept : Logits::none;
+    mine.dirty = true;
+    try {
+      const auto n_batch = static_cast<std::size_t>(options_.n_batch);
+      for (std::size_t begin = 0; begin < positions.size(); begin += n_batch) {
+        stop.check();
+        const auto part = positions.subspan(begin, std::min(n_batch, positions.size() - begin));
+        const bool is_last = begin + part.size() == positions.size();
+        build_rows(mine, part);
+        mine.source = Logits::none;  // a runner keeps them until its next feed only
+        mine.runner->feed(std::span(mine.rows).first(part.size() * width()), mine.current,
+                          want_logits && is_last, stop);
+        mine.current += static_cast<std::int64_t>(part.size());
+      }
+    } catch (...) {
+      mine.runner->erase(before, -1);
+      mine.current = before;
+      mine.source = source;
+      throw;
+    }
+    mine.source = want_logits ? Logits::runner : Logits::none;
+  }
+
+  std::span<const float> logits(const StageState& state) const override {
+    const auto& mine = state_as<const BackboneState>(state);
+    switch (mine.source) {
+      case Logits::runner:
+        return mine.runner->logits();
+      case Logits::kept:
+        return mine.kept;
+      case Logits::none:
+        break;
+    }
+    return {};
+  }
+
+  std::int64_t next_position(const StageState& state) const override {
+    return state_as<const BackboneState>(state).current;
+  }
+
+  std::int64_t held(const StageState& state) const override {
+    const auto& mine = state_as<const BackboneState>(state);
+    return mine.current - mine.gaps.total();
+  }
+
+  void evict(StageState& state, std::int64_t begin, std::int64_t end) const override {
+    auto& mine = state_as<BackboneState>(state);
+    mine.require_committed("evict");
+    if (begin < 0 || end < begin || end > mine.current) {
+      throw InputError("[backbone.evict] expected positions within 0 to " +
+                       std::to_string(mine.current) + ", got " + std::to_string(begin) + " to " +
+                       std::to_string(end) + "; evict what was fed");
+    }
+    if (begin == end) return;
+    mine.runner->erase(begin, end);
+    mine.gaps.add(begin, end);
+  }
+
+  void truncate(StageState& state, std::int64_t position) const override {
+    auto& mine = state_as<BackboneState>(state);
+    mine.require_committed("truncate");
+    if (position < 0 || position > mine.current) {
+      throw InputError("[backbone.truncate] expected a position within 0 to " +
+                       std::to_string(mine.current) + ", got " + std::to_string(position) +
+                       "; cut back to a position that was fed");
+    }
+    if (position == mine.current) return;
+    mine.runner->erase(position, -1);
+    mine.gaps.clip(position);
+    mine.current = position;
+    mine.source = Logits::none;
+    mine.commit();
+  }
+
+  std::int64_t rebase(StageState& state, std::int64_t keep) const override {
+    auto& mine = state_as<BackboneState>(state);
+    mine.require_committed("rebase");
+    std::int64_t closed = 0;
+    // From the last gap to the first, so that a shift never moves one that is still to be closed.
+    while (const auto gap = mine.gaps.pop_last(keep)) {
+      const std::int64_t by = gap->end - gap->begin;
+      if (gap->end < mine.current - closed) mine.runner->shift(gap->end, -1, -by);
+      closed += by;
+    }
+    mine.current -= closed;
+    mine.commit();
+    return closed;
+  }
+
+ private:
+  void check_ids(std::span<const Position> positions) const {
+    for (const Position& position : positions) {
+      if (position.feature != nullptr) continue;
+      if (position.id >= 0 && position.id < model_->vocab_size()) continue;
+      throw InputError("[backbone.feed] expected ids within 0 to " +
+                       std::to_string(model_->vocab_size() - 1) + ", got " +
+                       std::to_string(position.id) + "; take ids from this bundle's tokenizer");
+    }
+  }
+
+  void check_room(const BackboneState& mine, std::size_t n) const {
+    const std::int64_t held = mine.current - mine.gaps.total();
+    if (held + static_cast<std::int64_t>(n) <= options_.n_cells) return;
+    throw ContextError("[backbone.feed] expected at most " + std::to_string(options_.n_cells) +
+                       " positions in the context, got " + std::to_string(held) + " held and " +
+                       std::to_string(n) + " new; start a new session or use shorter turns");
+  }
+
+  void build_rows(BackboneState& mine, std::span<const Position> part) const {
+    const std::span<float> rows(mine.rows);
+    for (std::size_t i = 0; i < part.size();) {
+      if (part[i].feature != nullptr) {
+        std::copy_n(part[i].feature, width(),
+                    rows.begin() + static_cast<std::ptrdiff_t>(i * width()));
+        ++i;
+        continue;
+      }
+      std::size_t n = 0;
+      for (; i + n < part.size() && part[i + n].feature == nullptr; ++n) {
+        mine.ids[n] = part[i + n].id;
+      }
+      model_->embed(std::span(mine.ids).first(n), rows.subspan(i * width(), n * width()));
+      i += n;
+    }
+  }
+
+  std::shared_ptr<const TokenModel> model_;
+  TokenRunnerOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backbone> make_token_backbone(std::shared_ptr<const TokenModel> model,
+                                              TokenRunnerOptions options) {
+  return std::make_unique<TokenBackbone>(std::move(model), options);
+}
+
+}  // namespace parley

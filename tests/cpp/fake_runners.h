@@ -1,0 +1,349 @@
+// Graphs and a token model whose outputs follow formulas, so that stage tests need no library.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "parley/errors.h"
+#include "runners/runner.h"
+
+namespace fake {
+
+using parley::DType;
+using parley::Shape;
+using parley::StopFlag;
+using parley::TensorSpec;
+using parley::TensorView;
+
+inline const float* floats(const TensorView& tensor) {
+  return static_cast<const float*>(tensor.data);
+}
+inline float* floats_out(const TensorView& tensor) { return static_cast<float*>(tensor.data); }
+inline const std::int64_t* ints(const TensorView& tensor) {
+  return static_cast<const std::int64_t*>(tensor.data);
+}
+inline std::int64_t* ints_out(const TensorView& tensor) {
+  return static_cast<std::int64_t*>(tensor.data);
+}
+
+using Tensors = std::span<const TensorView>;
+using Formula = std::function<void(Tensors inputs, Tensors outputs)>;
+
+// Checks counts, types and shapes as a real runner does, then applies the formula.
+class Graph final : public parley::GraphRunner {
+ public:
+  Graph(std::vector<TensorSpec> inputs, std::vector<TensorSpec> outputs, Formula formula)
+      : inputs_(std::move(inputs)), outputs_(std::move(outputs)), formula_(std::move(formula)) {}
+
+  const std::vector<TensorSpec>& inputs() const override { return inputs_; }
+  const std::vector<TensorSpec>& outputs() const override { return outputs_; }
+
+  void run(Tensors inputs, Tensors outputs, const StopFlag& stop) const override {
+    stop.check();
+    check(inputs_, inputs);
+    check(outputs_, outputs);
+    const int number = runs_.fetch_add(1) + 1;
+    largest = std::max(largest, inputs[0].shape.count());
+    if (number == stop_at && to_stop != nullptr) to_stop->set();
+    if (number == fail_at) throw parley::Error("[fake.run] expected nothing, got a failure");
+    formula_(inputs, outputs);
+  }
+
+  int runs() const { return runs_.load(); }
+
+  // Switches for tests; counted in runs, the first is 1.
+  mutable int stop_at = 0;
+  mutable StopFlag* to_stop = nullptr;
+  mutable int fail_at = 0;
+  mutable std::int64_t largest = 0;  // element count of the largest first input
+
+ private:
+  static void check(const std::vector<TensorSpec>& specs, Tensors views) {
+    bool good = specs.size() == views.size();
+    for (std::size_t i = 0; good && i < specs.size(); ++i) {
+      good = specs[i].type == views[i].type &&
+             specs[i].shape.size() == static_cast<std::size_t>(views[i].shape.rank);
+      for (int d = 0; good && d < views[i].shape.rank; ++d) {
+        const std::int64_t size = specs[i].shape[static_cast<std::size_t>(d)];
+        good = size < 0 || size == views[i].shape[d];
+      }
+      if (!good) throw parley::InputError("[fake.run] expected another tensor " + specs[i].name);
+    }
+    if (!good) throw parley::InputError("[fake.run] expected another number of tensors");
+  }
+
+  std::vector<TensorSpec> inputs_;
+  std::vector<TensorSpec> outputs_;
+  Formula formula_;
+  mutable std::atomic<int> runs_{0};
+};
+
+// Encoder, segment form: `features` sums blocks of `frames_per_feature` mel frames.
+inline std::shared_ptr<Graph> encoder_segment(std::int64_t mels, std::int64_t frames,
+                                              std::int64_t features, std::int64_t width) {
+  return std::make_shared<Graph>(
+      std::vector<TensorSpec>{{"log_mel", DType::f32, {1, mels, frames}}},
+      std::vector<TensorSpec>{{"encoded", DType::f32, {1, frames / 2, 3}},
+                              {"features", DType::f32, {1, features, width}}},
+      [=](Tensors in, Tensors out) {
+        const float* mel = floats(in[0]);
+        if (out[0].data != nullptr) {
+          for (std::int64_t i = 0; i < frames / 2 * 3; ++i) floats_out(out[0])[i] = 2 * mel[i];
+        }
+        for (std::int64_t r = 0; r < features; ++r) {
+          for (std::int64_t c = 0; c < width; ++c) {
+            floats_out(out[1])[r * width + c] = mel[r] + static_cast<float>(c);
+          }
+        }
+      });
+}
+
+// Encoder, chunk form, with an f32 state (a leaky sum of the mel values) and an i64 counter.
+inline std::shared_ptr<Graph> encoder_chunk(std::int64_t mels, std::int64_t frames,
+                                            std::int64_t width) {
+  return std::make_shared<Graph>(
+      std::vector<TensorSpec>{{"state_in.sum", DType::f32, {1, mels}},
+                              {"log_mel", DType::f32, {1, mels, frames}},
+                              {"state_in.count", DType::i64, {1}}},
+      std::vector<TensorSpec>{{"features", DType::f32, {1, 1, width}},
+                              {"state_out.count", DType::i64, {1}},
+                              {"state_out.sum", DType::f32, {1, mels}}},
+      [=](Tensors in, Tensors out) {
+        float total = 0;
+        for (std::int64_t m = 0; m < mels; ++m) {
+          float sum = 0.5F * floats(in[0])[m];
+          for (std::int64_t f = 0; f < frames; ++f) sum += floats(in[1])[m * frames + f];
+          floats_out(out[2])[m] = sum;
+          total += sum;
+        }
+        *ints_out(out[1]) = *ints(in[2]) + 1;
+        for (std::int64_t c = 0; c < width; ++c) {
+          floats_out(out[0])[c] = total + static_cast<float>(c + 10 * *ints(in[2]));
+        }
+      });
+}
+
+// Flow decoder. Each frame's features depend on a code and its neighbours.
+inline std::shared_ptr<Graph> flow_condition(std::int64_t hidden, std::int64_t factor) {
+  return std::make_shared<Graph>(
+      std::vector<TensorSpec>{{"codes", DType::i64, {1, -1}}},
+      std::vector<TensorSpec>{{"token_features", DType::f32, {1, -1, hidden}}},
+      [=](Tensors in, Tensors out) {
+        const std::int64_t n = in[0].shape[1];
+        const std::int64_t* codes = ints(in[0]);
+        for (std::int64_t t = 0; t < n * factor; ++t) {
+          const std::int64_t i = t / factor;
+          const auto before = static_cast<float>(i > 0 ? codes[i - 1] : 0);
+          const auto behind = static_cast<float>(i + 1 < n ? codes[i + 1] : 0);
+          for (std::int64_t c = 0; c < hidden; ++c) {
+            floats_out(out[0])[t * hidden + c] =
+                std::sin(static_cast<float>(codes[i] * (c + 1) + t % factor)) + 0.1F * before -
+                0.05F * behind;
+          }
+        }
+      });
+}
+
+inline std::shared_ptr<Graph> flow_modulation(std::int64_t speaker, std::int64_t width) {
+  return std::make_shared<Graph>(
+      std::vector<TensorSpec>{{"t", DType::f32, {-1}}, {"speaker", DType::f32, {1, speaker}}},
+      std::vector<TensorSpec>{{"modulation", DType::f32, {-1, width}}},
+      [=](Tensors in, Tensors out) {
+        for (std::int64_t k = 0; k < in[0].shape[0]; ++k) {
+          for (std::int64_t c = 0; c < width; ++c) {
+            floats_out(out[0])[k * width + c] =
+                floats(in[0])[k] + 0.01F * static_cast<float>(c) * floats(in[1])[0];
+          }
+        }
+      });
+}
+
+// Like the real field: a row sees its neighbours and, more weakly, everything (attention).
+inline std::shared_ptr<Graph> flow_field(std::int64_t hidden, std::int64_t z,
+                                         std::int64_t modulation) {
+  const std::int64_t width = hidden + 2 * z;
+  return std::make_shared<Graph>(
+      std::vector<TensorSpec>{{"inputs", DType::f32, {-1, -1, width}},
+                              {"modulation", DType::f32, {1, modulation}}},
+      std::vector<TensorSpec>{{"velocity", DType::f32, {-1, -1, z}}},
+      [=](Tensors in, Tensors out) {
+        const std::int64_t frames = in[0].shape[1];
+        for (std::int64_t b = 0; b < in[0].shape[0]; ++b) {
+          const float* rows = floats(in[0]) + b * frames * width;
+          float all = 0;
+          for (std::int64_t i = 0; i < frames * width; ++i) all += rows[i];
+          all /= static_cast<float>(frames * width);
+          for (std::int64_t t = 0; t < frames; ++t) {
+            const float* row = rows + t * width;
+            const float before = t > 0 ? row[-1] : 0.0F;
+            for (std::int64_t c = 0; c < z; ++c) {
+              floats_out(out[0])[(b * frames + t) * z + c] =
+                  0.5F * row[c % hidden] - 0.3F * row[hidden + c] - row[hidden + z + c] +
+                  0.2F * before + all + floats(in[1])[c % modulation];
+            }
+          }
+        }
+      });
+}
+
+// Vocoder: a sample sees `left` latent frames before its own and `right` behind it.
+inline std::shared_ptr<Graph> vocoder(std::int64_t z, std::int64_t samples, std::int64_t left,
+                                      std::int64_t right) {
+  return std::make_shared<Graph>(
+      std::vector<TensorSpec>{{"latents", DType::f32, {1, z, -1}}},
+      std::vector<TensorSpec>{{"wave", DType::f32, {1, 1, -1}}}, [=](Tensors in, Tensors out) {
+        const std::int64_t frames = in[0].shape[2];
+        for (std::int64_t t = 0; t < frames; ++t) {
+          float sum = 0;
+          for (std::int64_t k = -left; k <= right; ++k) {
+            if (t + k < 0 || t + k >= frames) continue;
+            for (std::int64_t c = 0; c < z; ++c) {
+              sum += floats(in[0])[c * frames + t + k] * static_cast<float>(c + 1) /
+                     static_cast<float>(k + left + 1);
+            }
+          }
+          for (std::int64_t s = 0; s < samples; ++s) {
+            floats_out(out[0])[t * samples + s] = sum + static_cast<float>(s);
+          }
+        }
+      });
+}
+
+// One position of a fake cache: its digest stands for keys and values.
+struct Cell {
+  std::int64_t position = 0;
+  double digest = 0;
+};
+
+// What a fake cache was asked to do, for tests that look at it from outside.
+struct TokenLog {
+  std::vector<Cell> cells;
+  int feeds = 0;
+  std::int64_t largest_feed = 0;
+};
+
+// Logits are a function of every cell (position and row), so two caches that differ anywhere give
+// different logits.
+class Tokens final : public parley::TokenRunner {
+ public:
+  Tokens(std::int32_t vocab, std::int32_t width, parley::TokenRunnerOptions options,
+         std::shared_ptr<TokenLog> log)
+      : width_(static_cast<std::size_t>(width)),
+        options_(options),
+        logits_(static_cast<std::size_t>(vocab)),
+        log_(std::move(log)) {
+    log_->cells.reserve(static_cast<std::size_t>(options.n_cells));
+  }
+
+  void feed(std::span<const float> rows, std::int64_t position, bool want_logits,
+            const StopFlag& stop) override {
+    ++log_->feeds;
+    const auto n = static_cast<std::int64_t>(rows.size() / width_);
+    log_->largest_feed = std::max(log_->largest_feed, n);
+    for (std::int64_t i = 0; i < n; ++i) {
+      stop.check();
+      double digest = 0;
+      for (std::size_t c = 0; c < width_; ++c) {
+        digest = digest * 1.25 +
+                 static_cast<double>(rows[static_cast<std::size_t>(i) * width_ + c]);
+      }
+      if (log_->cells.size() >= static_cast<std::size_t>(options_.n_cells)) {
+        throw parley::ContextError("[fake.feed] expected a free cell, got none");
+      }
+      log_->cells.push_back({position + i, digest});
+      if (log_->feeds == stop_at && to_stop != nullptr) to_stop->set();
+    }
+    std::fill(logits_.begin(), logits_.end(), -1e9F);  // whoever reads old ones shall notice
+    if (!want_logits) return;
+    double sum = 0;
+    for (const Cell& cell : log_->cells) {
+      sum += cell.digest * std::cos(static_cast<double>(cell.position));
+    }
+    for (std::size_t v = 0; v < logits_.size(); ++v) {
+      logits_[v] = static_cast<float>(std::sin(sum + static_cast<double>(v)));
+    }
+  }
+
+  std::span<const float> logits() const override { return logits_; }
+
+  void erase(std::int64_t begin, std::int64_t end) override {
+    std::erase_if(log_->cells, [&](const Cell& cell) {
+      return cell.position >= begin && (end < 0 || cell.position < end);
+    });
+  }
+
+  void shift(std::int64_t begin, std::int64_t end, std::int64_t by) override {
+    for (Cell& cell : log_->cells) {
+      if (cell.position >= begin && (end < 0 || cell.position < end)) cell.position += by;
+    }
+  }
+
+  int stop_at = 0;  // the feed that sets the flag after its first row
+  StopFlag* to_stop = nullptr;
+
+ private:
+  std::size_t width_;
+  parley::TokenRunnerOptions options_;
+  std::vector<float> logits_;
+  std::shared_ptr<TokenLog> log_;
+};
+
+class TokenModel final : public parley::TokenModel {
+ public:
+  TokenModel(std::int32_t vocab, std::int32_t width) : vocab_(vocab), width_(width) {}
+
+  std::int32_t vocab_size() const override { return vocab_; }
+  std::int32_t width() const override { return width_; }
+
+  std::unique_ptr<parley::TokenRunner> create(
+      const parley::TokenRunnerOptions& options) const override {
+    log = std::make_shared<TokenLog>();
+    auto runner = std::make_unique<Tokens>(vocab_, width_, options, log);
+    last = runner.get();
+    return runner;
+  }
+
+  void embed(std::span<const std::int32_t> ids, std::span<float> rows) const override {
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (ids[i] < 0 || ids[i] >= vocab_) {
+        throw parley::InputError("[fake.embed] expected a known id, got another");
+      }
+      for (std::int32_t c = 0; c < width_; ++c) {
+        rows[i * static_cast<std::size_t>(width_) + static_cast<std::size_t>(c)] =
+            std::cos(static_cast<float>(ids[i] * (c + 3)));
+      }
+    }
+  }
+
+  // Text is its bytes.
+  std::vector<std::int32_t> tokenize(std::string_view text, bool) const override {
+    std::vector<std::int32_t> ids;
+    for (char byte : text) ids.push_back(static_cast<unsigned char>(byte) % vocab_);
+    return ids;
+  }
+
+  std::size_t piece(std::int32_t id, std::span<char> bytes) const override {
+    if (id < 0 || id > 127 || bytes.empty()) return 0;
+    bytes[0] = static_cast<char>(id);
+    return 1;
+  }
+
+  // Of the runner that was created last; `last` is valid as long as its state.
+  mutable std::shared_ptr<TokenLog> log;
+  mutable Tokens* last = nullptr;
+
+ private:
+  std::int32_t vocab_;
+  std::int32_t width_;
+};
+
+}  // namespace fake
