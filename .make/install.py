@@ -80,7 +80,10 @@ def run(name: str, command: list[str | Path], on_line: Callable[[str], None]) ->
 
 def tail(log: Path, command: list[str | Path]) -> str:
     lines = log.read_text(errors="replace").splitlines()
-    shown = "\n".join(f"    {line}" for line in lines[-15:])
+    # What pip says after a failed build is about pip; the reason stands before it.
+    ends = [i for i, line in enumerate(lines) if "error: subprocess-exited-with-error" in line]
+    last = ends[0] if ends else len(lines)
+    shown = "\n".join(f"    {line}" for line in lines[max(0, last - 15) : last])
     program = " ".join(str(part) for part in command[:4])
     return f"{shown}\n[make.install] `{program} ...` failed; the whole output is in {log}"
 
