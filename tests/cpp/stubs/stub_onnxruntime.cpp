@@ -173,7 +173,8 @@ const void* get_api(std::uint32_t) {
   put(69, memory_info);
   put(76, allocator_free);
   put(78, allocator);
-  for (int slot : {92, 93, 94, 95, 96, 98, 100, 174, 208}) put(slot, drop);
+  const int releases[] = {92, 93, 94, 95, 96, 98, 100, 174, 208};
+  for (int slot : releases) put(slot, drop);
   put(125, providers);
   put(126, nothing<126, char**, int>);
   put(130, nothing<130, void*, const char*, const char*>);

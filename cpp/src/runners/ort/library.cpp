@@ -62,9 +62,13 @@ Library::Library(const std::string& path) : library_(path, kRemedy) {
                        kRemedy);
   }
   api_ = read_api(table);
-  require(api_.create_env(keep_log, nullptr, kWarning, "parley", &env_), "an environment");
-  require(api_.create_cpu_memory_info(kDeviceAllocator, kDefaultMemory, &cpu_memory_),
+  Env* env = nullptr;
+  require(api_.create_env(keep_log, nullptr, kWarning, "parley", &env), "an environment");
+  env_ = Handle<Env>(env, api_.release_env);
+  MemoryInfo* memory = nullptr;
+  require(api_.create_cpu_memory_info(kDeviceAllocator, kDefaultMemory, &memory),
           "a description of CPU memory");
+  cpu_memory_ = Handle<MemoryInfo>(memory, api_.release_memory_info);
 }
 
 Failure Library::take(Status* status) const {

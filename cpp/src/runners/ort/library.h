@@ -25,8 +25,8 @@ class Library {
   static const Library& open(const std::string& path);
 
   const Api& api() const { return api_; }
-  const Env* env() const { return env_; }
-  const MemoryInfo* cpu_memory() const { return cpu_memory_; }
+  const Env* env() const { return env_.get(); }
+  const MemoryInfo* cpu_memory() const { return cpu_memory_.get(); }
   const std::string& version() const { return version_; }
   const std::string& path() const { return library_.path(); }
 
@@ -42,8 +42,8 @@ class Library {
   DynamicLibrary library_;
   std::string version_;
   Api api_{};
-  Env* env_ = nullptr;
-  MemoryInfo* cpu_memory_ = nullptr;
+  Handle<Env> env_{nullptr, nullptr};
+  Handle<MemoryInfo> cpu_memory_{nullptr, nullptr};
 };
 
 // The last warning or error that the library logged on this thread since clear_log().

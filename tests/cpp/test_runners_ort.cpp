@@ -1,0 +1,254 @@
+// The ONNX Runtime runner against the real library and graphs that follow a formula.
+#include "runners/ort/ort.h"
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "check.h"
+#include "parley/errors.h"
+#include "runner_support.h"
+#include "scratch_folder.h"
+
+using namespace parley;
+
+namespace {
+
+constexpr const char* kLibrary = "PARLEY_ONNXRUNTIME";
+
+std::shared_ptr<const GraphRunner> open(const std::string& name, GraphOptions options = {}) {
+  if (options.threads == 0) options.threads = 1;
+  return open_graph("", support::data(name), options);
+}
+
+struct Affine {
+  std::shared_ptr<const GraphRunner> graph = open("affine.onnx");
+  std::int64_t n = 3;
+  std::int64_t echo = 0;
+  float total = 0.0F;
+  StopFlag stop;
+
+  std::vector<float> run(const std::vector<float>& x) {
+    std::vector<float> y(x.size(), -1.0F);
+    const auto t = static_cast<std::int64_t>(x.size());
+    const TensorView inputs[] = {view(x.data(), {1, t}), view(&n, {1})};
+    const TensorView outputs[] = {view(y.data(), {1, t}), view(&total, {1}), view(&echo, {1})};
+    graph->run(inputs, outputs, stop);
+    return y;
+  }
+};
+
+}  // namespace
+
+TEST(a_graph_says_its_names_types_and_shapes) {
+  if (!support::have(kLibrary, __func__)) return;
+  const auto graph = open("affine.onnx");
+  REQUIRE(graph->inputs().size() == 2 && graph->outputs().size() == 3);
+  CHECK_EQ(graph->inputs()[0].name, "x");
+  CHECK(graph->inputs()[0].type == DType::f32);
+  CHECK(graph->inputs()[0].shape == std::vector<std::int64_t>({1, -1}));
+  CHECK_EQ(graph->inputs()[1].name, "n");
+  CHECK(graph->inputs()[1].type == DType::i64);
+  CHECK_EQ(graph->outputs()[2].name, "echo");
+}
+
+TEST(outputs_are_written_in_place_for_any_free_dimension) {
+  if (!support::have(kLibrary, __func__)) return;
+  Affine affine;
+  for (std::size_t t : {1U, 2U, 7U, 1000U}) {
+    std::vector<float> x(t);
+    for (std::size_t i = 0; i < t; ++i) x[i] = static_cast<float>(i % 5);
+    const std::vector<float> y = affine.run(x);
+    float sum = 0.0F;
+    for (std::size_t i = 0; i < t; ++i) {
+      CHECK_EQ(y[i], 2.0F * x[i] + 3.0F);
+      sum += x[i];
+    }
+    CHECK_EQ(affine.total, sum);
+    CHECK_EQ(affine.echo, 4);
+  }
+}
+
+TEST(an_empty_free_dimension_needs_no_memory) {
+  if (!support::have(kLibrary, __func__)) return;
+  Affine affine;
+  float y = 0.0F;
+  const TensorView inputs[] = {view(static_cast<const float*>(nullptr), {1, 0}),
+                               view(&affine.n, {1})};
+  const TensorView outputs[] = {view(&y, {1, 0}), view(&affine.total, {1}),
+                                view(&affine.echo, {1})};
+  affine.graph->run(inputs, outputs, affine.stop);
+  CHECK_EQ(affine.total, 0.0F);
+  CHECK_EQ(affine.echo, 4);
+}
+
+TEST(an_output_without_memory_is_not_fetched) {
+  if (!support::have(kLibrary, __func__)) return;
+  Affine affine;
+  const float x[] = {1.0F, 2.0F};
+  const TensorView inputs[] = {view(x, {1, 2}), view(&affine.n, {1})};
+  const TensorView outputs[] = {TensorView{}, view(&affine.total, {1}), TensorView{}};
+  affine.graph->run(inputs, outputs, affine.stop);
+  CHECK_EQ(affine.total, 3.0F);
+  CHECK_EQ(affine.echo, 0);
+}
+
+TEST(states_go_out_and_come_in_again) {
+  if (!support::have(kLibrary, __func__)) return;
+  const auto graph = open("stream.onnx");
+  CHECK_EQ(graph->inputs()[1].name, "state_in.tail");
+  CHECK_EQ(graph->outputs()[2].name, "state_out.count");
+  float tail[2][3] = {};
+  std::int64_t count[2] = {};
+  StopFlag stop;
+  std::vector<float> all;
+  for (int chunk = 0; chunk < 5; ++chunk) {
+    float x[4];
+    float y[4];
+    for (float& value : x) all.push_back(value = static_cast<float>(all.size() * 7 % 11));
+    const int in = chunk % 2;
+    const int out = 1 - in;
+    const TensorView inputs[] = {view(x, {1, 4}), view(tail[in], {1, 3}), view(&count[in], {1})};
+    const TensorView outputs[] = {view(y, {1, 4}), view(tail[out], {1, 3}),
+                                  view(&count[out], {1})};
+    graph->run(inputs, outputs, stop);
+    CHECK_EQ(count[out], 4 * (chunk + 1));
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::size_t at = all.size() - 4 + i;
+      CHECK_EQ(y[i], all[at] + (at < 3 ? 0.0F : all[at - 3] / 2.0F));
+    }
+  }
+}
+
+TEST(weights_beside_the_graph_are_found) {
+  if (!support::have(kLibrary, __func__)) return;
+  const auto graph = open("external.onnx");
+  const float x[] = {1.0F, 0.0F, 2.0F, 0.0F};
+  float y[4] = {};
+  const TensorView inputs[] = {view(x, {1, 4})};
+  const TensorView outputs[] = {view(y, {1, 4})};
+  graph->run(inputs, outputs, StopFlag());
+  for (int i = 0; i < 4; ++i) CHECK_EQ(y[i], static_cast<float>(3 * i + 16));
+}
+
+TEST(wrong_counts_types_and_shapes_name_the_tensor) {
+  if (!support::have(kLibrary, __func__)) return;
+  Affine affine;
+  const float x[] = {1.0F, 2.0F};
+  float y[4] = {};
+  const std::int64_t bad = 0;
+  const TensorView good_in[] = {view(x, {1, 2}), view(&affine.n, {1})};
+  const TensorView good_out[] = {view(y, {1, 2}), TensorView{}, TensorView{}};
+  const auto run = [&](std::vector<TensorView> in, std::vector<TensorView> out) {
+    affine.graph->run(in, out, affine.stop);
+  };
+  const std::vector<TensorView> in(good_in, good_in + 2);
+  const std::vector<TensorView> out(good_out, good_out + 3);
+  run(in, out);
+  CHECK_THROWS_MSG(InputError, "expected 2 inputs", run({in[0]}, out));
+  CHECK_THROWS_MSG(InputError, "expected 3 outputs", run(in, {out[0]}));
+  CHECK_THROWS_MSG(InputError, "'x' of 'affine.onnx' to be f32 [1, any], got f32 [2, 1]",
+                   run({view(x, {2, 1}), in[1]}, out));
+  CHECK_THROWS_MSG(InputError, "got f32 [2]", run({view(x, {2}), in[1]}, out));
+  CHECK_THROWS_MSG(InputError, "got f32 [1, any]", run({view(x, {1, -1}), in[1]}, out));
+  CHECK_THROWS_MSG(InputError, "'x' of 'affine.onnx' to be f32 [1, any], got i64 [1, 1]",
+                   run({view(&bad, {1, 1}), in[1]}, out));
+  CHECK_THROWS_MSG(InputError, "'n' of 'affine.onnx' to be i64 [1], got f32 [1]",
+                   run({in[0], view(x, {1})}, out));
+  CHECK_THROWS_MSG(InputError, "memory for the input 'x'",
+                   run({view(static_cast<const float*>(nullptr), {1, 2}), in[1]}, out));
+  CHECK_THROWS_MSG(InputError, "'y' of 'affine.onnx' to be f32 [1, any], got f32 [2, 2]",
+                   run(in, {view(y, {2, 2}), out[1], out[2]}));
+  // Fits the declared shape, but not this input's.
+  CHECK_THROWS_MSG(InputError, "[ort.run]", run(in, {view(y, {1, 3}), out[1], out[2]}));
+  CHECK_EQ(y[2], 0.0F);
+  run(in, out);  // and the runner is as before
+  CHECK_EQ(y[1], 7.0F);
+}
+
+TEST(free_dimensions_that_disagree_are_an_input_error) {
+  if (!support::have(kLibrary, __func__)) return;
+  const auto graph = open("pair.onnx");
+  const float a[] = {1.0F, 2.0F};
+  const float b[] = {1.0F, 2.0F, 3.0F};
+  float sum[3] = {};
+  const TensorView inputs[] = {view(a, {2}), view(b, {3})};
+  const TensorView outputs[] = {view(sum, {3})};
+  CHECK_THROWS_MSG(InputError, "'pair.onnx'", graph->run(inputs, outputs, StopFlag()));
+}
+
+TEST(a_set_stop_flag_ends_a_run) {
+  if (!support::have(kLibrary, __func__)) return;
+  Affine affine;
+  affine.stop.set();
+  CHECK_THROWS_MSG(CancelledError, "cancelled", affine.run({1.0F}));
+  affine.stop.clear();
+  CHECK_EQ(affine.run({1.0F})[0], 5.0F);
+}
+
+TEST(one_runner_serves_several_threads) {
+  if (!support::have(kLibrary, __func__)) return;
+  Affine shared;
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int worker = 0; worker < 4; ++worker) {
+    threads.emplace_back([&shared, &wrong, worker] {
+      Affine own;
+      own.graph = shared.graph;
+      for (int i = 0; i < 200; ++i) {
+        const auto value = static_cast<float>(worker * 1000 + i);
+        if (own.run({value, 1.0F})[0] != 2.0F * value + 3.0F) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK_EQ(wrong.load(), 0);
+}
+
+TEST(damaged_graphs_are_bundle_errors) {
+  if (!support::have(kLibrary, __func__)) return;
+  const ScratchFolder folder;
+  const std::string good = support::read_file(support::data("affine.onnx"));
+  const auto try_open = [&](const std::string& bytes) {
+    folder.write("bad.onnx", bytes);
+    open_graph("", folder.path() / "bad.onnx", {.threads = 1});
+  };
+  CHECK_THROWS_MSG(BundleError, "bad.onnx", try_open(good.substr(0, good.size() / 2)));
+  CHECK_THROWS_MSG(BundleError, "bad.onnx", try_open("not a graph"));
+  CHECK_THROWS_MSG(BundleError, "bad.onnx", try_open(""));
+  CHECK_THROWS_MSG(BundleError, "none.onnx", open_graph("", folder.path() / "none.onnx", {}));
+  // External weights are missing, then cut short.
+  folder.write("external.onnx", support::read_file(support::data("external.onnx")));
+  CHECK_THROWS_MSG(BundleError, "external.onnx",
+                   open_graph("", folder.path() / "external.onnx", {}));
+  folder.write("external.onnx.data", std::string(10, '\0'));
+  CHECK_THROWS_MSG(BundleError, "external.onnx",
+                   open_graph("", folder.path() / "external.onnx", {}));
+  CHECK_THROWS_MSG(BundleError, "'x' of 'half.onnx' to be an f32 or i64 tensor", open("half.onnx"));
+}
+
+TEST(absent_devices_are_library_errors_that_say_what_to_install) {
+  if (!support::have(kLibrary, __func__)) return;
+  const std::vector<std::string> providers = onnxruntime_providers("");
+  bool has_cuda = false;
+  bool has_cpu = false;
+  for (const std::string& name : providers) {
+    has_cuda = has_cuda || name == "CUDAExecutionProvider";
+    has_cpu = has_cpu || name == "CPUExecutionProvider";
+  }
+  CHECK(has_cpu);
+  if (has_cuda) {
+    std::printf("SKIP %s: this ONNX Runtime has CUDA\n", __func__);
+    return;
+  }
+  CHECK_THROWS_MSG(LibraryError, "pip install onnxruntime-gpu",
+                   open("affine.onnx", {.device = "cuda"}));
+  CHECK_THROWS_MSG(LibraryError, "TensorrtExecutionProvider",
+                   open("affine.onnx", {.device = "tensorrt"}));
+  CHECK_THROWS_MSG(InputError, "cpu, cuda or tensorrt", open("affine.onnx", {.device = "npu"}));
+}
+
+TEST(the_version_is_told) {
+  if (!support::have(kLibrary, __func__)) return;
+  CHECK(onnxruntime_version("").rfind("1.", 0) == 0);
+}
