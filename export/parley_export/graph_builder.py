@@ -182,8 +182,11 @@ class GraphBuilder:
         """`[B, H, T, D/H]` -> `[B, T, D]`."""
         return self.op("Reshape", self.transpose(x, 0, 2, 1, 3), self.ints(0, 0, -1))
 
-    def attend(self, q: str, keys: str, values: str, mask: str | None = None) -> str:
+    def attend(
+        self, q: str, keys: str, values: str, head_width: int, mask: str | None = None
+    ) -> str:
         """Heads `[B, H, T, d]` over `[B, H, S, d]`; `mask` is added to the scores."""
+        q = self.op("Mul", q, self.scalar(head_width**-0.5))
         scores = self.op("MatMul", q, self.transpose(keys, 0, 1, 3, 2))
         if mask is not None:
             scores = self.op("Add", scores, mask)

@@ -15,9 +15,12 @@ from parley_export import contract
 from parley_export.graph_builder import GraphBuilder, GraphInfo
 from parley_export.modules import AudioAdapter, AudioEncoder, FlowField, Vocoder
 from parley_export.modules.activation import AliasFreeActivation, phase_filters
-from parley_export.modules.encoder import MASKED, EncoderLayer
+from parley_export.modules.encoder import EncoderLayer
 from parley_export.modules.flow import FlowBlock
 from parley_export.modules.vocoder import AmpBlock, CausalConv1d
+
+# Finite, so half precision holds it; the softmax of a masked score is exactly zero.
+MASKED = -1e4
 
 __all__ = [
     "GraphInfo",
@@ -150,12 +153,13 @@ def _encoder_layer(
     """Returns the output and this call's own keys and values."""
     attn = layer.self_attn
     normed = g.layer_norm(x, layer.self_attn_layer_norm, "self_attn_layer_norm")
-    q = g.op("Mul", g.linear(normed, attn.q_proj, "q_proj"), g.scalar(attn.scale))
+    q = g.split_heads(g.linear(normed, attn.q_proj, "q_proj"), attn.heads)
     k = g.split_heads(g.linear(normed, attn.k_proj, "k_proj"), attn.heads)
     v = g.split_heads(g.linear(normed, attn.v_proj, "v_proj"), attn.heads)
     all_k = g.concat(2, past[0], k) if past else k
     all_v = g.concat(2, past[1], v) if past else v
-    mixed = g.merge_heads(g.attend(g.split_heads(q, attn.heads), all_k, all_v, mask))
+    head_width = attn.q_proj.out_features // attn.heads
+    mixed = g.merge_heads(g.attend(q, all_k, all_v, head_width, mask))
     x = g.op("Add", x, g.linear(mixed, attn.out_proj, "out_proj"))
     normed = g.layer_norm(x, layer.final_layer_norm, "final_layer_norm")
     inner = g.op("Gelu", g.linear(normed, layer.fc1, "fc1"))
@@ -271,11 +275,11 @@ def _flow_block(
 ) -> str:
     attn, ffn = block.attn, block.ffn
     normed = _modulate(g, x, vectors[0], vectors[1])
-    q = g.op("Mul", g.linear(normed, attn.q_proj, "q_proj"), g.scalar(attn.scale))
-    q = _rotate(g, g.split_heads(q, attn.heads), angles)
+    q = _rotate(g, g.split_heads(g.linear(normed, attn.q_proj, "q_proj"), attn.heads), angles)
     k = _rotate(g, g.split_heads(g.linear(normed, attn.k_proj, "k_proj"), attn.heads), angles)
     v = g.split_heads(g.linear(normed, attn.v_proj, "v_proj"), attn.heads)
-    mixed = g.linear(g.merge_heads(g.attend(q, k, v)), attn.o_proj, "o_proj")
+    head_width = attn.q_proj.out_features // attn.heads
+    mixed = g.linear(g.merge_heads(g.attend(q, k, v, head_width)), attn.o_proj, "o_proj")
     x = g.op("Add", x, g.op("Mul", mixed, vectors[2]))
     inner = g.linear(_modulate(g, x, vectors[3], vectors[4]), ffn.fc1, "fc1")
     inner = g.linear(g.op("Gelu", inner, approximate="tanh"), ffn.fc2, "fc2")

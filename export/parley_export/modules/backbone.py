@@ -118,9 +118,9 @@ class Backbone(nn.Module):
         keys = torch.arange(n_past + n_new, device=device)
         seen = keys <= queries
         if self.config.window:
-            seen &= keys > queries - self.config.window
+            seen = seen & (keys > queries - self.config.window)
         if keep is not None:
-            seen &= keep
+            seen = seen & keep
         rates = rotary_rates(self.config.head_width, self.config.rope_theta).to(device)
         cos, sin = rotary_angles(queries[:, 0], rates)
         angles = cos.to(embeddings.dtype), sin.to(embeddings.dtype)

@@ -6,6 +6,7 @@ causal framing and block-causal attention: a frame sees its own chunk and a limi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parley_export.modules.configs import EncoderConfig
-
-MASKED = -1e4  # finite, so half precision holds it and a softmax over it is exactly zero
 
 
 @dataclass
@@ -38,7 +37,7 @@ class EncoderAttention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.heads = heads
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width, bias=False)
         self.v_proj = nn.Linear(width, width)
@@ -52,11 +51,9 @@ class EncoderAttention(nn.Module):
         return self.split(self.k_proj(x)), self.split(self.v_proj(x))
 
     def attend(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """`mask` is added to the scores; broadcasts to `[B, H, T, S]`."""
-        scores = self.split(self.q_proj(x) * self.scale) @ keys.transpose(-1, -2)
-        if mask is not None:
-            scores = scores + mask
-        mixed = torch.softmax(scores, dim=-1) @ values
+        """`mask` (bool: is seen) broadcasts to `[B, H, T, S]`."""
+        q = self.split(self.q_proj(x))
+        mixed = functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
         return self.out_proj(mixed.transpose(1, 2).flatten(-2))
 
 
@@ -100,6 +97,9 @@ class AudioEncoder(nn.Module):
         self.conv1 = nn.Conv1d(config.n_mels, config.width, 3)
         self.conv2 = nn.Conv1d(config.width, config.width, 3, stride=2)
         self.embed_positions = nn.Embedding(config.positions, config.width)
+        self.embed_positions.weight.requires_grad_(False).copy_(
+            sinusoids(config.positions, config.width)
+        )
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.layer_norm = nn.LayerNorm(config.width)
 
@@ -123,18 +123,17 @@ class AudioEncoder(nn.Module):
         x = functional.gelu(self.conv2(functional.pad(x, (1, 0)))).transpose(1, 2)
         frames = torch.arange(x.shape[1], device=x.device)
         x = x + self.embed_positions(frames % self.config.positions)
-        mask = self.chunk_mask(x.shape[1]).to(x)
+        mask = self.chunk_mask(x.shape[1])
         for layer in self.layers:
             x = layer(x, mask)[0]
         return self.layer_norm(x)
 
     def chunk_mask(self, n_frames: int) -> Tensor:
-        """`[T, T]` to add to scores: own chunk and the left context are seen, nothing else."""
+        """`[T, T]` bool: own chunk and the left context are seen, nothing else."""
         frames = torch.arange(n_frames, device=self.conv1.weight.device)
         begin = frames // self.config.chunk_frames * self.config.chunk_frames
         seen = frames < (begin + self.config.chunk_frames)[:, None]
-        seen &= frames >= (begin - self.config.left_context_frames)[:, None]
-        return torch.where(seen, 0.0, MASKED)
+        return seen & (frames >= (begin - self.config.left_context_frames)[:, None])
 
     def create_state(self) -> EncoderState:
         """The state before the first chunk, of one stream."""
@@ -160,7 +159,7 @@ class AudioEncoder(nn.Module):
         chunk = torch.arange(config.chunk_frames, device=x.device)
         x = x + self.embed_positions((state.position + chunk) % config.positions)
         context = torch.arange(-config.left_context_frames, config.chunk_frames, device=x.device)
-        mask = torch.where(context >= -state.filled, 0.0, MASKED).to(x.dtype)
+        mask = (context >= -state.filled)[None]
         keys, values = [], []
         for i, layer in enumerate(self.layers):
             past = state.keys[i : i + 1], state.values[i : i + 1]
@@ -180,7 +179,7 @@ class AudioEncoder(nn.Module):
 
 def sinusoids(length: int, width: int, max_timescale: float = 10000.0) -> Tensor:
     """Whisper's fixed position table `[length, width]`: sines, then cosines."""
-    step = torch.log(torch.tensor(max_timescale, dtype=torch.float64)) / (width // 2 - 1)
-    rates = torch.exp(-step * torch.arange(width // 2))
+    step = math.log(max_timescale) / (width // 2 - 1)
+    rates = torch.exp(-step * torch.arange(width // 2, dtype=torch.float64))
     angles = torch.arange(length)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], 1).float()

@@ -47,7 +47,7 @@ class FlowAttention(nn.Module):
 
     def __init__(self, hidden: int, heads: int, theta: float) -> None:
         super().__init__()
-        self.heads, self.scale = heads, (hidden // heads) ** -0.5
+        self.heads = heads
         self.q_proj = nn.Linear(hidden, hidden, bias=False)
         self.k_proj = nn.Linear(hidden, hidden, bias=False)
         self.v_proj = nn.Linear(hidden, hidden, bias=False)
@@ -59,8 +59,8 @@ class FlowAttention(nn.Module):
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        scores = rotate(q * self.scale, cos, sin) @ rotate(k, cos, sin).transpose(-1, -2)
-        mixed = torch.softmax(scores, dim=-1) @ v
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        mixed = functional.scaled_dot_product_attention(q, k, v)
         return self.o_proj(mixed.transpose(1, 2).flatten(-2))
 
 
