@@ -20,11 +20,12 @@ from parley_export.modules.configs import (
     FlowConfig,
     VocoderConfig,
 )
+from parley_export.state_dict import read_state_dict, require_torch
 from parley_export.tokenizer import FILES as TOKENIZER_FILES
 from parley_export.tokenizer import Tokenizer, read_tokenizer
 from parley_export.voices import FILES as VOICE_FILES
 from parley_export.voices import Voice, read_voice
-from parley_export.weights import Shards, read_state_dict, require_torch
+from parley_export.weights import Shards
 
 MAX_JSON_BYTES = 16 << 20
 MAX_LICENCE_BYTES = 1 << 20

@@ -21,7 +21,7 @@ from parley_export import hub
 from parley_export.errors import BundleError, InputError, LibraryError
 from parley_export.progress import MemoryWatch
 from parley_export.quantize import PRECISIONS
-from parley_export.weights import require_torch
+from parley_export.state_dict import require_torch
 
 OK, INPUT, BUNDLE, LIBRARY, DISK, INTERRUPTED = 0, 3, 4, 5, 6, 130
 NEEDED = ("numpy", "onnx", "gguf", "safetensors")

@@ -1,17 +1,14 @@
-"""Read tensors from safetensors shards and from a zipped state dict; knows no model's names.
+"""Read tensors from safetensors shards; knows no model's names.
 
-Nothing here executes what a file says. Tensors come back as views of mapped files, so reading one
-costs no anonymous memory until somebody converts it.
+Tensors come back as views of mapped files, so reading one costs no anonymous memory until somebody
+converts it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import pickletools
 import struct
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,23 +18,7 @@ from parley_export.errors import BundleError, LibraryError, Problems
 # Bytes of one element. Weights must be floating point; integers in a checkpoint are a mistake.
 FLOAT_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 MAX_HEADER_BYTES = 64 << 20  # a header of the real checkpoint has 0.1 MB
-MAX_PICKLE_BYTES = 16 << 20  # data.pkl holds names and shapes only: 0.2 MB
 MAX_ELEMENTS = 1 << 40
-MIN_TORCH = (2, 10)
-
-# What a state dict needs to be rebuilt; anything else is refused before torch sees it.
-_ALLOWED_GLOBALS = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-    "torch BFloat16Storage",
-    "torch HalfStorage",
-    "torch FloatStorage",
-    "torch DoubleStorage",
-    "torch LongStorage",
-    "torch IntStorage",
-    "torch BoolStorage",
-}
 
 
 @dataclass(frozen=True)
@@ -55,9 +36,6 @@ class TensorInfo:
     @property
     def nbytes(self) -> int:
         return self.elements * FLOAT_BYTES.get(self.dtype, 4)
-
-
-# ---------------------------------------------------------------- safetensors
 
 
 class Shards:
@@ -215,142 +193,3 @@ def _safe_open(file: Path) -> Any:
             f"[checkpoint.read_weights] expected a safetensors file, got {file.name} ({e}); "
             "fetch it again"
         ) from e
-
-
-# ---------------------------------------------------------------- state dict in a pickle
-
-
-def read_state_dict(path: Path) -> dict[str, Any]:
-    """Return the tensors of a torch zip file, mapped, `module.` stripped; executes nothing.
-
-    Three lines of defence: the pickle's opcodes are scanned for names other than those that
-    rebuild tensors; torch's weights_only loader; a torch version in which that loader is known to
-    be safe (CVE-2025-32434 was fixed in 2.6, CVE-2026-24747 in 2.10).
-
-    Raises:
-        LibraryError: torch is missing or older than 2.10.
-        BundleError: the file is no zipped state dict, or names anything but tensors.
-    """
-    torch = require_torch()
-    scan_pickle(path)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as e:  # torch raises many kinds; each means that the file cannot be used
-        raise BundleError(
-            f"[checkpoint.read_state_dict] expected a state dict in {path.name}, got "
-            f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}; fetch the file again"
-        ) from e
-    if isinstance(loaded, dict) and set(loaded) == {"model"} and isinstance(loaded["model"], dict):
-        loaded = loaded["model"]
-    return _check_state_dict(path, loaded)
-
-
-def require_torch() -> Any:
-    """Import torch and refuse versions whose weights_only loader runs code or corrupts memory."""
-    try:
-        import torch
-    except ImportError as e:
-        raise LibraryError(
-            "[export.start] expected PyTorch, got none; pip install 'parley[export]'"
-        ) from e
-    found = tuple(
-        int("".join(c for c in p if c.isdigit()) or 0)
-        for p in torch.__version__.split("+")[0].split(".")[:2]
-    )
-    if found < MIN_TORCH:
-        raise LibraryError(
-            f"[checkpoint.read_state_dict] expected torch >= {MIN_TORCH[0]}.{MIN_TORCH[1]}, the "
-            "first whose weights_only loader is safe (CVE-2025-32434, CVE-2026-24747), got "
-            f"{torch.__version__}; pip install -U 'parley[export]'"
-        )
-    return torch
-
-
-def scan_pickle(path: Path) -> None:
-    """Check a torch zip file's layout and every name in its pickle without running it."""
-
-    def bad(got: str) -> BundleError:
-        return BundleError(
-            f"[checkpoint.scan_pickle] expected a zipped state dict of tensors in {path.name}, "
-            f"got {got}; do not use this file, fetch it from its publisher"
-        )
-
-    try:
-        with zipfile.ZipFile(path) as z:
-            entries = z.infolist()
-            pickles = [e for e in entries if e.filename.rsplit("/", 1)[-1] == "data.pkl"]
-            if len(pickles) != 1:
-                raise bad(f"{len(pickles)} pickles")
-            if any(e.compress_type != zipfile.ZIP_STORED for e in entries):
-                raise bad("compressed entries")
-            if len({e.filename for e in entries}) != len(entries):
-                raise bad("two entries of one name")
-            if pickles[0].file_size > MAX_PICKLE_BYTES:
-                raise bad(f"a pickle of {pickles[0].file_size} bytes")
-            data = z.read(pickles[0])
-    except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError) as e:
-        raise bad(f"a damaged file ({e})") from e
-    try:
-        names = set(_global_names(data))
-    except (ValueError, IndexError) as e:
-        raise bad("an unreadable pickle") from e
-    forbidden = sorted(names - _ALLOWED_GLOBALS)
-    if forbidden:
-        raise bad("a pickle that calls " + ", ".join(n.replace(" ", ".") for n in forbidden))
-
-
-def _global_names(data: bytes) -> Iterator[str]:
-    """Yield "module name" for each global a pickle refers to, from its opcodes alone."""
-    strings: list[str] = []
-    for opcode, arg, _ in pickletools.genops(data):
-        if opcode.name == "GLOBAL":
-            yield str(arg)
-        elif opcode.name in (
-            "STACK_GLOBAL",
-            "INST",
-            "OBJ",
-            "NEWOBJ",
-            "NEWOBJ_EX",
-            "EXT1",
-            "EXT2",
-            "EXT4",
-        ):
-            # torch.save writes protocol 2 and GLOBAL only; what needs a stack to tell is refused.
-            yield f"<{opcode.name}> {' '.join(strings[-2:])}"
-        elif isinstance(arg, str):
-            strings.append(arg)
-
-
-def _check_state_dict(path: Path, loaded: Any) -> dict[str, Any]:
-    import torch
-
-    problems = Problems("checkpoint.read_state_dict", "fetch the file from its publisher")
-    if not isinstance(loaded, dict) or not loaded:
-        problems.add(f"expected a state dict in {path.name}, got {type(loaded).__name__}")
-        problems.raise_if_any()
-    result: dict[str, Any] = {}
-    for key, value in loaded.items():
-        name = key.removeprefix("module.") if isinstance(key, str) else repr(key)
-        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
-            problems.add(f"expected only tensors, got {name}: {type(value).__name__}")
-        elif not value.is_floating_point():
-            problems.add(f"expected floating point, got {name}: {value.dtype}")
-        elif value.numel() > MAX_ELEMENTS:
-            problems.add(f"expected a finite size, got {name} of {tuple(value.shape)}")
-        elif not _inside_storage(value):
-            problems.add(f"expected {name} inside its storage, got {tuple(value.shape)}")
-        elif name in result:
-            problems.add(f"expected each tensor once, got {name} twice")
-        else:
-            result[name] = value.detach()
-    problems.raise_if_any()
-    return result
-
-
-def _inside_storage(value: Any) -> bool:
-    """True where every element lies in the storage; hostile strides may point outside."""
-    last = value.storage_offset() + sum(
-        (n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True)
-    )
-    bytes_needed = (last + 1) * value.element_size() if value.numel() else 0
-    return bytes_needed <= value.untyped_storage().nbytes() and min(value.stride(), default=0) >= 0
