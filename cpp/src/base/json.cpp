@@ -32,10 +32,7 @@ class Parser {
 
  private:
   [[noreturn]] void fail(const std::string& expected, const std::string& got) const {
-    std::string message = "[json.read] expected " + expected + ", got " + got + " at line " +
-                          std::to_string(line_) + ", column " + std::to_string(column());
-    if (!path_.empty()) message += " (key " + path_ + ")";
-    throw ParseError(message + "; correct the text or make it anew");
+    throw ParseError(expected, got + where(line_, column(), path_));
   }
 
   int column() const { return static_cast<int>(at_ - line_begin_) + 1; }  // in bytes
@@ -250,6 +247,17 @@ class Parser {
 };
 
 }  // namespace
+
+std::string where(int line, int column, std::string_view path) {
+  std::string text = " at line " + std::to_string(line) + ", column " + std::to_string(column);
+  if (!path.empty()) text += " (key " + std::string(path) + ")";
+  return text;
+}
+
+ParseError::ParseError(std::string expected, std::string got)
+    : Error("[json.read] expected " + expected + ", got " + got + "; correct the text"),
+      expected_(std::move(expected)),
+      got_(std::move(got)) {}
 
 const char* name_of(Kind kind) {
   static constexpr const char* kNames[] = {"null",     "true or false", "a number",

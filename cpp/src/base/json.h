@@ -11,11 +11,22 @@
 
 namespace parley::json {
 
-// Text that is no JSON, or beyond the limits. what() gives line, column and key path.
+// Text that is no JSON, is beyond the limits, or is not what the caller's fields ask for. Both
+// parts are there for callers that word their own message; `got` ends with line, column and key
+// path.
 class ParseError : public Error {
  public:
-  using Error::Error;
+  ParseError(std::string expected, std::string got);
+  const std::string& expected() const { return expected_; }
+  const std::string& got() const { return got_; }
+
+ private:
+  std::string expected_;
+  std::string got_;
 };
+
+// " at line 3, column 8 (key a.b[1].c)", the key only where `path` is not empty.
+std::string where(int line, int column, std::string_view path);
 
 struct Limits {
   std::size_t max_bytes = 16U << 20U;
