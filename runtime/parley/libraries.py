@@ -1,4 +1,4 @@
-"""Finds ONNX Runtime and llama.cpp in the installed wheels; imports neither package."""
+"""Finds ONNX Runtime and llama.cpp in installed wheels; imports neither package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from parley import _core
 from parley.errors import LibraryError
 
 ONNXRUNTIME_AT_LEAST = "1.29"
@@ -74,6 +75,19 @@ def find_llama() -> Library:
             f"in {sys.prefix}; do `{install}`"
         )
     return Library(wheel, version, _library_file(folder / "lib", "llama", wheel))
+
+
+def loaded_versions() -> dict[str, str]:
+    """Opens both libraries as the engine does; name -> its version, or what was wrong with it."""
+    return _core.library_versions(str(find_onnxruntime().path), str(find_llama().path))
+
+
+def providers() -> list[str]:
+    """Execution providers of ONNX Runtime, such as CPUExecutionProvider.
+
+    Raises LibraryError where it cannot be opened.
+    """
+    return _core.onnxruntime_providers(str(find_onnxruntime().path))
 
 
 def _package_folder(package: str) -> Path | None:

@@ -156,10 +156,20 @@ class Session:
         """
         rate = self._rate if rate is None else rate
         samples = check_recording(recording, rate)
-        self._check_turn_length(samples.size / rate)
+        self.check_turn_length(samples.size / rate)
         if rate != self._rate:
             samples = self._resample(samples, rate)
         return self._play(samples)
+
+    def check_turn_length(self, seconds: float) -> None:
+        """Raises ContextError where a recorded turn of so many seconds would not fit."""
+        limit = self._max_turn_s
+        if self.mode == "turns" and limit is not None and seconds > limit:
+            raise ContextError(
+                f"[session.check] expected a turn of at most {limit:g} s, got {seconds:.1f} s, "
+                "which exceeds the model's context; cut the recording into turns, "
+                "or use a bundle with mode duplex"
+            )
 
     def play_text(self, text: str) -> Iterator[Step]:
         """Sends a text turn (mode "turns") and iterates until the model listens again."""
@@ -219,15 +229,6 @@ class Session:
 
     def _drop_waiting(self) -> None:
         self._waiting, self._n_waiting, self._end_in = [], 0, None
-
-    def _check_turn_length(self, seconds: float) -> None:
-        limit = self._max_turn_s
-        if self.mode == "turns" and limit is not None and seconds > limit:
-            raise ContextError(
-                f"[session.play] expected a turn of at most {limit:g} s, got {seconds:.1f} s, "
-                "which exceeds the model's context; cut the recording into turns, "
-                "or use a bundle with mode duplex"
-            )
 
     def _play(self, samples: Floats) -> Iterator[Step]:
         try:

@@ -1,0 +1,1 @@
+"""parley's command line; works over the public names of `parley` alone."""

@@ -1,0 +1,87 @@
+"""The command `parley`: picks a subcommand, prints errors, sets the exit code; knows no model."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+
+from parley_apps import errors
+
+# Name -> its module and what it does. Only the chosen one is imported.
+COMMANDS = {
+    "talk": ("parley_apps.talk", "hold a conversation with recordings, into a WAV file"),
+    "show": ("parley_apps.show", "tell what a bundle is and what its licence asks"),
+    "verify": ("parley_apps.verify", "compare every stage with golden numbers"),
+    "bench": ("parley_apps.bench", "measure what a chunk costs on this machine"),
+    "doctor": ("parley_apps.doctor", "tell what is installed, what is missing and how to get it"),
+    "export": ("parley_apps.export", "make a bundle from a checkpoint"),
+}
+
+DESCRIPTION = """\
+parley holds spoken conversations with a speech model on this machine. It works on bundles: folders
+with exported models that `parley export` makes from a published checkpoint."""
+
+EXAMPLES = f"""\
+examples:
+  parley doctor
+  parley export CHECKPOINT --out my.bundle
+  parley show my.bundle
+  parley talk my.bundle --in question.wav --out answer.wav --text answer.jsonl --plot answer.png
+  parley COMMAND --help
+
+{errors.EXIT_CODES_HELP}"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line, returns its exit code; argparse exits for --help and bad usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    try:
+        args = build_parser(arguments).parse_args(arguments)
+        code = args.run(args)
+        sys.stdout.flush()
+        return int(code)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        sys.stderr.close()
+        return errors.IO
+    except (Exception, KeyboardInterrupt) as error:
+        return errors.report(error, as_json)
+
+
+def build_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser; the options of the command that `arguments` name are filled in."""
+    parser = argparse.ArgumentParser(
+        prog="parley",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"parley {version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    chosen = next((a for a in arguments if not a.startswith("-")), None)
+    for name, (module_name, summary) in COMMANDS.items():
+        sub = commands.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == chosen:
+            module = importlib.import_module(module_name)
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def version() -> str:
+    """The installed version; that of the engine's module where nothing is installed."""
+    try:
+        return importlib.metadata.version("parley")
+    except importlib.metadata.PackageNotFoundError:
+        import parley
+
+        return parley.__version__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

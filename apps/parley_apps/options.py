@@ -1,0 +1,78 @@
+"""Options that several commands share; knows how to hand them to `parley.open`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import parley
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "bundle",
+        metavar="BUNDLE",
+        help="folder that `parley export` wrote, or a name (see PARLEY_BUNDLES)",
+    )
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("machine")
+    group.add_argument(
+        "--device",
+        choices=["cpu", "cuda", "tensorrt"],
+        default="cpu",
+        help="where the models run (default: cpu, which always works)",
+    )
+    group.add_argument(
+        "--threads",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="threads to use (default: 0, as many as the machine has cores)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--json", action="store_true", help=f"print {what} as JSON on stdout")
+
+
+def open_bundle(args: argparse.Namespace, **more: object) -> parley.Bundle:
+    """Opens args.bundle with the shared options."""
+    import parley
+
+    voice = getattr(args, "voice", None)
+    return parley.open(args.bundle, device=args.device, threads=args.threads, voice=voice, **more)
+
+
+def text_or_file(value: str) -> str:
+    """A text as it is, or @FILE: that of a file. Raises InputError where it is not UTF-8."""
+    if not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        from parley import InputError
+
+        raise InputError(
+            f"[options.read] expected a UTF-8 text in {value[1:]}, got {error.reason} at byte "
+            f"{error.start}; save it as UTF-8"
+        ) from error
+
+
+def natural(value: str) -> int:
+    """An argparse type: 0, 1, 2, ..."""
+    number = int(value)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {number}")
+    return number
+
+
+def positive(value: str) -> float:
+    """An argparse type: a number above 0."""
+    number = float(value)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {value}")
+    return number
