@@ -7,7 +7,7 @@ SHELL := /bin/sh
 # Everything runs with the environment's own programs first; paths may hold spaces.
 VENV_PATH := PATH="$$PWD/.venv/bin:$$PATH"
 CPP_FILES := find cpp kernels tests -name '*.h' -o -name '*.cpp'
-BUNDLE_SOURCES := $(shell find export models -name '*.py')
+BUNDLE_SOURCES := $(shell find export tests/tiny_checkpoint.py -name '*.py')
 RECORDINGS := apps/parley_apps/data
 
 help:
@@ -33,7 +33,8 @@ demo: install demo/bundle/manifest.json
 demo/bundle/manifest.json: $(BUNDLE_SOURCES) | install
 	@echo "== The default bundle: a tiny model with random weights, made and exported here"
 	@rm -rf build/demo demo/bundle && mkdir -p build/demo demo
-	@$(VENV_PATH) python models/tiny/make_checkpoint.py build/demo/checkpoint
+	@$(VENV_PATH) PYTHONPATH=tests python -c "import pathlib, tiny_checkpoint as tiny; \
+	  tiny.write_checkpoint(pathlib.Path('build/demo/checkpoint'))"
 	@$(VENV_PATH) parley export build/demo/checkpoint --out demo/bundle --duplex
 
 test: install

@@ -124,16 +124,17 @@ def python_positional(text: str) -> dict[str, int]:
     }
 
 
+TOLERANCE_NAMES = ("atol", "rtol", "abs", "rel", "abs_tol", "rel_tol", "tolerance")
+
+
 def python_tolerances(text: str) -> list[str]:
-    """Numbers that look like a tolerance: with a negative exponent, or by their names."""
-    tree = ast.parse(text)
-    numbers = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    written = [ast.get_source_segment(text, n) or "" for n in numbers if isinstance(n.value, float)]
-    named = [
-        f"{node.arg}={node.value.value}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.keyword)
-        and node.arg in ("atol", "rtol", "abs", "rel", "abs_tol", "rel_tol", "tolerance")
-        and isinstance(node.value, ast.Constant)
-    ]
-    return [number for number in written if re.search(r"e-\d", number)] + named
+    """Small numbers that something is compared with, and numbers given as a tolerance by name."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Compare):
+            values = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+            found += [repr(v) for v in values if isinstance(v, float) and 0 < abs(v) < 0.01]
+        elif isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
+            if node.arg in TOLERANCE_NAMES and node.value.value:
+                found.append(f"{node.arg}={node.value.value}")
+    return found

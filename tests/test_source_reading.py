@@ -53,4 +53,4 @@ def test_python_imports_calls_and_parameters() -> None:
 
 def test_tolerances_are_found() -> None:
     text = "assert a < 1e-3\nx = approx(1, abs=0.5)\ny = 10.0\nclose(a, atol=LIMIT)\n"
-    assert reading.python_tolerances(text) == ["1e-3", "abs=0.5"]
+    assert reading.python_tolerances(text) == ["0.001", "abs=0.5"]

@@ -1,0 +1,24 @@
+"""Every tolerance of the tests, with the reason for its size; knows no test."""
+
+# What issue and design promise against the reference, float32 on a CPU. Measured errors are about a
+# hundred times smaller; the room is for other processors and libraries.
+WAVE16K_ABS = 1e-4
+LOG_MEL_ABS = 1e-4
+ENCODER_REL = 1e-4
+LOGITS_ABS = 1e-3
+LATENTS_REL = 1e-3
+WAVE_SNR_DB = 60.0
+
+# The chunk-streaming encoder against the chunked whole: the same sums in another order.
+STREAM_REL = 1e-4
+# A graph against its module, both float32: other kernels, same arithmetic.
+GRAPH_REL = 2e-5
+# A graph with half precision inside against float32: 11 significant bits through two or three
+# layers give about 1e-3.
+GRAPH_F16_REL = 5e-3
+# Two ways to compute one number in one library.
+SAME_REL = 1e-5
+# The doubled-rate filters against their definition written as sums.
+FILTER_ABS = 1e-5
+# A half-band tone through the resampler; its passband ripples by less than this.
+RESAMPLED_TONE_ABS = 2e-3
