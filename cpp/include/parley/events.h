@@ -34,9 +34,9 @@ struct Event {
   EndReason reason = EndReason::none;  // reply_ended only
   std::uint8_t n_text = 0;
   std::uint8_t n_codes = 0;
-  std::int32_t token = -1;   // the id drawn, where the event is a draw
-  std::int64_t sample = 0;   // place on the output timeline
-  std::int64_t count = 0;    // window: positions; underrun, muted: samples
+  std::int32_t token = -1;  // the id drawn, where the event is a draw
+  std::int64_t sample = 0;  // place on the output timeline
+  std::int64_t count = 0;   // window: positions; underrun, muted: samples
   std::array<char, kMaxText> text_bytes{};
   std::array<std::int32_t, kMaxCodes> codes{};
 

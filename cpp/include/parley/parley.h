@@ -27,12 +27,12 @@
 namespace parley {
 
 struct OpenOptions {
-  std::string onnxruntime;    // path of libonnxruntime; empty: $PARLEY_ONNXRUNTIME, then the loader
-  std::string llama;          // path of libllama; empty: $PARLEY_LLAMA, then the loader
+  std::string onnxruntime;  // path of libonnxruntime; empty: $PARLEY_ONNXRUNTIME, then the loader
+  std::string llama;        // path of libllama; empty: $PARLEY_LLAMA, then the loader
   std::string device = "cpu";  // cpu, cuda or tensorrt
-  int threads = 0;            // 0: one per core
-  bool verify = true;         // hash every file; sizes are always checked
-  std::string kv = "f16";     // keys and values of the backbone: f16, q8_0 or f32
+  int threads = 0;             // 0: one per core
+  bool verify = true;          // hash every file; sizes are always checked
+  std::string kv = "f16";      // keys and values of the backbone: f16, q8_0 or f32
 };
 
 enum class Mode : std::uint8_t { turns, duplex };
@@ -78,7 +78,8 @@ class Session {
   // Stops the reply under way at the next step. In turns the history keeps what was played; in
   // duplex the model reads a BREAK.
   void interrupt();
-  // Any thread: the step under way, or else the next one, throws CancelledError and changes nothing.
+  // Any thread: the step under way, or else the next one, throws CancelledError and changes
+  // nothing.
   void cancel();
   // A new conversation with the same options.
   void reset();
@@ -87,8 +88,8 @@ class Session {
 
   Mode mode() const;
   State state() const;
-  std::int64_t position() const;          // backbone positions held
-  std::size_t delay_samples() const;       // from a drawn code to its sound, constant
+  std::int64_t position() const;            // backbone positions held
+  std::size_t delay_samples() const;        // from a drawn code to its sound, constant
   std::size_t input_delay_samples() const;  // of the front end, constant; 0 in turns
 
  private:
@@ -108,7 +109,9 @@ class Bundle {
   std::vector<Mode> modes() const;
   std::vector<std::string> voices() const;
   const std::string& notice() const;  // licence notice of the weights, to be shown to the user
+  // The insides, for the bindings and verification; not part of the stable face.
   const Impl& impl() const { return *impl_; }
+  const std::shared_ptr<const Impl>& shared_impl() const { return impl_; }
 
  private:
   std::shared_ptr<const Impl> impl_;

@@ -9,8 +9,9 @@ std::unique_lock<std::mutex> Session::Impl::enter(const char* verb) {
   std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   const std::string where = std::string("[session.") + verb + "] ";
   if (!lock.owns_lock()) {
-    throw InputError(where + "expected one caller at a time, got a second one; do call a session "
-                             "from one thread (cancel() and close() from any)");
+    throw InputError(where +
+                     "expected one caller at a time, got a second one; do call a session "
+                     "from one thread (cancel() and close() from any)");
   }
   if (closed_) {
     throw InputError(where + "expected an open session, got a closed one; do make a new session");
@@ -126,21 +127,45 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-Step Session::step(std::span<const float> in, std::span<float> out) { return impl_->step(in, out); }
-void Session::end_turn() { impl_->end_turn(); }
-void Session::send_text(std::string_view text) { impl_->send_text(text); }
-void Session::interrupt() { impl_->interrupt(); }
-void Session::cancel() { impl_->cancel(); }
-void Session::reset() { impl_->reset(); }
-void Session::close() { impl_->close(); }
-Mode Session::mode() const { return impl_->mode(); }
-State Session::state() const { return impl_->state(); }
-std::int64_t Session::position() const { return impl_->position(); }
-std::size_t Session::delay_samples() const { return impl_->delay_samples(); }
-std::size_t Session::input_delay_samples() const { return impl_->input_delay_samples(); }
+Step Session::step(std::span<const float> in, std::span<float> out) {
+  return impl_->step(in, out);
+}
+void Session::end_turn() {
+  impl_->end_turn();
+}
+void Session::send_text(std::string_view text) {
+  impl_->send_text(text);
+}
+void Session::interrupt() {
+  impl_->interrupt();
+}
+void Session::cancel() {
+  impl_->cancel();
+}
+void Session::reset() {
+  impl_->reset();
+}
+void Session::close() {
+  impl_->close();
+}
+Mode Session::mode() const {
+  return impl_->mode();
+}
+State Session::state() const {
+  return impl_->state();
+}
+std::int64_t Session::position() const {
+  return impl_->position();
+}
+std::size_t Session::delay_samples() const {
+  return impl_->delay_samples();
+}
+std::size_t Session::input_delay_samples() const {
+  return impl_->input_delay_samples();
+}
 
-std::unique_ptr<Session::Impl> make_session(SessionParts parts) {
-  return std::make_unique<Session::Impl>(std::move(parts));
+Session make_session(SessionParts parts) {
+  return Session(std::make_unique<Session::Impl>(std::move(parts)));
 }
 
 }  // namespace parley

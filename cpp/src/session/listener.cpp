@@ -81,9 +81,8 @@ void TurnListener::encode_segment(std::span<const float> segment, std::size_t ma
   const FrontEndConfig& config = parts_.front_end;
   {
     const Stopwatch watch(*parts_.clock, timing.front_end_ns);
-    const std::vector<float> wave =
-        resample(segment, config.input_hz, config.encoder_hz, config.resampler_zeros,
-                 config.resampler_rolloff);
+    const std::vector<float> wave = resample(segment, config.input_hz, config.encoder_hz,
+                                             config.resampler_zeros, config.resampler_rolloff);
     log_mel_.compute(wave, frames_);
   }
   const Stopwatch watch(*parts_.clock, timing.encoder_ns);
@@ -118,7 +117,9 @@ std::span<const Position> TurnListener::positions() {
   return std::span<const Position>(prompt_).subspan(cursor_, portion_);
 }
 
-bool TurnListener::complete() const { return encoded_ && cursor_ + portion_ == prompt_.size(); }
+bool TurnListener::complete() const {
+  return encoded_ && cursor_ + portion_ == prompt_.size();
+}
 
 void TurnListener::build_prompt(std::string_view pattern, std::string_view user,
                                 std::size_t n_features, std::int64_t held) {
@@ -152,7 +153,8 @@ void TurnListener::end_turn(std::int64_t held) {
 
 void TurnListener::end_turn_with_text(std::string_view text, std::int64_t held) {
   if (text.empty()) {
-    throw InputError("[session.send_text] expected some text, got none; do pass what the user says");
+    throw InputError(
+        "[session.send_text] expected some text, got none; do pass what the user says");
   }
   build_prompt(turns_taken_ == 0 ? turns_.first_text : turns_.next_text, text, 0, held);
 }

@@ -70,8 +70,8 @@ class ChunkListener final : public Listener {
 class TurnListener final : public Listener {
  public:
   // `room`: positions that a turn may take at the most. `budget`: positions per step, 0: all.
-  TurnListener(ListenerParts parts, TurnsConfig turns, std::string system,
-               std::int32_t placeholder, std::size_t room, int budget);
+  TurnListener(ListenerParts parts, TurnsConfig turns, std::string system, std::int32_t placeholder,
+               std::size_t room, int budget);
   void take_in(std::span<const float> chunk, State state, Timing& timing,
                const StopFlag& stop) override;
   std::span<const Position> positions() override;
@@ -106,16 +106,16 @@ class TurnListener final : public Listener {
   std::size_t room_;
   std::size_t budget_;
   SegmentLogMel log_mel_;
-  std::vector<float> frames_;   // [n_mels, mel frames of a segment]
-  std::vector<float> rows_;     // [segment_features, width]
-  std::vector<float> samples_;  // of the segment that fills up
+  std::vector<float> frames_;    // [n_mels, mel frames of a segment]
+  std::vector<float> rows_;      // [segment_features, width]
+  std::vector<float> samples_;   // of the segment that fills up
   std::vector<float> features_;  // [n, width] of the turn so far
   std::size_t n_turn_samples_ = 0;
   std::size_t n_features_ = 0;  // that the prompt wants
   bool encoded_ = true;         // the turn's last segment, too
   std::vector<std::int32_t> ids_;
   std::vector<Position> prompt_;
-  std::size_t cursor_ = 0;  // into prompt_
+  std::size_t cursor_ = 0;   // into prompt_
   std::size_t portion_ = 0;  // positions given out in this step
   int turns_taken_ = 0;
   // What rollback() returns to.

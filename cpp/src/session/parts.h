@@ -41,6 +41,6 @@ struct SessionParts {
   int prefill_budget = 0;
 };
 
-std::unique_ptr<Session::Impl> make_session(SessionParts parts);
+Session make_session(SessionParts parts);
 
 }  // namespace parley

@@ -15,7 +15,9 @@ namespace {
 constexpr std::uint32_t kSamplerStream = 0x73616d70;  // keeps draws apart from the flow's noise
 
 // The published rule: a score below zero is multiplied, another one divided.
-float penalize(float score, float penalty) { return score < 0 ? score * penalty : score / penalty; }
+float penalize(float score, float penalty) {
+  return score < 0 ? score * penalty : score / penalty;
+}
 
 }  // namespace
 

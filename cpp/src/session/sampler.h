@@ -39,8 +39,8 @@ class Sampler {
 
   SamplingConfig config_;
   std::uint64_t seed_;
-  std::vector<std::int32_t> ids_;     // of the turn, oldest first
-  std::vector<std::uint16_t> seen_;   // [vocab_size] how often an id is in ids_
+  std::vector<std::int32_t> ids_;      // of the turn, oldest first
+  std::vector<std::uint16_t> seen_;    // [vocab_size] how often an id is in ids_
   std::vector<Candidate> candidates_;  // scratch [vocab_size]
   std::uint64_t n_draws_ = 0;
   std::size_t committed_ids_ = 0;

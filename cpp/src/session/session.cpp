@@ -13,7 +13,8 @@ constexpr std::size_t kMaxEvents = 256;  // more than a step's draws can raise
 constexpr std::size_t kTurnsFadeMs = 20;
 
 std::size_t fade_samples(const SessionParts& parts) {
-  const std::size_t ms = parts.duplex ? static_cast<std::size_t>(parts.duplex->fade_ms) : kTurnsFadeMs;
+  const std::size_t ms =
+      parts.duplex ? static_cast<std::size_t>(parts.duplex->fade_ms) : kTurnsFadeMs;
   return ms * static_cast<std::size_t>(parts.output_hz) / 1000;
 }
 
@@ -126,9 +127,9 @@ void Session::Impl::draw(const Plan& first_plan) {
     work_.force = EndReason::max_tokens;
   std::size_t slot = 0;
   for (int n = 0; wants_more(*plan, slot, n); ++n) {
-    if (turns_ != nullptr && parts_.backbone->held(*backbone_state_) +
-                                     static_cast<std::int64_t>(batch_.size()) >
-                                 parts_.context) {
+    if (turns_ != nullptr &&
+        parts_.backbone->held(*backbone_state_) + static_cast<std::int64_t>(batch_.size()) >
+            parts_.context) {
       work_.pending = batch_.back().id;
       end_reply(EndReason::context);
       return;
@@ -137,8 +138,7 @@ void Session::Impl::draw(const Plan& first_plan) {
     const Slot& ids = plan->slots[plan->repeats ? 0 : slot];
     const bool forced = work_.force != EndReason::none && work_.state == State::speaking;
     const std::int32_t id =
-        forced ? policy_->stop_id()
-               : sampler_.pick(parts_.backbone->logits(*backbone_state_), ids);
+        forced ? policy_->stop_id() : sampler_.pick(parts_.backbone->logits(*backbone_state_), ids);
     sampler_.accept(id);
     work_.pending = id;
     const Plan* next = take(id, plan);
@@ -179,7 +179,8 @@ const Plan* Session::Impl::take(std::int32_t id, const Plan* plan) {
       return nullptr;
     case Drawn::audio:
       if (turns_ != nullptr)
-        code_positions_[work_.n_code_positions++] = parts_.backbone->next_position(*backbone_state_);
+        code_positions_[work_.n_code_positions++] =
+            parts_.backbone->next_position(*backbone_state_);
       work_.codes[work_.n_codes++] = id - parts_.vocabulary.audio_begin;
       break;
     case Drawn::text:
@@ -230,7 +231,7 @@ void Session::Impl::speak() {
                 event.codes.begin());
   }
   if (work_.drop) {
-    speech_->drop();
+    if (work_.sounded) speech_->drop(timing_, stop_);
     return;
   }
   const bool last = !work_.drawing && (done_.drawing || done_.replies != work_.replies);
@@ -290,7 +291,8 @@ void Session::Impl::feed(bool want_logits) {
 }
 
 Event& Session::Impl::add_event(EventKind kind) {
-  // A step's draws are bounded, so the capacity holds; the last slot is overwritten rather than grown.
+  // A step's draws are bounded, so the capacity holds; the last slot is overwritten rather than
+  // grown.
   if (events_.size() == kMaxEvents) events_.pop_back();
   Event& event = events_.emplace_back();
   event.kind = kind;

@@ -88,12 +88,12 @@ class Session::Impl {
   std::size_t delay_ = 0;
   std::size_t input_delay_ = 0;
 
-  Progress done_;  // as of the last commit
-  Progress work_;  // of the step under way
-  std::vector<Position> batch_;             // what the backbone reads next
+  Progress done_;                             // as of the last commit
+  Progress work_;                             // of the step under way
+  std::vector<Position> batch_;               // what the backbone reads next
   std::vector<std::int64_t> code_positions_;  // turns: where each code of the reply lies
-  std::int64_t chunk_start_ = 0;            // duplex: position of this chunk's first row
-  std::int64_t turn_start_ = 0;             // turns: what an abandoned turn goes back to
+  std::int64_t chunk_start_ = 0;              // duplex: position of this chunk's first row
+  std::int64_t turn_start_ = 0;               // turns: what an abandoned turn goes back to
   std::int32_t turn_start_pending_ = -1;
   std::vector<Event> events_;
   Timing timing_;

@@ -48,8 +48,7 @@ inline Slot compile_slot(const std::vector<SlotKind>& kinds, const Vocabulary& v
         for (IdRange range : text_slot(vocabulary)) slot.push_back(range);
         break;
       case SlotKind::audio:
-        slot.push_back(
-            {vocabulary.audio_begin, vocabulary.audio_begin + vocabulary.audio_codes});
+        slot.push_back({vocabulary.audio_begin, vocabulary.audio_begin + vocabulary.audio_codes});
         break;
       case SlotKind::think:
         slot.push_back({duplex->think, duplex->think + 1});

@@ -11,10 +11,9 @@ Speech::Speech(Parts parts) : parts_(std::move(parts)) {
   const VocoderConfig& vocoder = parts_.vocoder->config();
   samples_per_latent_ = vocoder.samples_per_latent;
   samples_per_code_ = flow.frames_per_code * samples_per_latent_;
-  delay_ = flow.lookahead_codes * samples_per_code_ +
-           vocoder.lookahead_frames * samples_per_latent_;
-  const std::size_t frames =
-      (parts_.max_codes_per_step + flow.lookahead_codes) * flow.frames_per_code;
+  delay_ =
+      flow.lookahead_codes * samples_per_code_ + vocoder.lookahead_frames * samples_per_latent_;
+  const std::size_t frames = max_frames(flow, parts_.max_codes_per_step);
   latents_.resize(frames * flow.z);
   // One begin (a lead of silence), then all samples that the codes and both look-aheads can give.
   staged_.resize(delay_ + (frames + vocoder.lookahead_frames) * samples_per_latent_);
@@ -47,8 +46,8 @@ void Speech::push(std::span<const std::int32_t> codes, bool last, Timing& timing
 
   const Stopwatch watch(*parts_.clock, timing.vocoder_ns);
   const std::size_t z = parts_.flow->config().z;
-  const auto spoken = std::span<const float>(latents_)
-                          .subspan(frames.skip * z, (frames.n - frames.skip) * z);
+  const auto spoken =
+      std::span<const float>(latents_).subspan(frames.skip * z, (frames.n - frames.skip) * z);
   const auto room = std::span<float>(staged_).subspan(n_staged_);
   const std::size_t n = parts_.vocoder->push(*vocoder_state_, spoken, last, room, stop);
   for (float& sample : room.first(n)) {
@@ -60,29 +59,38 @@ void Speech::push(std::span<const std::int32_t> codes, bool last, Timing& timing
   ended_ = ended_ || last;
 }
 
+void Speech::drop(Timing& timing, const StopFlag& stop) {
+  // What both stages hold back would be heard next, so it is what fades.
+  if (!finished_) push({}, true, timing, stop);
+  drop_ = true;
+}
+
 Speech::Played Speech::commit(std::span<float> out) {
   flow_state_->commit();
   vocoder_state_->commit();
   if (began_) {
     head_ = size_ = 0;
     reply_samples_ = 0;
+    last_sample_ = 0.0F;
     finished_ = false;
   }
   Played played;
   played.muted = muted_;
+  for (std::size_t i = 0; i < n_staged_; ++i) enqueue(staged_[i]);
+  finished_ = finished_ || ended_ || drop_;
   if (drop_) {
-    // What is queued fades out linearly; nothing of it is left behind.
-    const std::size_t n = std::min({size_, parts_.fade_samples, out.size()});
-    for (std::size_t i = 0; i < n; ++i)
-      out[i] = dequeue() * (1.0F - static_cast<float>(i + 1) / static_cast<float>(n));
+    // A linear fade of what is queued; where too little is, its last value fades on.
+    const std::size_t n = std::min(parts_.fade_samples, out.size());
+    for (std::size_t i = 0; i < n; ++i) {
+      if (size_ > 0) last_sample_ = dequeue();
+      out[i] = last_sample_ * (1.0F - static_cast<float>(i + 1) / static_cast<float>(n));
+    }
     played.samples = n;
     size_ = 0;
-    finished_ = true;
+    last_sample_ = 0.0F;
   } else {
-    for (std::size_t i = 0; i < n_staged_; ++i) enqueue(staged_[i]);
-    finished_ = finished_ || ended_;
     played.samples = std::min(size_, out.size());
-    for (std::size_t i = 0; i < played.samples; ++i) out[i] = dequeue();
+    for (std::size_t i = 0; i < played.samples; ++i) out[i] = last_sample_ = dequeue();
   }
   std::fill(out.begin() + static_cast<std::ptrdiff_t>(played.samples), out.end(), 0.0F);
   reply_samples_ += static_cast<std::int64_t>(played.samples);
@@ -102,8 +110,10 @@ void Speech::reset() {
   flow_state_->reset();
   vocoder_state_->reset();
   n_staged_ = muted_ = size_ = head_ = 0;
-  began_ = ended_ = drop_ = finished_ = false;
+  began_ = ended_ = drop_ = false;
+  finished_ = true;
   reply_samples_ = 0;
+  last_sample_ = 0.0F;
 }
 
 std::size_t Speech::played_codes() const {

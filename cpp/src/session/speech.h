@@ -41,8 +41,9 @@ class Speech {
   void begin(std::uint64_t seed, std::uint32_t reply);
   // `last`: no codes follow. At most max_codes_per_step codes between two commits.
   void push(std::span<const std::int32_t> codes, bool last, Timing& timing, const StopFlag& stop);
-  // Queued sound is dropped at the next commit, but for a fade.
-  void drop() { drop_ = true; }
+  // Stops the reply: at the next commit its sound fades out, the look-ahead included, and is
+  // dropped.
+  void drop(Timing& timing, const StopFlag& stop);
 
   // Ends a step: fills `out` from the queue, silence behind it.
   Played commit(std::span<float> out);
@@ -71,10 +72,11 @@ class Speech {
   bool began_ = false;
   bool ended_ = false;
   bool drop_ = false;
-  bool finished_ = false;
+  bool finished_ = true;      // no reply is under way
   std::vector<float> queue_;  // ring
   std::size_t head_ = 0;
   std::size_t size_ = 0;
+  float last_sample_ = 0.0F;        // played last
   std::int64_t reply_samples_ = 0;  // played of this reply, its lead included
 };
 

@@ -1,4 +1,5 @@
-// Which positions of an endless conversation to forget: whole chunks, oldest first; pure arithmetic.
+// Which positions of an endless conversation to forget: whole chunks, oldest first; pure
+// arithmetic.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,0 +1,126 @@
+// Bundles and libraries for Python; converts and releases the GIL, nothing else.
+#include "assemble.h"
+#include "bindings.h"
+#include "runners/llama/model.h"
+#include "runners/ort/ort.h"
+
+namespace parley::bindings {
+
+namespace {
+
+py::object to_python(const json::Value& value) {
+  switch (value.kind) {
+    case json::Kind::null:
+      return py::none();
+    case json::Kind::boolean:
+      return py::bool_(value.boolean);
+    case json::Kind::number:
+      if (value.is_int) return py::int_(value.integer);
+      return py::float_(value.number);
+    case json::Kind::string:
+      return py::str(value.string);
+    case json::Kind::array: {
+      py::list list;
+      for (const json::Value& item : value.array) list.append(to_python(item));
+      return list;
+    }
+    case json::Kind::object: {
+      py::dict dict;
+      for (const json::Member& member : value.object)
+        dict[py::str(member.first)] = to_python(member.second);
+      return dict;
+    }
+  }
+  return py::none();
+}
+
+py::dict library_versions(const std::string& onnxruntime, const std::string& llama) {
+  py::dict versions;
+  const auto ask = [&](const char* name, auto version) {
+    try {
+      versions[name] = version();
+    } catch (const Error& error) {
+      versions[name] = error.what();
+    }
+  };
+  ask("onnxruntime", [&] { return onnxruntime_version(onnxruntime); });
+  ask("llama", [&] { return llama_version_of(llama); });
+  return versions;
+}
+
+Mode mode_of(const std::string& name) {
+  if (name == "turns") return Mode::turns;
+  if (name == "duplex") return Mode::duplex;
+  throw InputError("[bundle.session] expected mode turns or duplex, got \"" + name +
+                   "\"; do choose one of them");
+}
+
+PySession session(const Bundle& bundle, const std::string& mode, const std::string& voice,
+                  std::uint64_t seed, const std::optional<std::string>& system,
+                  std::optional<float> temperature, std::optional<int> top_k,
+                  std::optional<float> top_p, std::optional<int> max_new_tokens,
+                  int prefill_budget) {
+  SessionOptions options;
+  if (!mode.empty()) options.mode = mode_of(mode);
+  options.voice = voice;
+  options.seed = seed;
+  options.system = system;
+  options.temperature = temperature;
+  options.top_k = top_k;
+  options.top_p = top_p;
+  options.max_new_tokens = max_new_tokens;
+  options.prefill_budget = prefill_budget;
+  const Rates& rates = bundle.impl().manifest().rates;
+  return {bundle.session(options), rates.output_chunk(), rates.output_hz};
+}
+
+Bundle open(const std::string& folder, const std::string& device, int threads, bool verify,
+            const std::string& kv, const std::string& onnxruntime, const std::string& llama) {
+  OpenOptions options;
+  options.device = device;
+  options.threads = threads;
+  options.verify = verify;
+  options.kv = kv;
+  options.onnxruntime = onnxruntime;
+  options.llama = llama;
+  return Bundle::open(folder, options);
+}
+
+std::vector<std::string> modes(const Bundle& bundle) {
+  std::vector<std::string> names;
+  for (Mode mode : bundle.modes()) names.push_back(mode == Mode::turns ? "turns" : "duplex");
+  return names;
+}
+
+}  // namespace
+
+void register_bundle(py::module_& module) {
+  module.def(
+      "read_manifest",
+      [](const std::string& folder) {
+        read_manifest(folder);
+        return to_python(read_manifest_document(folder));
+      },
+      py::arg("folder"));
+  module.def("library_versions", &library_versions, py::arg("onnxruntime") = "",
+             py::arg("llama") = "");
+  module.def("onnxruntime_providers", &onnxruntime_providers, py::arg("onnxruntime") = "");
+
+  const auto release = py::call_guard<py::gil_scoped_release>();
+  py::class_<Bundle>(module, "Bundle")
+      .def(py::init(&open), py::arg("folder"), py::kw_only(), py::arg("device") = "cpu",
+           py::arg("threads") = 0, py::arg("verify") = true, py::arg("kv") = "f16",
+           py::arg("onnxruntime") = "", py::arg("llama") = "", release)
+      .def_property_readonly(
+          "manifest",
+          [](const Bundle& b) { return to_python(read_manifest_document(b.impl().folder())); })
+      .def_property_readonly("modes", &modes)
+      .def_property_readonly("voices", &Bundle::voices)
+      .def_property_readonly("chunk_samples", &Bundle::chunk_samples)
+      .def("session", &session, py::kw_only(), py::arg("mode") = "", py::arg("voice") = "",
+           py::arg("seed") = 0, py::arg("system") = py::none(), py::arg("temperature") = py::none(),
+           py::arg("top_k") = py::none(), py::arg("top_p") = py::none(),
+           py::arg("max_new_tokens") = py::none(), py::arg("prefill_budget") = 0, release);
+}
+
+}  // namespace parley::bindings

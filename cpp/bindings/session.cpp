@@ -1,0 +1,167 @@
+// Sessions, steps and events for Python; converts and releases the GIL, nothing else.
+#include "bindings.h"
+#include "parley/parley.h"
+
+namespace parley::bindings {
+
+namespace {
+
+const char* name(EventKind kind) {
+  switch (kind) {
+    case EventKind::turn_ended:
+      return "turn_ended";
+    case EventKind::reply_started:
+      return "reply_started";
+    case EventKind::text:
+      return "text";
+    case EventKind::audio:
+      return "audio";
+    case EventKind::reply_ended:
+      return "reply_ended";
+    case EventKind::think:
+      return "think";
+    case EventKind::shift:
+      return "shift";
+    case EventKind::break_:
+      return "break";
+    case EventKind::window:
+      return "window";
+    case EventKind::underrun:
+      return "underrun";
+    case EventKind::muted:
+      return "muted";
+  }
+  return "";
+}
+
+const char* name(State state) {
+  switch (state) {
+    case State::listening:
+      return "listening";
+    case State::preparing:
+      return "preparing";
+    case State::speaking:
+      return "speaking";
+    case State::closed:
+      return "closed";
+  }
+  return "";
+}
+
+const char* name(EndReason reason) {
+  switch (reason) {
+    case EndReason::none:
+      return "";
+    case EndReason::model:
+      return "model";
+    case EndReason::break_:
+      return "break";
+    case EndReason::interrupted:
+      return "interrupted";
+    case EndReason::max_tokens:
+      return "max_tokens";
+    case EndReason::context:
+      return "context";
+  }
+  return "";
+}
+
+struct PyEvent {
+  Event event;
+  int rate = 24000;
+};
+
+// A step that outlives the session's next one: its own samples and events.
+struct PyStep {
+  Floats samples;
+  std::vector<PyEvent> events;
+  Timing timing;
+  State state = State::listening;
+  std::int64_t index = 0;
+};
+
+py::dict timing_ms(const Timing& timing) {
+  const auto ms = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-6; };
+  py::dict result;
+  result["front_end"] = ms(timing.front_end_ns);
+  result["encoder"] = ms(timing.encoder_ns);
+  result["backbone"] = ms(timing.backbone_ns);
+  result["flow"] = ms(timing.flow_ns);
+  result["vocoder"] = ms(timing.vocoder_ns);
+  result["engine"] = ms(timing.engine_ns());
+  result["total"] = ms(timing.total_ns);
+  return result;
+}
+
+PyStep step(PySession& self, const Floats& samples) {
+  PyStep result;
+  result.samples = Floats(static_cast<py::ssize_t>(self.out_chunk_samples));
+  const std::span<const float> in = span_of(samples);
+  const std::span<float> out(result.samples.mutable_data(), self.out_chunk_samples);
+  const py::gil_scoped_release release;
+  const Step step = self.session.step(in, out);
+  result.events.reserve(step.events.size());
+  for (const Event& event : step.events) result.events.push_back({event, self.output_hz});
+  result.timing = step.timing;
+  result.state = step.state;
+  result.index = step.index;
+  return result;
+}
+
+void register_event(py::module_& module) {
+  py::class_<PyEvent>(module, "Event")
+      .def_property_readonly("kind", [](const PyEvent& e) { return name(e.event.kind); })
+      .def_property_readonly("sample", [](const PyEvent& e) { return e.event.sample; })
+      .def_property_readonly(
+          "time_s", [](const PyEvent& e) { return static_cast<double>(e.event.sample) / e.rate; })
+      .def_property_readonly("token", [](const PyEvent& e) { return e.event.token; })
+      .def_property_readonly("text", [](const PyEvent& e) { return py::bytes(e.event.text()); })
+      .def_property_readonly("codes",
+                             [](const PyEvent& e) {
+                               return std::vector<std::int32_t>(
+                                   e.event.codes.begin(), e.event.codes.begin() + e.event.n_codes);
+                             })
+      .def_property_readonly("reason", [](const PyEvent& e) { return name(e.event.reason); })
+      .def_property_readonly("count", [](const PyEvent& e) { return e.event.count; });
+}
+
+}  // namespace
+
+void register_session(py::module_& module) {
+  register_event(module);
+  py::class_<PyStep>(module, "Step")
+      .def_property_readonly("samples", [](const PyStep& s) { return s.samples; })
+      .def_property_readonly("events", [](const PyStep& s) { return s.events; })
+      .def_property_readonly("state", [](const PyStep& s) { return name(s.state); })
+      .def_property_readonly("index", [](const PyStep& s) { return s.index; })
+      .def_property_readonly("timing_ms", [](const PyStep& s) { return timing_ms(s.timing); });
+
+  const auto release = py::call_guard<py::gil_scoped_release>();
+  // Freeing a session may wait for a step on another thread, so it must not hold the GIL.
+  py::class_<PySession>(module, "Session", py::release_gil_before_calling_cpp_dtor())
+      .def("step", &step, py::arg("samples"))
+      .def(
+          "end_turn", [](PySession& s) { s.session.end_turn(); }, release)
+      .def(
+          "send_text", [](PySession& s, const std::string& text) { s.session.send_text(text); },
+          py::arg("text"), release)
+      .def(
+          "interrupt", [](PySession& s) { s.session.interrupt(); }, release)
+      .def(
+          "cancel", [](PySession& s) { s.session.cancel(); }, release)
+      .def(
+          "reset", [](PySession& s) { s.session.reset(); }, release)
+      .def(
+          "close", [](PySession& s) { s.session.close(); }, release)
+      .def_property_readonly(
+          "mode",
+          [](const PySession& s) { return s.session.mode() == Mode::turns ? "turns" : "duplex"; })
+      .def_property_readonly("state", [](const PySession& s) { return name(s.session.state()); })
+      .def_property_readonly("position", [](const PySession& s) { return s.session.position(); })
+      .def_property_readonly("delay_samples",
+                             [](const PySession& s) { return s.session.delay_samples(); })
+      .def_property_readonly("input_delay_samples",
+                             [](const PySession& s) { return s.session.input_delay_samples(); });
+}
+
+}  // namespace parley::bindings

@@ -1,0 +1,140 @@
+// Single stages for Python's verification; converts, does nothing else.
+#include "workbench.h"
+
+#include "bindings.h"
+
+namespace parley::bindings {
+
+namespace {
+
+using Ids = std::vector<std::int32_t>;
+
+std::size_t z_of(const Workbench& bench) {
+  return bench.bundle().manifest().flow.z;
+}
+
+py::tuple cut_turn_of(const Workbench& bench, const Floats& samples) {
+  TurnSegments cut = bench.cut(span_of(samples));
+  py::list segments;
+  for (std::vector<float>& segment : cut.segments) segments.append(array_of(std::move(segment)));
+  return py::make_tuple(segments, cut.n_features);
+}
+
+py::tuple encode_segment(const Workbench& bench, const Floats& log_mel) {
+  Workbench::Encoded result = bench.encode_segment(span_of(log_mel));
+  const GraphEntry* graph = bench.bundle().manifest().graph("encoder_segment");
+  std::size_t width = 0;
+  for (const TensorSpec& output : graph->outputs)
+    if (output.name == "encoded") width = static_cast<std::size_t>(output.shape.back());
+  return py::make_tuple(rows_of(std::move(result.encoded), width),
+                        rows_of(std::move(result.features), bench.bundle().encoder()->width()));
+}
+
+Floats log_mel(const Workbench& bench, const Floats& segment) {
+  std::vector<float> frames = bench.log_mel(span_of(segment));
+  const auto n_mels = static_cast<std::size_t>(bench.bundle().manifest().front_end.n_mels);
+  return rows_of(std::move(frames), frames.size() / n_mels);
+}
+
+Floats feed(Workbench& bench, const Ids& ids, const std::optional<Floats>& features) {
+  const std::span<const float> logits =
+      bench.feed(ids, features ? span_of(*features) : std::span<const float>());
+  return array_of({logits.begin(), logits.end()});
+}
+
+Floats flow_field(const Workbench& bench, const Floats& inputs, float t) {
+  if (inputs.ndim() != 3) {
+    throw InputError("[workbench.flow_field] expected [batch, frames, width], got rank " +
+                     std::to_string(inputs.ndim()) + "; do reshape the inputs");
+  }
+  const py::ssize_t z = static_cast<py::ssize_t>(z_of(bench));
+  return array_of(bench.flow_field(span_of(inputs), static_cast<std::size_t>(inputs.shape(0)),
+                                   static_cast<std::size_t>(inputs.shape(1)), t),
+                  {inputs.shape(0), inputs.shape(1), z});
+}
+
+py::tuple flow_decode(const Workbench& bench, const Ids& codes, const std::optional<Floats>& noise,
+                      std::uint64_t seed) {
+  Workbench::Flow flow =
+      bench.flow_decode(codes, noise ? span_of(*noise) : std::span<const float>(), seed);
+  const std::size_t z = z_of(bench);
+  return py::make_tuple(rows_of(std::move(flow.latents), z),
+                        rows_of(std::move(flow.trajectory.first_step), z),
+                        rows_of(std::move(flow.trajectory.final_step), z));
+}
+
+}  // namespace
+
+void register_workbench(py::module_& module) {
+  py::class_<Workbench>(module, "Workbench")
+      .def(py::init([](const Bundle& bundle, const std::string& voice) {
+             return std::make_unique<Workbench>(bundle.shared_impl(), voice);
+           }),
+           py::arg("bundle"), py::arg("voice") = "")
+      .def(
+          "resample",
+          [](const Workbench& b, const Floats& samples, int from_hz, int to_hz) {
+            return array_of(b.resample(span_of(samples), from_hz, to_hz));
+          },
+          py::arg("samples"), py::arg("from_hz"), py::arg("to_hz"))
+      .def("cut_turn", &cut_turn_of, py::arg("samples"))
+      .def("log_mel", &log_mel, py::arg("segment"))
+      .def("encode_segment", &encode_segment, py::arg("log_mel"))
+      .def(
+          "turn_features",
+          [](const Workbench& b, const Floats& samples) {
+            return rows_of(b.turn_features(span_of(samples)), b.bundle().encoder()->width());
+          },
+          py::arg("samples"))
+      .def(
+          "chunk_features",
+          [](const Workbench& b, const Floats& samples) {
+            return rows_of(b.chunk_features(span_of(samples)), b.bundle().encoder()->width());
+          },
+          py::arg("samples"))
+      .def(
+          "tokenize",
+          [](const Workbench& b, const std::string& text, bool special) {
+            return b.bundle().tokens()->tokenize(text, special);
+          },
+          py::arg("text"), py::arg("special") = true)
+      .def(
+          "piece",
+          [](const Workbench& b, std::int32_t token) {
+            std::array<char, 512> bytes;
+            return py::bytes(bytes.data(), b.bundle().tokens()->piece(token, bytes));
+          },
+          py::arg("token"))
+      .def("turn_ids", &Workbench::turn_ids, py::arg("n_features"), py::arg("first"),
+           py::arg("system") = py::none())
+      .def("reset_backbone", &Workbench::reset_backbone)
+      .def("feed", &feed, py::arg("ids"), py::arg("features") = py::none())
+      .def(
+          "begin_turn", [](Workbench& b, const Ids& ids) { b.begin_turn(ids); }, py::arg("ids"))
+      .def(
+          "pick", [](Workbench& b, const Floats& logits) { return b.pick(span_of(logits)); },
+          py::arg("logits"))
+      .def("flow_field", &flow_field, py::arg("inputs"), py::arg("t"))
+      .def("flow_decode", &flow_decode, py::arg("codes"), py::arg("noise") = py::none(),
+           py::arg("seed") = 0)
+      .def(
+          "flow_stream",
+          [](const Workbench& b, const Ids& codes, std::uint64_t seed, std::size_t cut) {
+            return rows_of(b.flow_stream(codes, seed, cut), z_of(b));
+          },
+          py::arg("codes"), py::arg("seed") = 0, py::arg("cut") = 4)
+      .def(
+          "vocode",
+          [](const Workbench& b, const Floats& latents) {
+            return array_of(b.vocode(span_of(latents)));
+          },
+          py::arg("latents"))
+      .def(
+          "vocode_stream",
+          [](const Workbench& b, const Floats& latents, std::size_t cut) {
+            return array_of(b.vocode_stream(span_of(latents), cut));
+          },
+          py::arg("latents"), py::arg("cut") = 16);
+}
+
+}  // namespace parley::bindings

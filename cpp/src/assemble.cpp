@@ -1,0 +1,254 @@
+// Reads a manifest, picks runners, builds stages and sessions: the one file that names concrete
+// ones.
+#include "assemble.h"
+
+#include <algorithm>
+
+#include "runners/llama/model.h"
+#include "runners/ort/ort.h"
+#include "session/listener.h"
+#include "stages/contract.h"
+
+namespace parley {
+
+namespace {
+
+// Positions that a duplex chunk may add before the window is trimmed, with room to spare.
+constexpr std::int64_t kWindowSlack = 64;
+// A system prompt longer than this is refused rather than given cells without end.
+constexpr std::int64_t kMaxPromptPositions = 2048;
+
+void compare(const std::string& graph, const char* side, const std::vector<TensorSpec>& wanted,
+             const std::vector<TensorSpec>& got) {
+  const auto complain = [&](const std::string& expected, const std::string& found) {
+    throw BundleError("[bundle.open] expected " + expected + " as " + side + " of graph " + graph +
+                      ", got " + found + "; do export the bundle again");
+  };
+  for (const TensorSpec& spec : wanted) {
+    const auto match = std::find_if(got.begin(), got.end(),
+                                    [&](const TensorSpec& t) { return t.name == spec.name; });
+    if (match == got.end()) complain(spec.name, "a graph without it");
+    bool same = match->type == spec.type && match->shape.size() == spec.shape.size();
+    for (std::size_t i = 0; same && i < spec.shape.size(); ++i)
+      same = spec.shape[i] == match->shape[i] || spec.shape[i] < 0 || match->shape[i] < 0;
+    if (!same) complain(spec.name + " with the manifest's type and shape", "others");
+  }
+}
+
+std::vector<TensorSpec> with_states(std::vector<TensorSpec> tensors, const char* prefix,
+                                    const std::vector<StateSpec>& states) {
+  for (const StateSpec& state : states) {
+    TensorSpec spec = state.tensor;
+    spec.name = prefix + spec.name;
+    tensors.push_back(std::move(spec));
+  }
+  return tensors;
+}
+
+void check_options(const SessionOptions& options) {
+  const auto refuse = [](const char* expected, const std::string& got) {
+    throw InputError(std::string("[bundle.session] expected ") + expected + ", got " + got +
+                     "; do pass a value in range");
+  };
+  if (options.temperature && !(*options.temperature >= 0.0F && *options.temperature <= 100.0F))
+    refuse("a temperature from 0 to 100", std::to_string(*options.temperature));
+  if (options.top_k && *options.top_k < 0)
+    refuse("top_k of 0 (all) or more", std::to_string(*options.top_k));
+  if (options.top_p && !(*options.top_p > 0.0F && *options.top_p <= 1.0F))
+    refuse("top_p above 0 and at most 1", std::to_string(*options.top_p));
+  if (options.max_new_tokens && *options.max_new_tokens < 1)
+    refuse("max_new_tokens of 1 or more", std::to_string(*options.max_new_tokens));
+  if (options.prefill_budget < 0)
+    refuse("prefill_budget of 0 (no limit) or more", std::to_string(options.prefill_budget));
+}
+
+}  // namespace
+
+Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& options)
+    : folder_(folder),
+      manifest_(read_manifest(folder)),
+      kv_(options.kv),
+      threads_(options.threads) {
+  if (kv_ != "f16" && kv_ != "q8_0" && kv_ != "f32") {
+    throw InputError("[bundle.open] expected kv f16, q8_0 or f32, got \"" + kv_ +
+                     "\"; do choose one of them");
+  }
+  verify_files(folder_, manifest_.files, options.verify);
+
+  const GraphEntry* chunk = manifest_.graph(contract::encoder_chunk::kGraph);
+  EncoderShape shape;
+  shape.n_mels = static_cast<std::size_t>(manifest_.front_end.n_mels);
+  shape.segment_mel_frames = SegmentLogMel(manifest_.front_end).n_frames();
+  if (manifest_.duplex)
+    shape.chunk_mel_frames = static_cast<std::size_t>(manifest_.duplex->chunk_mel_frames);
+  encoder_ = make_graph_encoder(graph(contract::encoder_segment::kGraph, options),
+                                graph(contract::encoder_chunk::kGraph, options),
+                                chunk ? chunk->states : std::vector<StateSpec>{}, shape);
+  flow_graphs_ = {graph(contract::flow_condition::kGraph, options),
+                  graph(contract::flow_modulation::kGraph, options),
+                  graph(contract::flow_field::kGraph, options)};
+  flow_ = make_graph_flow_decoder(flow_graphs_, manifest_.flow);
+  VocoderConfig vocoder = manifest_.vocoder;
+  vocoder.max_push_frames = max_frames(manifest_.flow, 2 * manifest_.flow.codes_per_chunk);
+  vocoder_ = make_graph_vocoder(graph(contract::vocoder::kGraph, options), vocoder);
+  tokens_ = open_token_model(options.llama, folder_ / manifest_.backbone.file, {options.device});
+  if (tokens_->vocab_size() != manifest_.backbone.vocab_size ||
+      tokens_->width() != manifest_.backbone.width) {
+    throw BundleError("[bundle.open] expected a backbone of " +
+                      std::to_string(manifest_.backbone.vocab_size) + " ids and width " +
+                      std::to_string(manifest_.backbone.width) + ", got " +
+                      std::to_string(tokens_->vocab_size()) + " and " +
+                      std::to_string(tokens_->width()) + "; do export the bundle again");
+  }
+  read_voices();
+}
+
+std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
+                                                       const OpenOptions& options) const {
+  const GraphEntry* entry = manifest_.graph(name);
+  if (entry == nullptr) return nullptr;
+  check_external(MappedFile(folder_, entry->file), entry->external);
+  GraphOptions settings;
+  settings.device = options.device;
+  settings.threads = options.threads;
+  std::shared_ptr<const GraphRunner> runner =
+      open_graph(options.onnxruntime, folder_ / entry->file, settings);
+  compare(name, "input", with_states(entry->inputs, contract::kStateIn, entry->states),
+          runner->inputs());
+  compare(name, "output", with_states(entry->outputs, contract::kStateOut, entry->states),
+          runner->outputs());
+  return runner;
+}
+
+void Bundle::Impl::read_voices() {
+  for (const auto& [name, entry] : manifest_.voices) {
+    auto voice = std::make_shared<Voice>();
+    const std::vector<std::int32_t> tokens =
+        read_i32(folder_, entry.tokens.file, entry.tokens.count());
+    voice->tokens.assign(tokens.begin(), tokens.end());
+    voice->latents = read_f32(folder_, entry.latents.file, entry.latents.count());
+    voice->speaker = read_f32(folder_, entry.speaker.file, entry.speaker.count());
+    for (std::int64_t token : voice->tokens) {
+      if (token >= -1 && token < manifest_.vocabulary.audio_codes) continue;
+      throw BundleError("[bundle.open] expected codes below " +
+                        std::to_string(manifest_.vocabulary.audio_codes) + " in voice " + name +
+                        ", got " + std::to_string(token) + "; do export the bundle again");
+    }
+    voices_[name] = std::move(voice);
+  }
+}
+
+std::shared_ptr<const Voice> Bundle::Impl::voice(const std::string& name) const {
+  const auto found = voices_.find(name.empty() ? manifest_.default_voice : name);
+  if (found != voices_.end()) return found->second;
+  std::string known;
+  for (const auto& [key, value] : voices_) known += (known.empty() ? "" : ", ") + key;
+  throw InputError("[bundle.session] expected one of the voices " + known + ", got \"" + name +
+                   "\"; do choose one of them");
+}
+
+std::shared_ptr<const Backbone> Bundle::Impl::backbone(std::int64_t n_cells) const {
+  TokenRunnerOptions options;
+  options.n_cells = static_cast<std::int32_t>(n_cells);
+  options.threads = threads_;
+  options.kv_q8_0 = kv_ == "q8_0";
+  options.kv_f32 = kv_ == "f32";
+  return make_token_backbone(tokens_, options);
+}
+
+Mode Bundle::Impl::pick_mode(const SessionOptions& options) const {
+  const Mode mode = options.mode.value_or(has(Mode::duplex) ? Mode::duplex : Mode::turns);
+  if (has(mode)) return mode;
+  if (mode == Mode::turns) {
+    throw InputError(
+        "[bundle.session] expected a bundle with mode turns, got one for duplex only; do open the "
+        "session with mode duplex");
+  }
+  throw InputError(
+      "[bundle.session] expected a bundle with mode duplex, got one for turns only; do use mode "
+      "turns, or export a checkpoint that was trained for duplex with `parley export --duplex` "
+      "(the published Chat weights were not)");
+}
+
+SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
+  check_options(options);
+  const Mode mode = pick_mode(options);
+  SessionParts parts;
+  parts.encoder = encoder_;
+  parts.flow = flow_;
+  parts.vocoder = vocoder_;
+  parts.tokens = tokens_;
+  parts.voice = voice(options.voice);
+  parts.clock = std::make_shared<SteadyClock>();
+  parts.front_end = manifest_.front_end;
+  parts.vocabulary = manifest_.vocabulary;
+  const auto system = manifest_.prompts.find("system");
+  parts.system = options.system.value_or(system == manifest_.prompts.end() ? "" : system->second);
+  parts.chunk_samples = manifest_.rates.input_chunk();
+  parts.out_chunk_samples = manifest_.rates.output_chunk();
+  parts.output_hz = manifest_.rates.output_hz;
+  parts.codes_per_chunk = manifest_.flow.codes_per_chunk;
+  parts.context = manifest_.limits.context;
+  parts.seed = options.seed;
+  parts.prefill_budget = options.prefill_budget;
+
+  const auto adjust = [&](SamplingConfig& sampling) {
+    sampling.temperature = options.temperature.value_or(sampling.temperature);
+    sampling.top_k = options.top_k.value_or(sampling.top_k);
+    sampling.top_p = options.top_p.value_or(sampling.top_p);
+  };
+  if (mode == Mode::turns) {
+    parts.turns = manifest_.turns;
+    adjust(parts.turns->first_sampling);
+    adjust(parts.turns->sampling);
+    parts.turns->max_new_tokens = options.max_new_tokens.value_or(parts.turns->max_new_tokens);
+    parts.backbone = backbone(parts.context);
+  } else {
+    parts.duplex = manifest_.duplex;
+    adjust(parts.duplex->sampling);
+    const auto prompt =
+        static_cast<std::int64_t>(expand_template(*tokens_, parts.duplex->prompt, parts.system, {},
+                                                  parts.vocabulary.audio_placeholder, 0)
+                                      .size());
+    if (prompt > kMaxPromptPositions) {
+      throw ContextError("[bundle.session] expected a system prompt of at most " +
+                         std::to_string(kMaxPromptPositions) + " tokens, got " +
+                         std::to_string(prompt) + "; do shorten it");
+    }
+    parts.backbone = backbone(prompt + parts.duplex->window_positions + kWindowSlack);
+  }
+  return parts;
+}
+
+Bundle::Bundle(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+Bundle Bundle::open(const std::string& folder, const OpenOptions& options) {
+  return Bundle(std::make_shared<const Impl>(folder, options));
+}
+
+Session Bundle::session(const SessionOptions& options) const {
+  return make_session(impl_->parts(options));
+}
+
+std::size_t Bundle::chunk_samples() const {
+  return impl_->manifest().rates.input_chunk();
+}
+
+std::vector<Mode> Bundle::modes() const {
+  std::vector<Mode> modes;
+  for (Mode mode : {Mode::turns, Mode::duplex})
+    if (impl_->has(mode)) modes.push_back(mode);
+  return modes;
+}
+
+std::vector<std::string> Bundle::voices() const {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : impl_->manifest().voices) names.push_back(name);
+  return names;
+}
+
+const std::string& Bundle::notice() const {
+  return impl_->manifest().source.notice;
+}
+
+}  // namespace parley

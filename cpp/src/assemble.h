@@ -1,0 +1,53 @@
+// An opened bundle: its manifest, and the shared weights that sessions are put together from.
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "manifest.h"
+#include "parley/parley.h"
+#include "session/parts.h"
+
+namespace parley {
+
+// Const after opening, so that any number of sessions on any threads share it.
+class Bundle::Impl {
+ public:
+  Impl(const std::filesystem::path& folder, const OpenOptions& options);
+
+  const Manifest& manifest() const { return manifest_; }
+  const std::filesystem::path& folder() const { return folder_; }
+  const std::shared_ptr<const Encoder>& encoder() const { return encoder_; }
+  const std::shared_ptr<const FlowDecoder>& flow() const { return flow_; }
+  const FlowGraphs& flow_graphs() const { return flow_graphs_; }
+  const std::shared_ptr<const Vocoder>& vocoder() const { return vocoder_; }
+  const std::shared_ptr<const TokenModel>& tokens() const { return tokens_; }
+  std::shared_ptr<const Voice> voice(const std::string& name) const;  // empty: the default one
+  // A KV cache of at most `n_cells` positions at a time.
+  std::shared_ptr<const Backbone> backbone(std::int64_t n_cells) const;
+
+  bool has(Mode mode) const {
+    return mode == Mode::turns ? bool(manifest_.turns) : bool(manifest_.duplex);
+  }
+  SessionParts parts(const SessionOptions& options) const;
+
+ private:
+  std::shared_ptr<const GraphRunner> graph(const std::string& name,
+                                           const OpenOptions& options) const;
+  void read_voices();
+  Mode pick_mode(const SessionOptions& options) const;
+
+  std::filesystem::path folder_;
+  Manifest manifest_;
+  std::string kv_;
+  int threads_ = 0;
+  std::shared_ptr<const Encoder> encoder_;
+  FlowGraphs flow_graphs_;
+  std::shared_ptr<const FlowDecoder> flow_;
+  std::shared_ptr<const Vocoder> vocoder_;
+  std::shared_ptr<const TokenModel> tokens_;
+  std::map<std::string, std::shared_ptr<const Voice>> voices_;
+};
+
+}  // namespace parley

@@ -1,0 +1,253 @@
+// Single stages of an opened bundle, run by the engine's own code, so that they can be verified.
+#include "workbench.h"
+
+#include <algorithm>
+
+#include "stages/contract.h"
+
+namespace parley {
+
+namespace {
+
+// Turns are what the published half-duplex checks need; a duplex-only bundle says so.
+const TurnsConfig& turns_of(const Bundle::Impl& bundle, const char* verb) {
+  if (bundle.manifest().turns) return *bundle.manifest().turns;
+  throw InputError(std::string("[workbench.") + verb +
+                   "] expected a bundle with mode turns, got one without; do use the chunk forms");
+}
+
+void check_rows(const char* verb, std::size_t size, std::size_t width) {
+  if (width > 0 && size > 0 && size % width == 0) return;
+  throw InputError(std::string("[workbench.") + verb + "] expected rows of " +
+                   std::to_string(width) + " numbers, got " + std::to_string(size) +
+                   "; do pass an array of that width");
+}
+
+}  // namespace
+
+Workbench::Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice)
+    : bundle_(std::move(bundle)), voice_(bundle_->voice(voice)) {}
+
+ListenerParts Workbench::listener_parts() const {
+  return {bundle_->encoder(), bundle_->tokens(), std::make_shared<SteadyClock>(),
+          bundle_->manifest().front_end, bundle_->manifest().rates.input_chunk()};
+}
+
+std::vector<float> Workbench::resample(std::span<const float> samples, int from_hz,
+                                       int to_hz) const {
+  const FrontEndConfig& config = bundle_->manifest().front_end;
+  return parley::resample(samples, from_hz, to_hz, config.resampler_zeros,
+                          config.resampler_rolloff);
+}
+
+TurnSegments Workbench::cut(std::span<const float> samples) const {
+  return cut_turn(samples, bundle_->manifest().front_end);
+}
+
+std::vector<float> Workbench::log_mel(std::span<const float> segment) const {
+  const FrontEndConfig& config = bundle_->manifest().front_end;
+  const SegmentLogMel front_end(config);
+  std::vector<float> frames(static_cast<std::size_t>(config.n_mels) * front_end.n_frames());
+  front_end.compute(segment, frames);
+  return frames;
+}
+
+Workbench::Encoded Workbench::encode_segment(std::span<const float> log_mel) const {
+  const GraphEntry* graph = bundle_->manifest().graph(contract::encoder_segment::kGraph);
+  if (graph == nullptr) turns_of(*bundle_, "encode_segment");
+  Encoded result;
+  for (const TensorSpec& output : graph->outputs) {
+    std::int64_t count = 1;
+    for (std::int64_t dim : output.shape) count *= dim;
+    auto& target =
+        output.name == contract::encoder_segment::kEncoded ? result.encoded : result.features;
+    target.resize(static_cast<std::size_t>(count));
+  }
+  bundle_->encoder()->encode_segment(log_mel, result.features, result.encoded, never_);
+  return result;
+}
+
+std::vector<float> Workbench::turn_features(std::span<const float> samples) const {
+  const auto room = static_cast<std::size_t>(bundle_->manifest().limits.context);
+  TurnListener listener(listener_parts(), turns_of(*bundle_, "turn_features"), {},
+                        bundle_->manifest().vocabulary.audio_placeholder, room, 0);
+  const std::size_t chunk = bundle_->manifest().rates.input_chunk();
+  Timing timing;
+  for (std::size_t at = 0; at < samples.size(); at += chunk) {
+    listener.take_in(samples.subspan(at, std::min(chunk, samples.size() - at)), State::listening,
+                     timing, never_);
+    listener.commit();
+  }
+  listener.end_turn(0);
+  listener.take_in({}, State::preparing, timing, never_);
+  const std::size_t width = bundle_->encoder()->width();
+  std::vector<float> features;
+  for (const Position& position : listener.positions())
+    if (position.feature != nullptr)
+      features.insert(features.end(), position.feature, position.feature + width);
+  return features;
+}
+
+std::vector<float> Workbench::chunk_features(std::span<const float> samples) const {
+  if (!bundle_->manifest().duplex) {
+    throw InputError(
+        "[workbench.chunk_features] expected a bundle with mode duplex, got one without; do export "
+        "with --duplex");
+  }
+  ChunkListener listener(listener_parts());
+  const std::size_t chunk = bundle_->manifest().rates.input_chunk();
+  const std::size_t width = bundle_->encoder()->width();
+  check_rows("chunk_features", samples.size(), chunk);
+  Timing timing;
+  std::vector<float> features;
+  for (std::size_t at = 0; at < samples.size(); at += chunk) {
+    listener.take_in(samples.subspan(at, chunk), State::listening, timing, never_);
+    listener.commit();
+    const float* feature = listener.positions()[0].feature;
+    features.insert(features.end(), feature, feature + width);
+  }
+  return features;
+}
+
+std::vector<std::int32_t> Workbench::turn_ids(std::size_t n_features, bool first,
+                                              const std::optional<std::string>& system) const {
+  const TurnsConfig& turns = turns_of(*bundle_, "turn_ids");
+  const auto prompt = bundle_->manifest().prompts.find("system");
+  const std::string ours = prompt == bundle_->manifest().prompts.end() ? "" : prompt->second;
+  return expand_template(*bundle_->tokens(), first ? turns.first : turns.next,
+                         system.value_or(ours), {},
+                         bundle_->manifest().vocabulary.audio_placeholder, n_features);
+}
+
+void Workbench::reset_backbone() {
+  backbone_state_.reset();
+  backbone_.reset();
+}
+
+std::span<const float> Workbench::feed(std::span<const std::int32_t> ids,
+                                       std::span<const float> features) {
+  if (!backbone_state_) {
+    backbone_ = bundle_->backbone(bundle_->manifest().limits.context);
+    backbone_state_ = backbone_->create_state();
+  }
+  const std::size_t width = backbone_->width();
+  if (!features.empty()) check_rows("feed", features.size(), width);
+  const std::int32_t placeholder = bundle_->manifest().vocabulary.audio_placeholder;
+  const auto wanted = static_cast<std::size_t>(std::count(ids.begin(), ids.end(), placeholder));
+  if (wanted * width != features.size()) {
+    throw InputError("[workbench.feed] expected one feature per placeholder, got " +
+                     std::to_string(features.size() / width) + " for " + std::to_string(wanted) +
+                     "; do pass as many rows as placeholders");
+  }
+  std::vector<Position> positions;
+  const float* feature = features.data();
+  for (std::int32_t id : ids) {
+    positions.push_back({id, id == placeholder ? feature : nullptr});
+    if (id == placeholder) feature += width;
+  }
+  backbone_->feed(*backbone_state_, positions, true, never_);
+  backbone_state_->commit();
+  return backbone_->logits(*backbone_state_);
+}
+
+void Workbench::begin_turn(std::span<const std::int32_t> ids) {
+  const Manifest& manifest = bundle_->manifest();
+  if (!sampler_) {
+    sampler_.emplace(static_cast<std::size_t>(manifest.backbone.vocab_size),
+                     static_cast<std::size_t>(manifest.limits.context), 0);
+  }
+  SamplingConfig config =
+      manifest.turns ? manifest.turns->first_sampling : manifest.duplex->sampling;
+  config.temperature = 0.0F;
+  sampler_->begin_turn(config, ids);
+}
+
+std::int32_t Workbench::pick(std::span<const float> logits) {
+  const std::int32_t vocab_size = bundle_->manifest().backbone.vocab_size;
+  if (!sampler_ || logits.size() != static_cast<std::size_t>(vocab_size)) {
+    throw InputError("[workbench.pick] expected begin_turn() and " + std::to_string(vocab_size) +
+                     " logits, got " + std::to_string(logits.size()) + "; do call begin_turn()");
+  }
+  const Slot all = {{0, vocab_size}};
+  const std::int32_t id = sampler_->pick(logits, all);
+  sampler_->accept(id);
+  return id;
+}
+
+std::vector<float> Workbench::flow_field(std::span<const float> inputs, std::size_t batch,
+                                         std::size_t frames, float t) const {
+  const FlowGraphs& graphs = bundle_->flow_graphs();
+  const FlowConfig& config = bundle_->manifest().flow;
+  const auto n = static_cast<std::int64_t>(graphs.modulation->outputs()[0].shape.back());
+  const auto speaker = static_cast<std::int64_t>(voice_->speaker.size());
+  std::vector<float> modulation(static_cast<std::size_t>(n));
+  const std::array<TensorView, 2> when = {view(&t, {1}),
+                                          view(voice_->speaker.data(), {1, speaker})};
+  const std::array<TensorView, 1> row = {view(modulation.data(), {1, n})};
+  graphs.modulation->run(when, row, never_);
+
+  const auto b = static_cast<std::int64_t>(batch);
+  const auto f = static_cast<std::int64_t>(frames);
+  const auto z = static_cast<std::int64_t>(config.z);
+  const auto width = static_cast<std::int64_t>(config.hidden) + 2 * z;
+  std::vector<float> velocity(batch * frames * config.z);
+  const std::array<TensorView, 2> in = {view(inputs.data(), {b, f, width}),
+                                        view(modulation.data(), {1, n})};
+  const std::array<TensorView, 1> out = {view(velocity.data(), {b, f, z})};
+  graphs.field->run(in, out, never_);
+  return velocity;
+}
+
+Workbench::Flow Workbench::flow_decode(std::span<const std::int32_t> codes,
+                                       std::span<const float> noise, std::uint64_t seed) const {
+  Flow flow;
+  flow.latents = bundle_->flow()->decode(*voice_, codes, noise, seed, &flow.trajectory, never_);
+  return flow;
+}
+
+std::vector<float> Workbench::flow_stream(std::span<const std::int32_t> codes, std::uint64_t seed,
+                                          std::size_t cut) const {
+  const FlowDecoder& flow = *bundle_->flow();
+  const std::size_t z = flow.config().z;
+  const StatePtr state = flow.create_state(voice_);
+  flow.begin_reply(*state, seed, 1);
+  state->commit();
+  std::vector<float> room(max_frames(flow.config(), cut) * z);
+  std::vector<float> latents;
+  for (std::size_t at = 0; at < codes.size(); at += cut) {
+    const std::size_t n = std::min(cut, codes.size() - at);
+    const FlowDecoder::Frames frames =
+        flow.push(*state, codes.subspan(at, n), at + n == codes.size(), room, never_);
+    state->commit();
+    latents.insert(latents.end(), room.begin() + static_cast<std::ptrdiff_t>(frames.skip * z),
+                   room.begin() + static_cast<std::ptrdiff_t>(frames.n * z));
+  }
+  return latents;
+}
+
+std::vector<float> Workbench::vocode(std::span<const float> latents) const {
+  check_rows("vocode", latents.size(), bundle_->vocoder()->config().z);
+  return bundle_->vocoder()->decode(latents, never_);
+}
+
+std::vector<float> Workbench::vocode_stream(std::span<const float> latents, std::size_t cut) const {
+  const Vocoder& vocoder = *bundle_->vocoder();
+  const VocoderConfig& config = vocoder.config();
+  check_rows("vocode_stream", latents.size(), config.z);
+  const std::size_t n = latents.size() / config.z;
+  const StatePtr state = vocoder.create_state();
+  vocoder.begin_reply(*state);
+  state->commit();
+  std::vector<float> room((cut + config.lookahead_frames) * config.samples_per_latent);
+  std::vector<float> samples;
+  for (std::size_t at = 0; at < n; at += cut) {
+    const std::size_t frames = std::min(cut, n - at);
+    const std::size_t got = vocoder.push(*state, latents.subspan(at * config.z, frames * config.z),
+                                         at + frames == n, room, never_);
+    state->commit();
+    samples.insert(samples.end(), room.begin(), room.begin() + static_cast<std::ptrdiff_t>(got));
+  }
+  return samples;
+}
+
+}  // namespace parley

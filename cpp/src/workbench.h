@@ -1,0 +1,70 @@
+// Single stages of an opened bundle, run by the engine's own code, so that they can be verified.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "assemble.h"
+#include "session/listener.h"
+#include "session/sampler.h"
+
+namespace parley {
+
+// Not thread-safe. Whole arrays in, whole arrays out; for verification and measurements, not for
+// speed.
+class Workbench {
+ public:
+  Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice);
+
+  const Bundle::Impl& bundle() const { return *bundle_; }
+
+  std::vector<float> resample(std::span<const float> samples, int from_hz, int to_hz) const;
+  TurnSegments cut(std::span<const float> samples) const;
+  std::vector<float> log_mel(std::span<const float> segment) const;  // [n_mels, mel frames]
+  struct Encoded {
+    std::vector<float> encoded;   // [encoder frames, d]
+    std::vector<float> features;  // [rows, width]
+  };
+  Encoded encode_segment(std::span<const float> log_mel) const;
+  // [n, width], by the listeners that sessions use.
+  std::vector<float> turn_features(std::span<const float> samples) const;
+  std::vector<float> chunk_features(std::span<const float> samples) const;
+
+  std::vector<std::int32_t> turn_ids(std::size_t n_features, bool first,
+                                     const std::optional<std::string>& system) const;
+  void reset_backbone();
+  // Placeholder ids take the rows of `features` `[n, width]` in order. Returns the last logits.
+  std::span<const float> feed(std::span<const std::int32_t> ids, std::span<const float> features);
+  void begin_turn(std::span<const std::int32_t> ids);
+  std::int32_t pick(std::span<const float> logits);  // greedy, with the bundle's penalties
+
+  // `inputs` [batch, frames, hidden + 2 z] at time t -> velocity [batch, frames, z].
+  std::vector<float> flow_field(std::span<const float> inputs, std::size_t batch,
+                                std::size_t frames, float t) const;
+  struct Flow {
+    std::vector<float> latents;  // [n, z] of the reply
+    FlowDecoder::Trajectory trajectory;
+  };
+  Flow flow_decode(std::span<const std::int32_t> codes, std::span<const float> noise,
+                   std::uint64_t seed) const;
+  // Through the streaming forms, `cut` codes or latent frames at a time.
+  std::vector<float> flow_stream(std::span<const std::int32_t> codes, std::uint64_t seed,
+                                 std::size_t cut) const;
+  std::vector<float> vocode(std::span<const float> latents) const;
+  std::vector<float> vocode_stream(std::span<const float> latents, std::size_t cut) const;
+
+ private:
+  ListenerParts listener_parts() const;
+
+  std::shared_ptr<const Bundle::Impl> bundle_;
+  std::shared_ptr<const Voice> voice_;
+  std::shared_ptr<const Backbone> backbone_;  // made at the first feed
+  StatePtr backbone_state_;
+  std::optional<Sampler> sampler_;
+  StopFlag never_;
+};
+
+}  // namespace parley
