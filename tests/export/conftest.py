@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_checkpoint import write_checkpoint
+from small_checkpoint import SMALL
+
+from tiny_checkpoint import write_checkpoint
 
 torch.set_num_threads(1)
 
@@ -13,7 +15,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def intact_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Read it only."""
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "small")
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "small", SMALL)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_checkpoint import save_shards
+from small_checkpoint import SMALL, save_shards
 
 from parley_export import checkpoint as reading
 from parley_export.errors import BundleError, InputError
@@ -277,9 +277,9 @@ def test_refuses_weights_that_float16_cannot_hold(checkpoint):
         ("prompt_token.npy", np.zeros((1, 0), np.int64)),
         ("prompt_token.npy", np.zeros((1, 3), np.float32)),
         ("prompt_latent.npy", np.zeros((1, 3, 2), np.float32)),
-        ("prompt_latent.npy", np.zeros((2, 3, 8), np.float32)),
-        ("speaker_embed.npy", np.full((1, 12), np.nan, np.float32)),
-        ("speaker_embed.npy", np.zeros(12, np.float32)),
+        ("prompt_latent.npy", np.zeros((2, 3, SMALL.z), np.float32)),
+        ("speaker_embed.npy", np.full((1, SMALL.speaker_width), np.nan, np.float32)),
+        ("speaker_embed.npy", np.zeros(SMALL.speaker_width, np.float32)),
     ],
 )
 def test_refuses_a_bad_voice(checkpoint, file, array):
@@ -301,7 +301,9 @@ def test_never_unpickles_an_array(checkpoint, tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("stats", [np.zeros((1, 3)), np.full((1, 16), np.inf), -np.ones((1, 16))])
+@pytest.mark.parametrize(
+    "stats", [np.zeros((1, 3)), np.full((1, 2 * SMALL.z), np.inf), -np.ones((1, 2 * SMALL.z))]
+)
 def test_refuses_bad_statistics(checkpoint, stats):
     np.save(checkpoint / "token2wav" / "global_mean_var.npy", stats)
     with pytest.raises(BundleError, match="global_mean_var"):
