@@ -28,9 +28,23 @@ inline void* counted(std::size_t size) {
 
 }  // namespace check
 
-void* operator new(std::size_t size) { return check::counted(size); }
-void* operator new[](std::size_t size) { return check::counted(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+// Not inlined: GCC would take the pairs for mismatched ones.
+#define PARLEY_NOINLINE __attribute__((noinline))
+PARLEY_NOINLINE void* operator new(std::size_t size) {
+  return check::counted(size);
+}
+PARLEY_NOINLINE void* operator new[](std::size_t size) {
+  return check::counted(size);
+}
+PARLEY_NOINLINE void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+PARLEY_NOINLINE void operator delete[](void* memory) noexcept {
+  std::free(memory);
+}
+PARLEY_NOINLINE void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+PARLEY_NOINLINE void operator delete[](void* memory, std::size_t) noexcept {
+  std::free(memory);
+}

@@ -27,7 +27,9 @@ using parley::TensorView;
 inline const float* floats(const TensorView& tensor) {
   return static_cast<const float*>(tensor.data);
 }
-inline float* floats_out(const TensorView& tensor) { return static_cast<float*>(tensor.data); }
+inline float* floats_out(const TensorView& tensor) {
+  return static_cast<float*>(tensor.data);
+}
 inline const std::int64_t* ints(const TensorView& tensor) {
   return static_cast<const std::int64_t*>(tensor.data);
 }
@@ -110,26 +112,27 @@ inline std::shared_ptr<Graph> encoder_segment(std::int64_t mels, std::int64_t fr
 // Encoder, chunk form, with an f32 state (a leaky sum of the mel values) and an i64 counter.
 inline std::shared_ptr<Graph> encoder_chunk(std::int64_t mels, std::int64_t frames,
                                             std::int64_t width) {
-  return std::make_shared<Graph>(
-      std::vector<TensorSpec>{{"state_in.sum", DType::f32, {1, mels}},
-                              {"log_mel", DType::f32, {1, mels, frames}},
-                              {"state_in.count", DType::i64, {1}}},
-      std::vector<TensorSpec>{{"features", DType::f32, {1, 1, width}},
-                              {"state_out.count", DType::i64, {1}},
-                              {"state_out.sum", DType::f32, {1, mels}}},
-      [=](Tensors in, Tensors out) {
-        float total = 0;
-        for (std::int64_t m = 0; m < mels; ++m) {
-          float sum = 0.5F * floats(in[0])[m];
-          for (std::int64_t f = 0; f < frames; ++f) sum += floats(in[1])[m * frames + f];
-          floats_out(out[2])[m] = sum;
-          total += sum;
-        }
-        *ints_out(out[1]) = *ints(in[2]) + 1;
-        for (std::int64_t c = 0; c < width; ++c) {
-          floats_out(out[0])[c] = total + static_cast<float>(c + 10 * *ints(in[2]));
-        }
-      });
+  return std::make_shared<Graph>(std::vector<TensorSpec>{{"state_in.sum", DType::f32, {1, mels}},
+                                                         {"log_mel", DType::f32, {1, mels, frames}},
+                                                         {"state_in.count", DType::i64, {1}}},
+                                 std::vector<TensorSpec>{{"features", DType::f32, {1, 1, width}},
+                                                         {"state_out.count", DType::i64, {1}},
+                                                         {"state_out.sum", DType::f32, {1, mels}}},
+                                 [=](Tensors in, Tensors out) {
+                                   float total = 0;
+                                   for (std::int64_t m = 0; m < mels; ++m) {
+                                     float sum = 0.5F * floats(in[0])[m];
+                                     for (std::int64_t f = 0; f < frames; ++f)
+                                       sum += floats(in[1])[m * frames + f];
+                                     floats_out(out[2])[m] = sum;
+                                     total += sum;
+                                   }
+                                   *ints_out(out[1]) = *ints(in[2]) + 1;
+                                   for (std::int64_t c = 0; c < width; ++c) {
+                                     floats_out(out[0])[c] =
+                                         total + static_cast<float>(c + 10 * *ints(in[2]));
+                                   }
+                                 });
 }
 
 // Flow decoder. Each frame's features depend on a code and its neighbours.
@@ -174,8 +177,7 @@ inline std::shared_ptr<Graph> flow_field(std::int64_t hidden, std::int64_t z,
   return std::make_shared<Graph>(
       std::vector<TensorSpec>{{"inputs", DType::f32, {-1, -1, width}},
                               {"modulation", DType::f32, {1, modulation}}},
-      std::vector<TensorSpec>{{"velocity", DType::f32, {-1, -1, z}}},
-      [=](Tensors in, Tensors out) {
+      std::vector<TensorSpec>{{"velocity", DType::f32, {-1, -1, z}}}, [=](Tensors in, Tensors out) {
         const std::int64_t frames = in[0].shape[1];
         for (std::int64_t b = 0; b < in[0].shape[0]; ++b) {
           const float* rows = floats(in[0]) + b * frames * width;
@@ -253,8 +255,8 @@ class Tokens final : public parley::TokenRunner {
       stop.check();
       double digest = 0;
       for (std::size_t c = 0; c < width_; ++c) {
-        digest = digest * 1.25 +
-                 static_cast<double>(rows[static_cast<std::size_t>(i) * width_ + c]);
+        digest =
+            digest * 1.25 + static_cast<double>(rows[static_cast<std::size_t>(i) * width_ + c]);
       }
       if (log_->cells.size() >= static_cast<std::size_t>(options_.n_cells)) {
         throw parley::ContextError("[fake.feed] expected a free cell, got none");

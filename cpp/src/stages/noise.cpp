@@ -2,9 +2,11 @@
 #include "stages/noise.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 
+#include "base/philox.h"
 #include "stages/flow_decoder.h"
 
 namespace parley {
@@ -32,7 +34,7 @@ std::array<float, kLanes> normals(std::uint64_t seed, std::uint32_t reply, std::
   const auto where = static_cast<std::uint64_t>(frame);
   const auto bits = philox4x32(
       {static_cast<std::uint32_t>(where), static_cast<std::uint32_t>(where >> 32U), reply, group},
-      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32U)});
+      seed);
   std::array<float, kLanes> out{};
   normal_pair(bits[0], bits[1], out.data());
   normal_pair(bits[2], bits[3], out.data() + 2);
