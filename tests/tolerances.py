@@ -22,3 +22,14 @@ SAME_REL = 1e-5
 FILTER_ABS = 1e-5
 # A half-band tone through the resampler; its passband ripples by less than this.
 RESAMPLED_TONE_ABS = 2e-3
+# Area of a mel triangle summed over bins that are a few per side.
+MEL_AREA_REL = 5e-2
+
+# The GGUF backbone in float32 through llama.cpp against the module: other kernels, another order of
+# sums, logits of unit size.
+BACKBONE_LOGITS = 1e-3
+
+# Recordings read back: one step of the format's own grid, since writers round or cut.
+PCM_8 = 1.0 / 2**7
+PCM_16 = 1.0 / 2**15
+PCM_24 = 1.0 / 2**23

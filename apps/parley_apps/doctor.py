@@ -23,6 +23,9 @@ examples:
 """
 
 
+PROVIDERS = {"CUDA": "CUDAExecutionProvider", "TensorRT": "TensorrtExecutionProvider"}
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that may be there; `found` says what, `get` how to get it where it is missing."""
@@ -59,9 +62,8 @@ def run(args: argparse.Namespace) -> int:
 def all_checks() -> Iterator[Check]:
     """Everything that parley may use, the required things first."""
     yield _python()
-    yield _tried(
-        "engine", "parley's own compiled module", _engine, "pip install --force-reinstall parley"
-    )
+    get = "pip install --force-reinstall parley"
+    yield _tried("engine", "parley's own compiled module", _engine, get)
     yield _package("numpy", "arrays", "numpy", required=True)
     yield _tried("ONNX Runtime", "runs encoder, flow decoder, vocoder", _onnxruntime, "")
     yield _tried("llama.cpp", "runs the backbone", _llama, "")
@@ -129,10 +131,7 @@ def _accelerators() -> Iterator[Check]:
     except Exception:  # the lines above have told it
         providers = []
     get = "pip uninstall onnxruntime, then pip install onnxruntime-gpu (needs an NVIDIA driver)"
-    for name, provider in (
-        ("CUDA", "CUDAExecutionProvider"),
-        ("TensorRT", "TensorrtExecutionProvider"),
-    ):
+    for name, provider in PROVIDERS.items():
         flag = f"--device {name.lower()}"
         present = provider in providers
         yield Check(name, False, present, provider if present else "", flag, get)
@@ -148,7 +147,7 @@ def _portaudio() -> Check:
     """Imported, since the package alone does not tell whether PortAudio is there."""
     get = "pip install 'parley[live]' (on Debian also: apt install libportaudio2)"
     try:
-        import sounddevice
+        import sounddevice  # type: ignore[import-not-found,unused-ignore]
 
         found = f"{sounddevice.__version__}, {sounddevice.get_portaudio_version()[1]}"
         return Check("sounddevice", False, True, found, "live conversations", get)

@@ -25,7 +25,7 @@ TOLERANCES: dict[str, tuple[str, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison. `figure` is None where it was skipped; `note` says why, or where it differs."""
+    """One comparison. `figure` is None where it was skipped; `note` says why or where."""
 
     stage: str
     metric: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import parley
+    from parley.bundle import CacheType
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +40,12 @@ def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--json", action="store_true", help=f"print {what} as JSON on stdout")
 
 
-def open_bundle(args: argparse.Namespace, **more: object) -> parley.Bundle:
+def open_bundle(args: argparse.Namespace, kv: CacheType = "f16") -> parley.Bundle:
     """Opens args.bundle with the shared options."""
     import parley
 
     voice = getattr(args, "voice", None)
-    return parley.open(args.bundle, device=args.device, threads=args.threads, voice=voice, **more)
+    return parley.open(args.bundle, device=args.device, threads=args.threads, voice=voice, kv=kv)
 
 
 def text_or_file(value: str) -> str:

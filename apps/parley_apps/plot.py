@@ -67,7 +67,7 @@ def to_png(conversation: Conversation, title: str = "") -> bytes:
     from matplotlib.figure import Figure
 
     known = set(font_manager.get_font_names())
-    style = {
+    style: Any = {
         "font.family": [name for name in FONTS if name in known] or ["sans-serif"],
         "font.size": FONT + 1,
         "axes.edgecolor": FAINT,

@@ -11,7 +11,7 @@ from parley_apps import options
 
 EXAMPLES = """\
 Tells what a bundle is: where its weights came from and what their licence asks, its stages, sizes,
-rates and delays, voices, modes and limits. Only the manifest is read; `parley.open` and `parley talk`
+rates and delays, voices, modes and limits. Only the manifest is read; commands that open the bundle
 check the files themselves.
 
 examples:
@@ -117,10 +117,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield ""
     rates, delays, limits = facts["rates"], facts["delays_ms"], facts["limits"]
     yield _row("rates", f"{rates['input_hz']} Hz in, {rates['output_hz']} Hz out")
-    yield _row("chunk", f"{rates['chunk_ms']} ms")
-    waits = [
-        f"{name.replace('_', ' ')} {ms:g} ms" for name, ms in delays.items() if name != "chunk"
-    ]
+    waits = (f"{name.replace('_', ' ')} {ms:g} ms" for name, ms in delays.items())
     yield _row("delays", ", ".join(waits))
     yield _row("voices", _voices(facts))
     context = f"context {limits['context']} positions"

@@ -28,11 +28,11 @@ RECORDINGS = ("question_a.wav", "question_b.wav")
 _UNREADABLE = (OSError, ValueError, EOFError, AttributeError, TypeError, BadZipFile, zlib.error)
 
 EXAMPLES = """\
-Runs every stage through the engine and compares it with golden numbers that the published code gave.
-The ids of the prompts are the golden file's. The recordings are looked for beside the golden file
-(question_a.wav and question_b.wav there or in ../audio), or given by --audio. Keys that the file lacks
-are skipped and said so. Use a bundle in float32 (`parley export --backbone f32`): a quantized one
-differs, and how much is what this command then tells.
+Runs every stage through the engine and compares it with golden numbers that the published code
+gave. The ids of the prompts are the golden file's. The recordings are looked for beside the golden
+file (question_a.wav and question_b.wav there or in ../audio), or given by --audio. Numbers that
+need a recording which is not there are skipped and said so. Use a bundle in float32 (`parley
+export --backbone f32`): a quantized one differs, and how much is what this command then tells.
 
 examples:
   parley verify my.bundle --golden golden.npz
@@ -313,12 +313,11 @@ def _print(rows: list[Row], worst: Row, passed: bool, args: argparse.Namespace) 
         return
     print(f"{'stage':24s} {'metric':10s} {'figure':>10s} {'tolerance':>10s}")
     for row in rows:
-        figure = "-" if row.figure is None else f"{row.figure:.3g}"
+        shown = "-" if row.figure is None else f"{row.figure:.3g}"
         verdict = "skipped" if row.figure is None else "pass" if row.passed else "FAIL"
         note = f"  ({row.note})" if row.note else ""
-        print(
-            f"{row.stage:24s} {row.metric:10s} {figure:>10s} {row.tolerance:>10g}  {verdict}{note}"
-        )
+        figures = f"{shown:>10s} {row.tolerance:>10g}"
+        print(f"{row.stage:24s} {row.metric:10s} {figures}  {verdict}{note}")
     failed = sum(not row.passed for row in rows)
     print(f"worst: {worst.stage}, {worst.metric} {worst.figure:.3g} of {worst.tolerance:g}")
     print("all within the tolerances" if passed else f"{failed} of {len(rows)} differ")

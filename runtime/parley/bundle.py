@@ -114,9 +114,9 @@ class Bundle:
     ) -> Session:
         """Starts a conversation.
 
-        mode: "turns" or "duplex"; duplex where None and the bundle has it. seed: same seed and input,
-        same conversation. system: the system prompt; the bundle's where None. temperature (0:
-        always the likeliest id), top_k, top_p, max_new_tokens: the bundle's where None.
+        mode: "turns" or "duplex"; duplex where None and the bundle has it. seed: same seed and
+        input, same conversation. system: the system prompt. temperature (0: always the likeliest
+        id), top_k, top_p, max_new_tokens of a reply. All these are the bundle's where None.
         prefill_budget: the most positions of a long prompt per step, 0 for no limit. Raises
         InputError for a mode or a voice that the bundle lacks and for values out of range.
         """

@@ -1,0 +1,119 @@
+"""Finding the libraries in wheels that are made up here: none is imported, versions are checked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import parley
+from parley import libraries
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="made-up wheels have Linux names")
+
+Install = Callable[[str, str, str, str], Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Makes a wheel that fails when it is imported; hides the installed ones."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    for name in [m for m in sys.modules if m.split(".")[0] in ("onnxruntime", "llama_cpp")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    def make(wheel: str, version: str, package: str, library: str) -> Path:
+        info = tmp_path / f"{wheel.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {wheel}\nVersion: {version}\n"
+        )
+        path = tmp_path / package / library
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / package / "__init__.py").write_text("raise AssertionError('was imported')\n")
+        path.write_bytes(b"")
+        return path
+
+    return make
+
+
+ORT, LLAMA = ("onnxruntime", "capi/libonnxruntime.so.1.31.1"), ("llama_cpp", "lib/libllama.so")
+
+
+@pytest.mark.parametrize("wheel", ["onnxruntime", "onnxruntime-gpu"])
+@pytest.mark.parametrize("version", ["1.29.0", "1.31.1", "2.0.0", "1.100"])
+def test_onnxruntime_is_found(wheel: str, version: str, install: Install) -> None:
+    path = install(wheel, version, *ORT)
+    assert libraries.find_onnxruntime() == libraries.Library(wheel, version, path)
+
+
+def test_llama_is_found_in_its_own_folder(install: Install) -> None:
+    path = install("llama-cpp-python", "0.3.36", *LLAMA)
+    (path.parents[2] / "lib").mkdir()
+    (path.parents[2] / "lib" / "libllama.so").write_bytes(b"the second copy")
+    assert libraries.find_llama().path == path
+
+
+def test_the_plain_name_comes_before_those_with_versions(install: Install) -> None:
+    path = install("llama-cpp-python", "0.3.36", *LLAMA)
+    (path.parent / "libllama.so.0").write_bytes(b"")
+    assert libraries.find_llama().path == path
+
+
+@pytest.mark.parametrize(
+    ("wheel", "version", "place", "find", "told"),
+    [
+        (
+            "onnxruntime",
+            "1.28.9",
+            ORT,
+            libraries.find_onnxruntime,
+            r"got onnxruntime 1\.28\.9; do `pip install 'onnxruntime>=1\.29'`",
+        ),
+        (
+            "onnxruntime-gpu",
+            "1.9",
+            ORT,
+            libraries.find_onnxruntime,
+            r"got onnxruntime-gpu 1\.9; do `pip install 'onnxruntime-gpu>=1\.29'`",
+        ),
+        (
+            "llama-cpp-python",
+            "0.3.35",
+            LLAMA,
+            libraries.find_llama,
+            r"llama-cpp-python 0\.3\.36, got llama-cpp-python 0\.3\.35.*pip install 'llama-cpp",
+        ),
+        (
+            "llama-cpp-python",
+            "0.4.0",
+            LLAMA,
+            libraries.find_llama,
+            r"got llama-cpp-python 0\.4\.0",
+        ),
+    ],
+)
+def test_wrong_versions(
+    wheel: str,
+    version: str,
+    place: tuple[str, str],
+    find: Callable[[], libraries.Library],
+    told: str,
+    install: Install,
+) -> None:
+    install(wheel, version, *place)
+    with pytest.raises(parley.LibraryError, match=told):
+        find()
+
+
+@pytest.mark.parametrize("find", [libraries.find_onnxruntime, libraries.find_llama])
+def test_nothing_installed(find: Callable[[], libraries.Library], install: Install) -> None:
+    with pytest.raises(parley.LibraryError, match=r"got no .*; do `pip install"):
+        find()
+
+
+def test_a_wheel_without_its_library(install: Install) -> None:
+    install("onnxruntime", "1.31.1", *ORT).unlink()
+    with pytest.raises(parley.LibraryError, match="force-reinstall --no-deps onnxruntime"):
+        libraries.find_onnxruntime()
