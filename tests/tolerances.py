@@ -23,7 +23,7 @@ FILTER_ABS = 1e-5
 # A half-band tone through the resampler; its passband ripples by less than this.
 RESAMPLED_TONE_ABS = 2e-3
 # Area of a mel triangle summed over bins that are a few per side.
-MEL_AREA_REL = 5e-2
+MEL_AREA_REL = 1e-1
 
 # The GGUF backbone in float32 through llama.cpp against the module: other kernels, another order of
 # sums, logits of unit size.

@@ -114,7 +114,7 @@ def cut_turn(samples: Tensor, config: FrontEndConfig) -> list[Tensor]:
     """A turn `[n]` at input_hz as the published prompt builder cuts it into segments."""
     samples = samples[: len(samples) // config.trim_samples * config.trim_samples]
     samples = functional.pad(samples, (0, -len(samples) % config.pad_samples))
-    return list(samples.split(config.segment_samples))
+    return list(samples.split(config.segment_samples)) if len(samples) else []
 
 
 def count_features(n_samples: int, config: FrontEndConfig) -> int:
@@ -125,18 +125,15 @@ def count_features(n_samples: int, config: FrontEndConfig) -> int:
     return n
 
 
+def resample_input(samples: Tensor, config: FrontEndConfig) -> Tensor:
+    """`[n]` at input_hz -> at encoder_hz."""
+    zeros, rolloff = config.resampler_zeros, config.resampler_rolloff
+    return resample(samples, config.input_hz, config.encoder_hz, zeros, rolloff)
+
+
 def turn_log_mel(samples: Tensor, config: FrontEndConfig) -> list[Tensor]:
     """A turn `[n]` at input_hz -> per segment `[n_mels, segment frames]`."""
     return [
-        segment_log_mel(
-            resample(
-                segment,
-                config.input_hz,
-                config.encoder_hz,
-                config.resampler_zeros,
-                config.resampler_rolloff,
-            ),
-            config,
-        )
+        segment_log_mel(resample_input(segment, config), config)
         for segment in cut_turn(samples, config)
     ]
