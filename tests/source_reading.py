@@ -129,12 +129,11 @@ TOLERANCE_NAMES = ("atol", "rtol", "abs", "rel", "abs_tol", "rel_tol", "toleranc
 
 def python_tolerances(text: str) -> list[str]:
     """Small numbers that something is compared with, and numbers given as a tolerance by name."""
-    found = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Compare):
-            values = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
-            found += [repr(v) for v in values if isinstance(v, float) and 0 < abs(v) < 0.01]
-        elif isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
-            if node.arg in TOLERANCE_NAMES and node.value.value:
-                found.append(f"{node.arg}={node.value.value}")
-    return found
+    nodes = list(ast.walk(ast.parse(text)))
+    compared = [part for node in nodes if isinstance(node, ast.Compare) for part in ast.walk(node)]
+    values = [part.value for part in compared if isinstance(part, ast.Constant)]
+    given = [k for k in nodes if isinstance(k, ast.keyword) and k.arg in TOLERANCE_NAMES]
+    named = [(k.arg, k.value.value) for k in given if isinstance(k.value, ast.Constant)]
+    return [repr(v) for v in values if isinstance(v, float) and 0 < abs(v) < 0.01] + [
+        f"{name}={value}" for name, value in named if value
+    ]
