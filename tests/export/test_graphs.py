@@ -1,0 +1,180 @@
+"""The graphs compute what the modules compute, at two sizes and in both precisions."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from tiny_models import models, relative_error
+
+import tolerances
+from parley_export import contract, graphs
+from parley_export.errors import InputError
+
+EXPORTERS = {
+    "encoder_segment": (graphs.export_encoder_segment, ("encoder", "adapter")),
+    "encoder_chunk": (graphs.export_encoder_chunk, ("encoder", "adapter")),
+    "flow_condition": (graphs.export_flow_condition, ("flow",)),
+    "flow_modulation": (graphs.export_flow_modulation, ("flow",)),
+    "flow_field": (graphs.export_flow_field, ("flow",)),
+    "vocoder": (graphs.export_vocoder, ("vocoder",)),
+}
+TYPES = {"f32": np.float32, "i64": np.int64}
+ONNX_TYPES = {"f32": "tensor(float)", "i64": "tensor(int64)"}
+CASES = [("tiny", "f32"), ("other", "f32"), ("tiny", "f16"), ("other", "f16")]
+
+
+class Bundle:
+    """All graphs of one checkpoint, written and opened on first use."""
+
+    def __init__(self, folder, checkpoint, precision):
+        self.folder, self.precision = folder, precision
+        self.parts, self.infos, self.sessions = models(checkpoint), {}, {}
+        self.limit = tolerances.GRAPH_REL if precision == "f32" else tolerances.GRAPH_F16_REL
+
+    def info(self, name):
+        if name not in self.infos:
+            export, modules = EXPORTERS[name]
+            parts = [getattr(self.parts, module) for module in modules]
+            path = self.folder / f"{name}.onnx"
+            self.infos[name] = export(*parts, path, precision=self.precision)
+        return self.infos[name]
+
+    def open(self, name):
+        if name not in self.sessions:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads, options.log_severity_level = 1, 3
+            file = str(self.folder / self.info(name)["file"])
+            providers = ["CPUExecutionProvider"]
+            self.sessions[name] = onnxruntime.InferenceSession(file, options, providers)
+        return self.sessions[name]
+
+    def run(self, name, **inputs):
+        arrays = {k: v.numpy() if torch.is_tensor(v) else v for k, v in inputs.items()}
+        return self.open(name).run(None, arrays)
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def bundle(request, tmp_path_factory):
+    return Bundle(tmp_path_factory.mktemp("graphs"), *request.param)
+
+
+def random(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
+
+
+def test_encoder_segment(bundle):
+    log_mel = random(1, 128, 3000)
+    encoded, features = bundle.run("encoder_segment", log_mel=log_mel)
+    expected = bundle.parts.encoder(log_mel)
+    assert relative_error(encoded, expected) < bundle.limit
+    assert relative_error(features, bundle.parts.adapter(expected)) < bundle.limit
+
+
+def test_encoder_chunk_streams(bundle):
+    log_mel, session = random(1, 128, 16 * 11), bundle.open("encoder_chunk")
+    states = {
+        contract.STATE_IN + s["name"]: np.full(s["shape"], s["initial"], TYPES[s["type"]])
+        for s in bundle.info("encoder_chunk")["states"]
+    }
+    names, rows = [output.name for output in session.get_outputs()], []
+    for chunk in log_mel.split(16, 2):
+        got = dict(zip(names, session.run(None, {"log_mel": chunk.numpy(), **states}), strict=True))
+        rows.append(got["features"])
+        states = {n: got[n.replace(contract.STATE_IN, contract.STATE_OUT)] for n in states}
+    expected = bundle.parts.adapter(bundle.parts.encoder.forward_chunked(log_mel))
+    assert relative_error(np.concatenate(rows, 1), expected) < bundle.limit
+
+
+def test_flow_condition(bundle):
+    codes = torch.tensor([[3, -1, 0, bundle.parts.spec.codes - 1, 7]])
+    expected = bundle.parts.flow.condition(codes)
+    assert relative_error(bundle.run("flow_condition", codes=codes)[0], expected) < bundle.limit
+    assert expected.shape == (1, 20, bundle.parts.spec.flow_width)
+
+
+@pytest.mark.parametrize("n_times", [1, 18])
+def test_flow_modulation(bundle, n_times):
+    t, speaker = torch.linspace(0, 1, n_times), random(1, bundle.parts.spec.speaker_width)
+    expected = bundle.parts.flow.modulation(t, speaker)
+    got = bundle.run("flow_modulation", t=t, speaker=speaker)[0]
+    assert relative_error(got, expected) < bundle.limit
+
+
+@pytest.mark.parametrize("shape", [(2, 37), (1, 5), (3, 120)])
+def test_flow_field(bundle, shape):
+    flow, spec = bundle.parts.flow, bundle.parts.spec
+    inputs = random(*shape, spec.flow_width + 2 * spec.z)
+    modulation = flow.modulation(torch.tensor([0.6]), random(1, spec.speaker_width))
+    got = bundle.run("flow_field", inputs=inputs, modulation=modulation)[0]
+    assert relative_error(got, flow.field(inputs, modulation)) < bundle.limit
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 29])
+def test_vocoder(bundle, n_frames):
+    latents = random(1, bundle.parts.spec.z, n_frames)
+    wave = bundle.run("vocoder", latents=latents)[0]
+    assert relative_error(wave, bundle.parts.vocoder(latents)) < bundle.limit
+    assert wave.shape == (1, 1, 240 * n_frames)
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_info_says_what_the_file_holds(bundle, name):
+    info, session = bundle.info(name), bundle.open(name)
+    states = info.get("states", [])
+    for prefix, tensors, found in (
+        (contract.STATE_IN, info["inputs"], session.get_inputs()),
+        (contract.STATE_OUT, info["outputs"], session.get_outputs()),
+    ):
+        expected = [*tensors, *({**s, "name": prefix + s["name"]} for s in states)]
+        assert [tensor["name"] for tensor in expected] == [tensor.name for tensor in found]
+        for tensor, real in zip(expected, found, strict=True):
+            assert ONNX_TYPES[tensor["type"]] == real.type
+            assert tensor["shape"] == [d if isinstance(d, int) else -1 for d in real.shape]
+    assert info["precision"] == bundle.precision
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_file_is_valid_and_has_no_loose_ends(bundle, name):
+    info = bundle.info(name)
+    path = bundle.folder / info["file"]
+    onnx.checker.check_model(str(path), full_check=True)
+    model = onnx.load(str(path), load_external_data=False)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", info["opset"])]
+    weights = model.graph.initializer
+    located = {e.value for w in weights for e in w.external_data if e.key == "location"}
+    assert located == set(info["external"]) <= {info["file"] + ".data"}
+    used = {i for node in model.graph.node for i in node.input}
+    assert {w.name for w in weights} <= used
+    half = onnx.TensorProto.FLOAT16
+    if bundle.precision == "f16":
+        assert all(w.data_type == half for w in weights if w.external_data)
+    else:
+        assert all(w.data_type != half for w in weights)
+
+
+def test_chunk_graph_takes_another_left_context(tmp_path):
+    parts = models("tiny")
+    path = tmp_path / "chunk.onnx"
+    info = graphs.export_encoder_chunk(parts.encoder, parts.adapter, path, left_context_frames=16)
+    shapes = {state["name"]: state["shape"] for state in info["states"]}
+    assert shapes["keys"] == shapes["values"] == [2, 4, 16, 16]
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def test_parameters_of_any_type_and_place_are_written(tmp_path):
+    """Half-width parameters, as a mapped checkpoint holds them, give a float32 graph."""
+    parts = models("tiny")
+    exact = {n: p.bfloat16() for n, p in parts.flow.named_parameters()}
+    flow = type(parts.flow)(parts.flow.config)
+    flow.load_state_dict(exact, assign=True)
+    graphs.export_flow_condition(flow, tmp_path / "a.onnx")
+    codes = torch.tensor([[3, -1, 9]])
+    got = onnxruntime.InferenceSession(str(tmp_path / "a.onnx")).run(None, {"codes": codes.numpy()})
+    assert relative_error(got[0], flow.float().condition(codes).detach()) < tolerances.GRAPH_REL
+
+
+def test_unknown_precision_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"expected precision f32 or f16, got 'f8'"):
+        graphs.export_vocoder(models("tiny").vocoder, tmp_path / "v.onnx", precision="f8")
+    assert not list(tmp_path.iterdir())
