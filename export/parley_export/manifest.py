@@ -86,8 +86,6 @@ def build_manifest(
     """Put everything together; `backbone` gives file and precision, the rest comes from configs."""
     configs = checkpoint.configs
     context = min(configs.max_positions, TRAINED_CONTEXT)
-    rate = configs.vocoder.sample_rate
-    latent_hz = rate // configs.vocoder.samples_per_latent
     return {
         "schema_version": SCHEMA_VERSION,
         "family": FAMILY,
@@ -95,12 +93,7 @@ def build_manifest(
         "source": source,
         "created_by": created_by,
         "files": files,
-        "rates": {
-            "input_hz": rate,
-            "encoder_hz": ENCODER_HZ,
-            "output_hz": rate,
-            "chunk_ms": CHUNK_MS,
-        },
+        "rates": _rates(configs),
         "front_end": _front_end(configs),
         "graphs": graphs,
         "backbone": {
@@ -109,29 +102,11 @@ def build_manifest(
             "width": configs.backbone.width,
             "context": context,
         },
-        "vocabulary": {
-            "text_end": configs.audio_begin,
-            "audio_begin": configs.audio_begin,
-            "audio_codes": configs.audio_codes,
-            "audio_placeholder": checkpoint.tokenizer.id_of(tk.AUDIO_PLACEHOLDER),
-            "control": dict(checkpoint.tokenizer.special),
-        },
+        "vocabulary": _vocabulary(configs, checkpoint.tokenizer),
         "turns": _turns(checkpoint.tokenizer),
         "duplex": _duplex(configs, checkpoint.tokenizer) if duplex else None,
         "prompts": {"system": system},
-        "flow": {
-            "points": configs.flow.points,
-            "solver": "midpoint",
-            "guidance": configs.flow.guidance,
-            "frames_per_code": configs.flow.frames_per_code,
-            "codes_hz": latent_hz // configs.flow.frames_per_code,
-            "z": configs.flow.z,
-            "hidden": configs.flow.hidden,
-            "past_codes": PAST_CODES,
-            "lookahead_codes": 0,
-            "latent_mean": [float(x) for x in checkpoint.latent_mean],
-            "latent_var": [float(x) for x in checkpoint.latent_var],
-        },
+        "flow": _flow(checkpoint),
         "vocoder": {
             "samples_per_latent": configs.vocoder.samples_per_latent,
             "left_frames": VOCODER_LEFT,
@@ -140,6 +115,43 @@ def build_manifest(
         "voices": voices,
         "default_voice": next(iter(voices)),
         "limits": {"context": context, "max_turn_seconds": 600},
+    }
+
+
+def _rates(configs: Configs) -> dict[str, int]:
+    rate = configs.vocoder.sample_rate
+    return {
+        "input_hz": rate,
+        "encoder_hz": ENCODER_HZ,
+        "output_hz": rate,
+        "chunk_ms": CHUNK_MS,
+    }
+
+
+def _vocabulary(configs: Configs, tokenizer: tk.Tokenizer) -> dict[str, Any]:
+    return {
+        "text_end": configs.audio_begin,
+        "audio_begin": configs.audio_begin,
+        "audio_codes": configs.audio_codes,
+        "audio_placeholder": tokenizer.id_of(tk.AUDIO_PLACEHOLDER),
+        "control": dict(tokenizer.special),
+    }
+
+
+def _flow(checkpoint: Checkpoint) -> dict[str, Any]:
+    flow, vocoder = checkpoint.configs.flow, checkpoint.configs.vocoder
+    return {
+        "points": flow.points,
+        "solver": "midpoint",
+        "guidance": flow.guidance,
+        "frames_per_code": flow.frames_per_code,
+        "codes_hz": vocoder.sample_rate // (vocoder.samples_per_latent * flow.frames_per_code),
+        "z": flow.z,
+        "hidden": flow.hidden,
+        "past_codes": PAST_CODES,
+        "lookahead_codes": 0,
+        "latent_mean": [float(x) for x in checkpoint.latent_mean],
+        "latent_var": [float(x) for x in checkpoint.latent_var],
     }
 
 
