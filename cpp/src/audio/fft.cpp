@@ -33,6 +33,10 @@ std::vector<Complex> roots(std::size_t n, std::size_t count) {
   return out;
 }
 
+// Of R, made before main() so that no transform allocates.
+template <int R>
+const std::vector<Complex> kRoots = roots(R, R);
+
 // The transform of R values in place. Odd R pairs the values at j and R - j.
 template <int R>
 void small(Complex* v) {
@@ -48,7 +52,6 @@ void small(Complex* v) {
     v[2] = s02 - s13;
     v[3] = d02 - d13;
   } else {
-    static const std::vector<Complex> kRoots = roots(R, R);
     Complex sums[R / 2];
     Complex differences[R / 2];
     const Complex first = v[0];
@@ -61,7 +64,7 @@ void small(Complex* v) {
       Complex even = first;
       Complex odd;
       for (int j = 1; j <= R / 2; ++j) {
-        const Complex root = kRoots[static_cast<std::size_t>(j * k % R)];
+        const Complex root = kRoots<R>[j * k % R];
         even = even + root.re * sums[j - 1];
         odd = odd - root.im * differences[j - 1];
       }
