@@ -15,19 +15,21 @@ from parley import Event, Step
 from parley.metrics import step_total
 from parley_apps.conversation import Conversation
 
-CONVERSATION, ENGINE = 1, 2
-USER, FLOOR, REPLY, TOKENS = 1, 2, 3, 4
-STEPS = 1
+CONVERSATION, ENGINE = 1, 2  # processes
+# threads: (process, number in it)
+USER, FLOOR, REPLY, TOKENS = ((CONVERSATION, n) for n in (1, 2, 3, 4))
+STEPS = (ENGINE, 1)
 
 _THREADS = {
-    (CONVERSATION, USER): "user",
-    (CONVERSATION, FLOOR): "floor",
-    (CONVERSATION, REPLY): "reply",
-    (CONVERSATION, TOKENS): "tokens and events",
-    (ENGINE, STEPS): "steps",
+    USER: "user",
+    FLOOR: "floor",
+    REPLY: "reply",
+    TOKENS: "tokens and events",
+    STEPS: "steps",
 }
 
 TraceEvent = dict[str, object]
+Thread = tuple[int, int]
 
 
 def trace_events(conversation: Conversation) -> list[TraceEvent]:
@@ -35,11 +37,11 @@ def trace_events(conversation: Conversation) -> list[TraceEvent]:
     found = list(_names())
     for said in conversation.said:
         name = said.name or "text"
-        found += _span(CONVERSATION, USER, name, said.start_s, said.end_s, {"text": said.text})
+        found += _span(USER, name, said.start_s, said.end_s, {"text": said.text})
     found += _floor(conversation)
     for reply in conversation.replies():
         args: dict[str, object] = {"text": reply.text, "reason": reply.reason}
-        found += _span(CONVERSATION, REPLY, "reply", reply.start_s, reply.end_s, args)
+        found += _span(REPLY, "reply", reply.start_s, reply.end_s, args)
     found += [_instant(event) for event in conversation.events]
     found += _engine(conversation)
     return found
@@ -69,7 +71,7 @@ def _floor(conversation: Conversation) -> Iterator[TraceEvent]:
     for state, run in groupby(enumerate(conversation.steps), key=lambda item: item[1].state):
         chunks = [n for n, _ in run]
         start, end = chunks[0] * conversation.chunk_s, (chunks[-1] + 1) * conversation.chunk_s
-        yield from _span(CONVERSATION, FLOOR, state, start, end, {"chunks": len(chunks)})
+        yield from _span(FLOOR, state, start, end, {"chunks": len(chunks)})
 
 
 def _engine(conversation: Conversation) -> Iterator[TraceEvent]:
@@ -89,13 +91,13 @@ def _engine(conversation: Conversation) -> Iterator[TraceEvent]:
 def _step(n: int, step: Step, start_s: float, end_s: float) -> Iterator[TraceEvent]:
     """A step's span with its stages inside, one after the other."""
     args: dict[str, object] = {"chunk": n, "state": step.state, "text": step.text}
-    begin, end = _span(ENGINE, STEPS, f"step {n}", start_s, end_s, args)
+    begin, end = _span(STEPS, f"step {n}", start_s, end_s, args)
     yield begin
     at_s = start_s
     for stage, ms in step.timing_ms.items():
         if stage != "total" and ms > 0.0:
             until_s = min(end_s, at_s + ms / 1000.0)
-            yield from _span(ENGINE, STEPS, stage, at_s, until_s, {"ms": ms})
+            yield from _span(STEPS, stage, at_s, until_s, {"ms": ms})
             at_s = until_s
     yield end
 
@@ -110,8 +112,8 @@ def _instant(event: Event) -> TraceEvent:
     return {
         "ph": "i",
         "s": "t",
-        "pid": CONVERSATION,
-        "tid": TOKENS,
+        "pid": TOKENS[0],
+        "tid": TOKENS[1],
         "ts": _us(event.time_s),
         "name": name,
         "args": args,
@@ -123,9 +125,9 @@ def _counter(pid: int, name: str, at_s: float, values: dict[str, float]) -> Trac
 
 
 def _span(
-    pid: int, tid: int, name: str, start_s: float, end_s: float, args: dict[str, object]
+    thread: Thread, name: str, start_s: float, end_s: float, args: dict[str, object]
 ) -> tuple[TraceEvent, TraceEvent]:
-    place = {"pid": pid, "tid": tid, "name": name}
+    place = {"pid": thread[0], "tid": thread[1], "name": name}
     begin: TraceEvent = {"ph": "B", **place, "ts": _us(start_s), "args": args}
     return begin, {"ph": "E", **place, "ts": _us(max(start_s, end_s))}
 

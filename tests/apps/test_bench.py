@@ -1,0 +1,71 @@
+"""`parley bench` over a scripted engine: its JSON and how long it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import parley
+import tolerances
+from parley_apps.bench import sound
+from parley_apps.main import main
+from scripted_bundle import ScriptedBundle, opener, two_replies
+
+PERCENTILES = {"p50_ms", "p95_ms", "p99_ms"}
+
+
+def run(
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    modes: tuple[str, ...] = ("turns", "duplex"),
+) -> tuple[str, ScriptedBundle]:
+    bundle = ScriptedBundle(two_replies(), modes)
+    monkeypatch.setattr(parley, "open", opener(bundle, []))
+    assert main(["bench", "b", *arguments]) == 0
+    return capsys.readouterr().out, bundle
+
+
+@pytest.mark.parametrize("mode", ["turns", "duplex"])
+def test_json(
+    mode: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--seconds", "3.2", "--mode", mode, "--json"]
+    out, bundle = run(arguments, monkeypatch, capsys)
+    told: dict[str, Any] = json.loads(out)
+    assert {"rtf", "step", "stages", "peak_memory_mb", "machine", "versions", "command"} <= set(
+        told
+    )
+    assert set(told["step"]) == PERCENTILES
+    assert set(told["stages"]) == {"encoder", "backbone", "engine"}
+    assert all(set(stage) == PERCENTILES for stage in told["stages"].values())
+    assert told["step"]["p50_ms"] == 7.5 and told["rtf"] == pytest.approx(7.5 / 160)
+    assert told["seconds"] == pytest.approx(3.2) and told["mode"] == mode
+    calls = bundle.sessions[0].calls
+    assert "reset" in calls, "the warm-up is another conversation"
+    assert calls[calls.index("reset") :].count("step") == 20
+
+
+def test_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = run(["--seconds", "1"], monkeypatch, capsys)
+    for word in ("step", "encoder", "backbone", "median", "real-time factor", "cores"):
+        assert word in out
+
+
+def test_a_recording_as_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "in.wav"
+    parley.write_wav(path, np.full(24_000, 0.25, np.float32))
+    _, bundle = run(["--seconds", "2", "--in", str(path)], monkeypatch, capsys)
+    assert bundle.sessions[0].chunks[0][0] == pytest.approx(0.25, abs=tolerances.PCM_16)
+
+
+def test_the_made_up_sound_is_the_same_each_time() -> None:
+    np.testing.assert_array_equal(sound(24_000, 1), sound(24_000, 1))
+    assert not np.array_equal(sound(24_000, 1), sound(24_000, 2))
+    assert np.abs(sound(24_000, 1)).max() < 1.0
