@@ -1,12 +1,12 @@
 // What the runners' tests share: where data, stubs and vendor libraries are; knows no runner.
 #pragma once
-#include <atomic>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+
+#include "check.h"
 
 namespace support {
 
@@ -24,13 +24,11 @@ inline std::string read_file(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// Whether the environment names a vendor library. Says so where it does not: what a test skips is
-// to be seen.
-inline bool have(const char* variable, const char* test) {
+// Skips a test where the environment does not name its vendor library.
+inline void need(const char* variable) {
   const char* path = std::getenv(variable);
-  if (path != nullptr && *path != '\0') return true;
-  std::printf("SKIP %s: %s is not set to a library's path\n", test, variable);
-  return false;
+  if (path != nullptr && *path != '\0') return;
+  throw check::Skip{std::string(variable) + " is not set to a library's path"};
 }
 
 }  // namespace support

@@ -41,7 +41,7 @@ struct Affine {
 }  // namespace
 
 TEST(a_graph_says_its_names_types_and_shapes) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   const auto graph = open("affine.onnx");
   REQUIRE(graph->inputs().size() == 2 && graph->outputs().size() == 3);
   CHECK_EQ(graph->inputs()[0].name, "x");
@@ -53,7 +53,7 @@ TEST(a_graph_says_its_names_types_and_shapes) {
 }
 
 TEST(outputs_are_written_in_place_for_any_free_dimension) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   Affine affine;
   for (std::size_t t : {1U, 2U, 7U, 1000U}) {
     std::vector<float> x(t);
@@ -70,7 +70,7 @@ TEST(outputs_are_written_in_place_for_any_free_dimension) {
 }
 
 TEST(an_empty_free_dimension_needs_no_memory) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   Affine affine;
   float y = 0.0F;
   const TensorView inputs[] = {view(static_cast<const float*>(nullptr), {1, 0}),
@@ -83,7 +83,7 @@ TEST(an_empty_free_dimension_needs_no_memory) {
 }
 
 TEST(an_output_without_memory_is_not_fetched) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   Affine affine;
   const float x[] = {1.0F, 2.0F};
   const TensorView inputs[] = {view(x, {1, 2}), view(&affine.n, {1})};
@@ -94,7 +94,7 @@ TEST(an_output_without_memory_is_not_fetched) {
 }
 
 TEST(states_go_out_and_come_in_again) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   const auto graph = open("stream.onnx");
   CHECK_EQ(graph->inputs()[1].name, "state_in.tail");
   CHECK_EQ(graph->outputs()[2].name, "state_out.count");
@@ -121,7 +121,7 @@ TEST(states_go_out_and_come_in_again) {
 }
 
 TEST(weights_beside_the_graph_are_found) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   const auto graph = open("external.onnx");
   const float x[] = {1.0F, 0.0F, 2.0F, 0.0F};
   float y[4] = {};
@@ -132,7 +132,7 @@ TEST(weights_beside_the_graph_are_found) {
 }
 
 TEST(wrong_counts_types_and_shapes_name_the_tensor) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   Affine affine;
   const float x[] = {1.0F, 2.0F};
   float y[4] = {};
@@ -167,7 +167,7 @@ TEST(wrong_counts_types_and_shapes_name_the_tensor) {
 }
 
 TEST(free_dimensions_that_disagree_are_an_input_error) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   const auto graph = open("pair.onnx");
   const float a[] = {1.0F, 2.0F};
   const float b[] = {1.0F, 2.0F, 3.0F};
@@ -178,7 +178,7 @@ TEST(free_dimensions_that_disagree_are_an_input_error) {
 }
 
 TEST(a_set_stop_flag_ends_a_run) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   Affine affine;
   affine.stop.set();
   CHECK_THROWS_MSG(CancelledError, "cancelled", affine.run({1.0F}));
@@ -187,7 +187,7 @@ TEST(a_set_stop_flag_ends_a_run) {
 }
 
 TEST(one_runner_serves_several_threads) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   Affine shared;
   std::atomic<int> wrong{0};
   std::vector<std::thread> threads;
@@ -206,7 +206,7 @@ TEST(one_runner_serves_several_threads) {
 }
 
 TEST(damaged_graphs_are_bundle_errors) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   const ScratchFolder folder;
   const std::string good = support::read_file(support::data("affine.onnx"));
   const auto try_open = [&](const std::string& bytes) {
@@ -228,7 +228,7 @@ TEST(damaged_graphs_are_bundle_errors) {
 }
 
 TEST(absent_devices_are_library_errors_that_say_what_to_install) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   const std::vector<std::string> providers = onnxruntime_providers("");
   bool has_cuda = false;
   bool has_cpu = false;
@@ -237,10 +237,7 @@ TEST(absent_devices_are_library_errors_that_say_what_to_install) {
     has_cpu = has_cpu || name == "CPUExecutionProvider";
   }
   CHECK(has_cpu);
-  if (has_cuda) {
-    std::printf("SKIP %s: this ONNX Runtime has CUDA\n", __func__);
-    return;
-  }
+  if (has_cuda) throw check::Skip{"this ONNX Runtime has CUDA"};
   CHECK_THROWS_MSG(LibraryError, "pip install onnxruntime-gpu",
                    open("affine.onnx", {.device = "cuda"}));
   CHECK_THROWS_MSG(LibraryError, "TensorrtExecutionProvider",
@@ -249,6 +246,6 @@ TEST(absent_devices_are_library_errors_that_say_what_to_install) {
 }
 
 TEST(the_version_is_told) {
-  if (!support::have(kLibrary, __func__)) return;
+  support::need(kLibrary);
   CHECK(onnxruntime_version("").rfind("1.", 0) == 0);
 }

@@ -93,18 +93,12 @@ class Reader {
     return count;
   }
 
-  std::string take_string(const char* what, std::uint64_t longest) {
+  std::string_view take_string(const char* what, std::uint64_t longest) {
     const std::uint64_t length = take_count(what, longest);
     need(length, what);
-    std::string text(reinterpret_cast<const char*>(bytes_.data() + at_), length);
+    const std::string_view text(reinterpret_cast<const char*>(bytes_.data() + at_), length);
     at_ += length;
     return text;
-  }
-
-  void skip_string(const char* what) {
-    const std::uint64_t length = take_count(what, kLongestString);
-    need(length, what);
-    at_ += length;
   }
 
   ValueType take_type(const char* what) {
@@ -163,10 +157,8 @@ void read_array(Reader& reader, Value& value) {
   if (value.element == ValueType::array) reader.fail("an array of scalars", "an array of arrays");
   value.count = reader.take_count("an array", kLongestArray);
   if (value.element == ValueType::string) {
-    for (std::uint64_t i = 0; i < value.count; ++i) reader.skip_string("a string of an array");
-  } else if (value.count <= kKeptNumbers) {
     for (std::uint64_t i = 0; i < value.count; ++i) {
-      value.numbers.push_back(reader.take_number(value.element));
+      value.strings.push_back(reader.take_string("a string of an array", kLongestString));
     }
   } else {
     reader.skip(value.count * size_of(value.element), "an array");
@@ -174,7 +166,7 @@ void read_array(Reader& reader, Value& value) {
 }
 
 void read_value(Reader& reader, File& file) {
-  const std::string key = reader.take_string("a key", kLongestKey);
+  const std::string key(reader.take_string("a key", kLongestKey));
   if (key.empty()) reader.fail("a key", "an empty one");
   Value value;
   value.type = reader.take_type("a value");

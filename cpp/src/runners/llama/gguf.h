@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace parley::gguf {
@@ -18,16 +19,15 @@ enum class ValueType : std::uint32_t {
   u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64
 };
 
-// A scalar or a string; of an array only its element type and length are kept.
+// A scalar, a string or an array; of arrays of numbers only element type and length are kept.
 struct Value {
   ValueType type = ValueType::u8;
   double number = 0.0;  // exact for every integer below 2^53
   std::string text;
   ValueType element = ValueType::u8;
   std::uint64_t count = 0;
-  std::vector<double> numbers;  // of arrays of numbers no longer than kKeptNumbers
+  std::vector<std::string_view> strings;  // of an array of strings, in the file's bytes
 };
-constexpr std::uint64_t kKeptNumbers = 1024;
 
 // How a tensor type packs its elements: `bytes` for every `elements` along a row.
 struct Packing {
@@ -55,7 +55,7 @@ struct File {
   std::string text(const std::string& key) const;  // empty where there is none
 };
 
-// Throws BundleError naming `name` and the first thing that is wrong.
+// Throws BundleError naming `name` and the first thing that is wrong. `bytes` outlives the result.
 File read(std::span<const std::byte> bytes, const std::string& name);
 
 // Checks that a file that read() accepted describes a decoder whose sizes agree: architecture,

@@ -1,5 +1,5 @@
 // What a decoder's metadata must hold so that llama.cpp neither aborts nor divides by zero on it.
-#include <cmath>
+#include <algorithm>
 
 #include "parley/errors.h"
 #include "runners/llama/gguf.h"
@@ -115,6 +115,11 @@ class Decoder {
       fail("one type (and score) per token", std::to_string(tokens) + " tokens and " +
                                                  std::to_string(types) + " types");
     }
+    // llama.cpp aborts where two ids have one text.
+    std::vector<std::string_view> texts = file_.values.at("tokenizer.ggml.tokens").strings;
+    std::sort(texts.begin(), texts.end());
+    const auto twice = std::adjacent_find(texts.begin(), texts.end());
+    if (twice != texts.end()) fail("every token once", "'" + std::string(*twice) + "' twice");
     const Tensor* rows = file_.tensor("token_embd.weight");
     if (rows == nullptr || rows->rank != 2 || rows->dims[0] != width_ || rows->dims[1] != tokens) {
       fail("token_embd.weight of " + std::to_string(tokens) + " rows of " + std::to_string(width_),

@@ -18,14 +18,15 @@ const std::string kRemedy = std::string("`pip install llama-cpp-python==") + kPa
 
 // Per thread, so that the logger needs no lock and no owner.
 thread_local char last_log_line[400] = "";
+thread_local bool last_log_is_error = false;
 
 void keep_log(ggml_log_level level, const char* text, void*) {
-  const bool worth_keeping = level == GGML_LOG_LEVEL_WARN || level == GGML_LOG_LEVEL_ERROR;
-  if (!worth_keeping || text == nullptr) return;
-  // The first error names the cause; later ones say that loading failed.
-  if (level == GGML_LOG_LEVEL_ERROR || last_log_line[0] == '\0') {
-    std::snprintf(last_log_line, sizeof last_log_line, "%s", text);
-  }
+  const bool is_error = level == GGML_LOG_LEVEL_ERROR;
+  if (text == nullptr || (!is_error && level != GGML_LOG_LEVEL_WARN)) return;
+  // The first error names the cause; later ones only say that loading failed.
+  if (last_log_is_error) return;
+  std::snprintf(last_log_line, sizeof last_log_line, "%s", text);
+  last_log_is_error = is_error;
 }
 
 // "llama_cpp_python-0.3.37.dist-info" beside the package that holds the library -> "0.3.37". Empty
@@ -47,7 +48,10 @@ std::string package_version(const std::filesystem::path& library) {
 }  // namespace
 
 const char* last_log() { return last_log_line; }
-void clear_log() { last_log_line[0] = '\0'; }
+void clear_log() {
+  last_log_line[0] = '\0';
+  last_log_is_error = false;
+}
 
 const Library& Library::open(const std::string& path) {
   // Never destroyed: contexts and OpenMP's threads may live until the process ends.

@@ -76,7 +76,7 @@ class Library {
   std::string version_;
 };
 
-// The last warning or error that llama.cpp logged on this thread since clear_log().
+// The first error, else the last warning, that llama.cpp logged on this thread since clear_log().
 const char* last_log();
 void clear_log();
 
