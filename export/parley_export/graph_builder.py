@@ -107,9 +107,14 @@ class GraphBuilder:
     def cast(self, value: str, to: str, from_: str = "") -> str:
         return value if to == from_ else self.op("Cast", value, to=_ONNX_TYPES[to])
 
-    def weight(self, name: str, source: Source) -> str:
-        """A weight, read when the graph is saved; stored in the inner precision."""
-        name = "/".join([*self._scopes, name])
+    def weight(self, name: str, source: Source, *, shared: bool = False) -> str:
+        """A weight, read when the graph is saved; stored in the inner precision.
+
+        A shared one stands outside the scopes and is kept once under its name.
+        """
+        if shared and any(weight.name == name for weight in self._weights):
+            return name
+        name = name if shared else "/".join([*self._scopes, name])
         read = source if callable(source) else lambda: source
         self._weights.append(_Weight(name, read))
         return name

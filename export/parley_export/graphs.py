@@ -340,7 +340,7 @@ def _activation(g: GraphBuilder, x: str, module: AliasFreeActivation, name: str)
     act, width = module.act, len(module.act.alpha)
     with g.scope(name):
         up, down = (
-            g.weight(leaf, kernel.repeat(width, 1, 1))
+            g.weight(f"filters/{leaf}_{width}", kernel.repeat(width, 1, 1), shared=True)
             for leaf, kernel in zip(("up", "down"), phase_filters(module.filter), strict=True)
         )
         rate = g.weight("rate", act.phase_rate)
