@@ -17,8 +17,8 @@ inline std::string manifest_text() {
   const std::string plain =
       R"("inputs": [{"name": "x", "type": "f32", "shape": [1, -1]}], "outputs": [{"name": "y", "type": "f32", "shape": [1, -1]}])";
   const std::string chunk =
-      R"("inputs": [{"name": "log_mel", "type": "f32", "shape": [1, 20, 16]}, {"name": "state_in.filled", "type": "i64", "shape": [1]}],
-         "outputs": [{"name": "features", "type": "f32", "shape": [1, 1, 24]}, {"name": "state_out.filled", "type": "i64", "shape": [1]}],
+      R"("inputs": [{"name": "log_mel", "type": "f32", "shape": [1, 20, 16]}],
+         "outputs": [{"name": "features", "type": "f32", "shape": [1, 1, 24]}],
          "states": [{"name": "filled", "type": "i64", "shape": [1], "initial": 0.0}])";
   const std::string sampling =
       R"({"temperature": 0.5, "top_k": 50, "top_p": 0.9, "repetition_penalty": 1.05, "recent_penalty": 1.05, "recent_window": 8})";
