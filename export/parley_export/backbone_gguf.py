@@ -72,8 +72,12 @@ def expected_tensors(config: BackboneConfig) -> dict[str, tuple[int, ...]]:
 
 def estimated_bytes(config: BackboneConfig, precision: str) -> int:
     """About how large the GGUF file of a precision becomes; within a few percent."""
-    elements = sum(math.prod(shape) for shape in expected_tensors(config).values())
-    return int(elements * BITS[precision] / 8) + 80 * config.vocab_size
+    return int(elements(config) * BITS[precision] / 8) + 80 * config.vocab_size
+
+
+def elements(config: BackboneConfig) -> int:
+    """Number of weights."""
+    return sum(math.prod(shape) for shape in expected_tensors(config).values())
 
 
 def audio_token(code: int) -> str:

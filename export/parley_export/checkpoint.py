@@ -41,7 +41,8 @@ class Layout:
     token2wav: Path
     decoder_config: Path
     voice: Path
-    location: str = ""  # what the user named, for the manifest
+    name: str  # of the model, for people
+    location: str  # where it came from: a folder's name or a repository at a commit
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def locate(
         token2wav=t2w,
         decoder_config=decoder_config or t2w / "config.json",
         voice=voice or t2w / "prompt",
+        name=location.partition("@")[0].rpartition("/")[2] or checkpoint.resolve().name,
         location=location or checkpoint.resolve().name,
     )
     problems = Problems("checkpoint.locate", "point to the folder of a Covo-Audio checkpoint")

@@ -56,7 +56,8 @@ def quantize(
     require_llama()
     command = [sys.executable, "-m", "parley_export.quantize", str(source), str(target), precision]
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with subprocess.Popen(
+    outcome: dict[str, Any] = {"error": "the process ended without an answer", "kind": "crash"}
+    process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -66,21 +67,24 @@ def quantize(
         errors="replace",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         start_new_session=True,  # a Ctrl-C reaches us; we end the child
-    ) as process:
+    )
+    try:
+        assert process.stdout is not None
         on_start(process.pid)
-        outcome: dict[str, Any] = {"error": "the process ended without an answer", "kind": "crash"}
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                message = json.loads(line)
-                if "done" in message:
-                    progress(message["done"])
-                else:
-                    outcome = message
-        finally:
-            if process.poll() is None and sys.exc_info()[0] is not None:
-                process.kill()
-            process.wait()
+        for line in process.stdout:
+            if not line.startswith("{"):
+                continue  # a library's own words
+            message = json.loads(line)
+            if "done" in message:
+                progress(message["done"])
+            else:
+                outcome = message
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.wait()
+        process.stdout.close()
     _raise_failure(outcome, process.returncode, target)
 
 
@@ -106,7 +110,10 @@ def _raise_failure(outcome: dict[str, Any], code: int, target: Path) -> None:
 
 
 def _say(**message: Any) -> None:
-    print(json.dumps(message), flush=True)
+    try:
+        print(json.dumps(message), flush=True)
+    except OSError:  # the exporter was killed, and nobody waits for the result
+        os._exit(1)
 
 
 def _run(source: str, target: str, precision: str) -> int:

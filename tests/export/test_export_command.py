@@ -312,6 +312,7 @@ def test_a_repository_needs_agreement(repository, out, capsys, monkeypatch):
     assert repository.asked == [("org/model", "abc123")]
     described = json.loads((out / bundle.MANIFEST).read_text("utf-8"))
     assert described["source"]["location"] == "org/model@abc123"
+    assert described["name"] == "model"
 
 
 def test_a_repository_with_yes(repository, out):

@@ -1,0 +1,1 @@
+"""From a checkpoint folder to a bundle; knows no session and no audio device."""
