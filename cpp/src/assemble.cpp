@@ -15,6 +15,9 @@ namespace {
 
 // Positions that a duplex chunk may add before the window is trimmed, with room to spare.
 constexpr std::int64_t kWindowSlack = 64;
+// Below this a pass takes about a millisecond on one core, and waiting for a second thread costs
+// more than it saves: beside a busy neighbour 5 s were seen where one thread took 1 ms.
+constexpr std::int64_t kOneThreadBytes = std::int64_t{64} << 20;
 // A system prompt longer than this is refused rather than given cells without end.
 constexpr std::int64_t kMaxPromptPositions = 2048;
 
@@ -150,7 +153,8 @@ std::shared_ptr<const Voice> Bundle::Impl::voice(const std::string& name) const 
 std::shared_ptr<const Backbone> Bundle::Impl::backbone(std::int64_t n_cells) const {
   TokenRunnerOptions options;
   options.n_cells = static_cast<std::int32_t>(n_cells);
-  options.threads = threads_;
+  const bool small = manifest_.files.at(manifest_.backbone.file).bytes < kOneThreadBytes;
+  options.threads = threads_ == 0 && small ? 1 : threads_;
   options.kv_q8_0 = kv_ == "q8_0";
   options.kv_f32 = kv_ == "f32";
   return make_token_backbone(tokens_, options);
