@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -72,6 +73,20 @@ inline void near(double a, double b, double tolerance, const char* text, const c
          std::string(text) + ": " + show(a) + " against " + show(b) + ", they differ by " +
              show(std::abs(a - b)) + ", allowed are " + show(tolerance));
   }
+}
+
+// A plain number of tests/tolerances.py, the one table of them.
+inline double tolerance(const std::string& name) {
+  const std::string path = __FILE__;
+  std::ifstream table(path.substr(0, path.rfind("cpp/")) + "tolerances.py");
+  for (std::string line; std::getline(table, line);) {
+    if (!line.starts_with(name + " = ")) continue;
+    const std::string text = line.substr(name.size() + 3);
+    std::size_t end = 0;
+    const double number = std::stod(text, &end);
+    if (end == text.size()) return number;
+  }
+  throw Stop("tests/tolerances.py has no plain number " + name);
 }
 
 inline int run(int argc, char** argv) {
