@@ -13,7 +13,10 @@ class StopFlag {
   void clear() { stop_.store(false, std::memory_order_release); }
   bool is_set() const { return stop_.load(std::memory_order_acquire); }
   void check() const {
-    if (is_set()) throw CancelledError("[session.cancel] the work was cancelled; the session is as before the step");
+    if (is_set()) {
+      throw CancelledError(
+          "[session.cancel] the work was cancelled; the session is as before the step");
+    }
   }
 
  private:

@@ -11,7 +11,9 @@ namespace parley {
 
 enum class DType : std::uint8_t { f32, i64 };
 
-constexpr std::size_t size_of(DType type) { return type == DType::f32 ? 4 : 8; }
+constexpr std::size_t size_of(DType type) {
+  return type == DType::f32 ? 4 : 8;
+}
 
 // Up to six dimensions, held in place so that a view never allocates.
 struct Shape {
@@ -38,8 +40,12 @@ struct TensorView {
   Shape shape;
 };
 
-inline TensorView view(float* data, Shape shape) { return {data, DType::f32, shape}; }
-inline TensorView view(std::int64_t* data, Shape shape) { return {data, DType::i64, shape}; }
+inline TensorView view(float* data, Shape shape) {
+  return {data, DType::f32, shape};
+}
+inline TensorView view(std::int64_t* data, Shape shape) {
+  return {data, DType::i64, shape};
+}
 // Graph inputs are never written; the cast lets one view type serve inputs and outputs.
 inline TensorView view(const float* data, Shape shape) {
   return {const_cast<float*>(data), DType::f32, shape};
