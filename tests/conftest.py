@@ -1,0 +1,41 @@
+"""Fixtures that several rooms' tests share: a tiny bundle and a made-up recording."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthetic_signal import synthetic_signal
+
+RECORDING_S = 1.5
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint as a bundle in float32, with both modes. Read it only."""
+    for package in ("torch", "onnx", "gguf", "safetensors", "tokenizers"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"no {package}; pip install 'parley[export]'")
+    from parley_apps.main import main
+    from tiny_checkpoint import write_checkpoint
+
+    folder = tmp_path_factory.mktemp("tiny")
+    checkpoint = write_checkpoint(folder / "checkpoint")
+    out = folder / "bundle"
+    arguments = ["export", str(checkpoint), "--out", str(out), "--duplex", "--backbone", "f32"]
+    assert main(arguments) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up recording, 48 kHz, 24 bit, in stereo."""
+    import soundfile
+
+    path = tmp_path_factory.mktemp("recordings") / "user.wav"
+    samples = synthetic_signal(int(RECORDING_S * 48_000), 48_000)
+    soundfile.write(path, np.stack([samples, samples], 1), 48_000, subtype="PCM_24")
+    return path

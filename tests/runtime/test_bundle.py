@@ -1,0 +1,214 @@
+"""Opening bundles by path and name, and sessions on the real engine with the tiny bundle."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import parley
+from parley import bundle as bundles
+from synthetic_signal import synthetic_signal
+
+CHUNK, RATE = 3840, 24_000
+
+
+@pytest.fixture(scope="module")
+def opened(tiny_bundle: Path) -> Iterator[parley.Bundle]:
+    with parley.open(tiny_bundle) as bundle:
+        yield bundle
+
+
+def named(folder: Path, name: str) -> Path:
+    """An empty bundle that can be found by name."""
+    path = folder / name
+    path.mkdir(parents=True)
+    (path / "manifest.json").write_text("{}")
+    return path
+
+
+def test_names_are_found_and_unknown_ones_list_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built_in, own = tmp_path / "built-in", tmp_path / "own"
+    monkeypatch.setattr(bundles, "BUILT_IN", built_in)
+    monkeypatch.setenv("PARLEY_BUNDLES", str(own))
+    shipped, mine, shadowed = named(built_in, "nano"), named(own, "mine"), named(own, "both")
+    named(built_in, "both")
+    assert bundles.find_bundle("nano") == shipped
+    assert bundles.find_bundle("mine") == mine
+    assert bundles.find_bundle("both") == shadowed, "the user's own comes first"
+    assert bundles.find_bundle(mine) == mine
+    with pytest.raises(parley.BundleError, match="known names: both, mine, nano"):
+        bundles.find_bundle("nobody")
+    with pytest.raises(parley.BundleError, match=r"folder without manifest\.json"):
+        bundles.find_bundle(tmp_path)
+
+
+def test_no_names_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "BUILT_IN", tmp_path)
+    monkeypatch.delenv("PARLEY_BUNDLES", raising=False)
+    with pytest.raises(parley.BundleError, match="known names: none"):
+        parley.open("nano")
+
+
+def test_facts(opened: parley.Bundle) -> None:
+    assert set(opened.modes) == {"turns", "duplex"} and opened.voices
+    assert (opened.rate, opened.chunk_samples) == (RATE, CHUNK)
+    assert opened.notice == opened.manifest["source"]["notice"]
+    assert opened.manifest == parley.read_manifest(opened.folder)
+
+
+@pytest.mark.parametrize("mode", ["turns", "duplex"])
+@pytest.mark.parametrize("size", [1000, CHUNK, 10_000])
+def test_any_cut_gives_the_same_output(opened: parley.Bundle, mode: str, size: int) -> None:
+    signal = synthetic_signal(10 * CHUNK)
+    outputs = []
+    for cut in (10 * CHUNK, size):
+        with opened.session(mode, seed=5, max_new_tokens=40) as session:  # type: ignore[arg-type]
+            steps = [
+                step
+                for at in range(0, signal.size, cut)
+                for step in session.feed(signal[at : at + cut])
+            ]
+            if mode == "turns":
+                session.end_turn()
+            steps += list(session.feed(np.zeros(6 * CHUNK, np.float32)))
+            outputs.append((steps, session.position, session.state))
+    (one, *one_end), (other, *other_end) = outputs
+    assert [step.events for step in one] == [step.events for step in other]
+    assert one_end == other_end
+    samples = [np.concatenate([step.samples for step in steps]) for steps in (one, other)]
+    np.testing.assert_array_equal(*samples)
+
+
+def test_answer(opened: parley.Bundle) -> None:
+    with opened.session("turns", max_new_tokens=40) as session:
+        first = session.answer(synthetic_signal(2 * CHUNK))
+        held = session.position
+        second = session.answer(synthetic_signal(2 * 2 * CHUNK, 48_000), 48_000)
+        assert session.position > held > 0, "one cache for both turns"
+    for answer in (first, second):
+        assert answer.samples.dtype == np.float32 and np.abs(answer.samples).max() > 0
+        ends = [event for event in answer.events if event.kind == "reply_ended"]
+        assert len(ends) == 1 and ends[0].reason in ("model", "max_tokens")
+    assert second.events[0].time_s >= first.samples.size / RATE
+
+
+def test_samples_are_not_copied_and_outlive_the_session(opened: parley.Bundle) -> None:
+    with opened.session("turns") as session:
+        step = session.step(np.zeros(CHUNK, np.float32))
+        again = session.step(np.zeros(CHUNK, np.float32))
+    assert step.samples.shape == (CHUNK,) and not np.shares_memory(step.samples, again.samples)
+    assert not step.samples.any()
+    assert set(step.timing_ms) >= {"encoder", "backbone", "flow", "vocoder", "engine", "total"}
+
+
+@pytest.mark.parametrize(
+    ("chunk", "what"),
+    [
+        (np.full(CHUNK, np.nan), "finite"),
+        (np.full(CHUNK, np.inf), "finite"),
+        (np.zeros(CHUNK - 1), "samples"),
+        (np.zeros(0), "samples"),
+        (np.zeros((2, CHUNK)), ""),
+    ],
+    ids=["nan", "inf", "short", "empty", "stereo"],
+)
+def test_bad_chunks_change_nothing(opened: parley.Bundle, chunk: np.ndarray, what: str) -> None:
+    with opened.session("duplex") as session:
+        before = session.position
+        with pytest.raises(parley.InputError, match=what):
+            session.step(chunk)
+        assert session.position == before
+        assert session.step(np.zeros(CHUNK, np.float32)).index == 0
+
+
+def test_cancel_close_and_reset(opened: parley.Bundle) -> None:
+    session = opened.session("duplex")
+    chunk = synthetic_signal(CHUNK)
+    first = session.step(chunk)
+    session.cancel()
+    with pytest.raises(parley.CancelledError):
+        session.step(chunk)
+    session.reset()
+    again = session.step(chunk)
+    assert again.events == first.events and again.index == 0
+    session.close()
+    session.close()
+    assert session.state == "closed"
+    with pytest.raises(parley.InputError):
+        session.step(chunk)
+
+
+def test_sessions_share_a_bundle_across_threads(opened: parley.Bundle) -> None:
+    signal = synthetic_signal(8 * CHUNK)
+
+    def talk(seed: int) -> np.ndarray:
+        with opened.session("duplex", seed=seed) as session:
+            return np.concatenate([step.samples for step in session.feed(signal)])
+
+    alone = {seed: talk(seed) for seed in (1, 2)}
+    found: dict[int, np.ndarray] = {}
+    threads = [
+        threading.Thread(target=lambda s=seed: found.update({s: talk(s)}))  # type: ignore[misc]
+        for seed in (1, 2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed, samples in alone.items():
+        np.testing.assert_array_equal(found[seed], samples)
+
+
+def test_a_closed_bundle_says_so(tiny_bundle: Path) -> None:
+    bundle = parley.open(tiny_bundle, verify=False)
+    session = bundle.session("turns")
+    bundle.close()
+    bundle.close()
+    assert session.state == "closed"
+    with pytest.raises(parley.InputError, match="open bundle"):
+        bundle.session("turns")
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"mode": "chorus"}, "chorus"),
+        ({"voice": "nobody"}, "nobody"),
+        ({"temperature": -0.5}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 2.0}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+    ],
+    ids=str,
+)
+def test_bad_session_options(opened: parley.Bundle, options: dict[str, object], what: str) -> None:
+    with pytest.raises(parley.InputError, match=what):
+        opened.session(**options)  # type: ignore[arg-type]
+
+
+def test_bad_open_options(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(parley.InputError, match="nobody"):
+        parley.open(tiny_bundle, voice="nobody")
+    with pytest.raises(parley.InputError, match="threads"):
+        parley.open(tiny_bundle, threads=-1)
+    with pytest.raises(parley.LibraryError):
+        parley.open(tiny_bundle, onnxruntime=tmp_path / "none.so")
+    with pytest.raises(parley.LibraryError):
+        parley.open(tiny_bundle, llama=tmp_path / "none.so")
+
+
+def test_a_bundle_by_its_name(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "mine")
+    monkeypatch.setenv("PARLEY_BUNDLES", str(tmp_path))
+    with parley.open("mine", verify=False) as bundle:
+        assert bundle.folder == tmp_path / "mine"
