@@ -49,3 +49,9 @@ LOG_MEL_TABLE_ABS = 1e-5
 STREAM_SNR_DB = 100.0
 # The midpoint solver in float32 against the same steps written out: values of size one.
 SOLVER_ABS = 1e-5
+
+# The one-layer decoder of tests/cpp/data, logits of size ten: the same sums in another order in
+# float32, then with the keys and values in 11 significant bits, then in 8 bits per value.
+DECODER_ORDER_ABS = 1e-4
+DECODER_KV_F16_ABS = 2e-2
+DECODER_KV_Q8_ABS = 2e-1

@@ -61,7 +61,9 @@ constexpr std::uint32_t kU32 = 4;
 constexpr std::uint32_t kString = 8;
 constexpr std::uint32_t kArray = 9;
 
-std::string good_file() { return support::read_file(support::data("decoder_q8_0.gguf")); }
+std::string good_file() {
+  return support::read_file(support::data("decoder_q8_0.gguf"));
+}
 
 // The position of a key's value type in the file.
 std::size_t value_at(const std::string& file, const std::string& key) {

@@ -109,8 +109,7 @@ TEST(states_go_out_and_come_in_again) {
     const int in = chunk % 2;
     const int out = 1 - in;
     const TensorView inputs[] = {view(x, {1, 4}), view(tail[in], {1, 3}), view(&count[in], {1})};
-    const TensorView outputs[] = {view(y, {1, 4}), view(tail[out], {1, 3}),
-                                  view(&count[out], {1})};
+    const TensorView outputs[] = {view(y, {1, 4}), view(tail[out], {1, 3}), view(&count[out], {1})};
     graph->run(inputs, outputs, stop);
     CHECK_EQ(count[out], 4 * (chunk + 1));
     for (std::size_t i = 0; i < 4; ++i) {

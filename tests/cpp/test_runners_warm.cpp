@@ -55,9 +55,16 @@ std::string printed(Body body) {
 
 }  // namespace
 
-void* operator new(std::size_t size) { return counted(size, __builtin_return_address(0)); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+// Not inlined: GCC would take the pairs for mismatched ones.
+__attribute__((noinline)) void* operator new(std::size_t size) {
+  return counted(size, __builtin_return_address(0));
+}
+__attribute__((noinline)) void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+__attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
 
 TEST(the_counter_counts) {
   const long before = allocations;

@@ -43,7 +43,9 @@ DynamicLibrary::DynamicLibrary(const std::string& path, const std::string& remed
   }
 }
 
-void* DynamicLibrary::address(const char* symbol) const { return dlsym(handle_, symbol); }
+void* DynamicLibrary::address(const char* symbol) const {
+  return dlsym(handle_, symbol);
+}
 
 std::string DynamicLibrary::file_of(const char* symbol) const {
   Dl_info info{};

@@ -14,8 +14,12 @@ struct FilledContext {
   void name() {}
 
 extern "C" {
-const char* llama_version() { return "0.5.0-dev"; }
-const char* ggml_version() { return "0.25.3"; }
+const char* llama_version() {
+  return "0.5.0-dev";
+}
+const char* ggml_version() {
+  return "0.25.3";
+}
 Filled llama_model_default_params() {
   Filled filled;
   std::memset(&filled, 0, sizeof filled);
@@ -26,7 +30,9 @@ FilledContext llama_context_default_params() {
   std::memset(&filled, 0, sizeof filled);
   return filled;
 }
-const void* ggml_get_type_traits(int) { return nullptr; }
+const void* ggml_get_type_traits(int) {
+  return nullptr;
+}
 PARLEY_EMPTY(llama_backend_init)
 PARLEY_EMPTY(llama_log_set)
 PARLEY_EMPTY(llama_supports_gpu_offload)

@@ -1,5 +1,6 @@
 // A library with ONNX Runtime's function table and one graph, y = x over [1, T]; it counts what is
-// alive and fails on demand, so tests see every status and handle given back. Computes nothing else.
+// alive and fails on demand, so tests see every status and handle given back. Computes nothing
+// else.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -18,8 +19,8 @@ struct Value {
 };
 
 long live = 0;
-int fail_at = -1;       // the slot whose call fails
-int cuda_appended = 0;  // in the order of the calls: 1 TensorRT, 2 CUDA
+int fail_at = -1;  // the slot whose call fails
+int devices = 0;   // the last two that were added, as decimal digits: 1 TensorRT, 2 CUDA
 int last_threads = 0;
 
 void* make(std::size_t bytes = sizeof(Object)) {
@@ -32,7 +33,9 @@ void drop(void* object) {
   std::free(object);
 }
 
-void* outcome(int slot) { return slot == fail_at ? make() : nullptr; }
+void* outcome(int slot) {
+  return slot == fail_at ? make() : nullptr;
+}
 
 template <int kSlot, typename... Args>
 void* nothing(Args...) {
@@ -46,10 +49,18 @@ void* create(void** out) {
   return status;
 }
 
-int error_code(const void*) { return 11; }
-const char* error_message(const void*) { return "the stub\nfails"; }
-void* create_env(void*, void*, int, const char*, void** out) { return create<4>(out); }
-void* create_session(const void*, const char*, const void*, void** out) { return create<7>(out); }
+int error_code(const void*) {
+  return 11;
+}
+const char* error_message(const void*) {
+  return "the stub\nfails";
+}
+void* create_env(void*, void*, int, const char*, void** out) {
+  return create<4>(out);
+}
+void* create_session(const void*, const char*, const void*, void** out) {
+  return create<7>(out);
+}
 void* set_threads(void*, int n) {
   last_threads = n;
   return outcome(24);
@@ -112,7 +123,9 @@ void* dimensions(const void*, std::int64_t* dims, std::size_t) {
   dims[1] = -1;
   return outcome(62);
 }
-void* memory_info(int, int, void** out) { return create<69>(out); }
+void* memory_info(int, int, void** out) {
+  return create<69>(out);
+}
 void* allocator_free(void*, void* memory) {
   drop(memory);
   return outcome(76);
@@ -135,7 +148,7 @@ void* providers(char*** out, int* n) {
 
 template <int kSlot, int kDevice>
 void* append(void*, const void*) {
-  cuda_appended = cuda_appended * 10 + kDevice;
+  devices = devices % 10 * 10 + kDevice;
   return outcome(kSlot);
 }
 
@@ -187,7 +200,9 @@ const void* get_api(std::uint32_t) {
   return table;
 }
 
-const char* version() { return "1.99.0"; }
+const char* version() {
+  return "1.99.0";
+}
 
 struct ApiBase {
   const void* (*get_api)(std::uint32_t);
@@ -198,13 +213,21 @@ const ApiBase base{get_api, version};
 }  // namespace
 
 extern "C" {
-const ApiBase* OrtGetApiBase() { return &base; }
-long stub_live() { return live; }
-void stub_fail_at(int slot) { fail_at = slot; }
-int stub_devices() {
-  const int devices = cuda_appended;
-  cuda_appended = 0;
-  return devices;
+const ApiBase* OrtGetApiBase() {
+  return &base;
 }
-int stub_threads() { return last_threads; }
+long stub_live() {
+  return live;
+}
+void stub_fail_at(int slot) {
+  fail_at = slot;
+}
+int stub_devices() {
+  const int added = devices;
+  devices = 0;
+  return added;
+}
+int stub_threads() {
+  return last_threads;
+}
 }

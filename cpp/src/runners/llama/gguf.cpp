@@ -112,19 +112,31 @@ class Reader {
   double take_number(ValueType type) {
     const char* what = "a number";
     switch (type) {
-      case ValueType::u8: return take<std::uint8_t>(what);
-      case ValueType::i8: return take<std::int8_t>(what);
-      case ValueType::u16: return take<std::uint16_t>(what);
-      case ValueType::i16: return take<std::int16_t>(what);
-      case ValueType::u32: return take<std::uint32_t>(what);
-      case ValueType::i32: return take<std::int32_t>(what);
-      case ValueType::f32: return double{take<float>(what)};
-      case ValueType::boolean: return take_boolean();
-      case ValueType::u64: return static_cast<double>(take<std::uint64_t>(what));
-      case ValueType::i64: return static_cast<double>(take<std::int64_t>(what));
-      case ValueType::f64: return take<double>(what);
+      case ValueType::u8:
+        return take<std::uint8_t>(what);
+      case ValueType::i8:
+        return take<std::int8_t>(what);
+      case ValueType::u16:
+        return take<std::uint16_t>(what);
+      case ValueType::i16:
+        return take<std::int16_t>(what);
+      case ValueType::u32:
+        return take<std::uint32_t>(what);
+      case ValueType::i32:
+        return take<std::int32_t>(what);
+      case ValueType::f32:
+        return double{take<float>(what)};
+      case ValueType::boolean:
+        return take_boolean();
+      case ValueType::u64:
+        return static_cast<double>(take<std::uint64_t>(what));
+      case ValueType::i64:
+        return static_cast<double>(take<std::int64_t>(what));
+      case ValueType::f64:
+        return take<double>(what);
       case ValueType::string:
-      case ValueType::array: break;
+      case ValueType::array:
+        break;
     }
     fail(what, "a value that is none");
   }
@@ -240,9 +252,9 @@ void place_tensors(const Reader& reader, File& file, std::uint64_t file_bytes) {
   for (Tensor& tensor : file.tensors) {
     const std::uint64_t room = file_bytes > start ? file_bytes - start : 0;
     if (tensor.offset % alignment != 0) {
-      reader.fail("the offset of '" + tensor.name + "' to be a multiple of " +
-                      std::to_string(alignment),
-                  std::to_string(tensor.offset));
+      reader.fail(
+          "the offset of '" + tensor.name + "' to be a multiple of " + std::to_string(alignment),
+          std::to_string(tensor.offset));
     }
     if (tensor.offset > room || tensor.bytes > room - tensor.offset) {
       reader.fail(std::to_string(tensor.bytes) + " bytes of '" + tensor.name + "' inside " +
@@ -267,7 +279,9 @@ void place_tensors(const Reader& reader, File& file, std::uint64_t file_bytes) {
 
 }  // namespace
 
-std::span<const Packing> known_packings() { return kPackings; }
+std::span<const Packing> known_packings() {
+  return kPackings;
+}
 
 const Tensor* File::tensor(const std::string& name) const {
   const auto found = std::find_if(tensors.begin(), tensors.end(),

@@ -112,8 +112,8 @@ class Decoder {
     const std::uint64_t scores = array("tokenizer.ggml.scores", ValueType::f32, false);
     array("tokenizer.ggml.merges", ValueType::string, false);
     if (tokens == 0 || (types != 0 && types != tokens) || (scores != 0 && scores != tokens)) {
-      fail("one type (and score) per token", std::to_string(tokens) + " tokens and " +
-                                                 std::to_string(types) + " types");
+      fail("one type (and score) per token",
+           std::to_string(tokens) + " tokens and " + std::to_string(types) + " types");
     }
     // llama.cpp aborts where two ids have one text.
     std::vector<std::string_view> texts = file_.values.at("tokenizer.ggml.tokens").strings;
@@ -123,8 +123,9 @@ class Decoder {
     const Tensor* rows = file_.tensor("token_embd.weight");
     if (rows == nullptr || rows->rank != 2 || rows->dims[0] != width_ || rows->dims[1] != tokens) {
       fail("token_embd.weight of " + std::to_string(tokens) + " rows of " + std::to_string(width_),
-           rows == nullptr ? "none"
-                           : std::to_string(rows->dims[1]) + " of " + std::to_string(rows->dims[0]));
+           rows == nullptr
+               ? "none"
+               : std::to_string(rows->dims[1]) + " of " + std::to_string(rows->dims[0]));
     }
   }
 
@@ -136,6 +137,8 @@ class Decoder {
 
 }  // namespace
 
-void check_decoder(const File& file, const std::string& name) { Decoder(file, name).check(); }
+void check_decoder(const File& file, const std::string& name) {
+  Decoder(file, name).check();
+}
 
 }  // namespace parley::gguf

@@ -47,7 +47,9 @@ std::string package_version(const std::filesystem::path& library) {
 
 }  // namespace
 
-const char* last_log() { return last_log_line; }
+const char* last_log() {
+  return last_log_line;
+}
 void clear_log() {
   last_log_line[0] = '\0';
   last_log_is_error = false;
@@ -108,9 +110,9 @@ void Library::check_structs() const {
   const ggml_type_traits* q8_0 = functions_.ggml_get_type_traits(GGML_TYPE_Q8_0);
   const bool context_good = context.n_ctx == 512 && context.n_ubatch == 512 &&
                             context.n_seq_max == 1 && context.type_k == GGML_TYPE_F16 &&
-                            context.type_v == GGML_TYPE_F16 &&
-                            context.abort_callback == nullptr && context.samplers == nullptr &&
-                            context.n_samplers == 0 && context.ctx_other == nullptr;
+                            context.type_v == GGML_TYPE_F16 && context.abort_callback == nullptr &&
+                            context.samplers == nullptr && context.n_samplers == 0 &&
+                            context.ctx_other == nullptr;
   const bool model_good = model.devices == nullptr && model.split_mode == LLAMA_SPLIT_MODE_LAYER &&
                           model.main_gpu == 0 && model.progress_callback == nullptr &&
                           model.kv_overrides == nullptr && !model.vocab_only;

@@ -94,9 +94,9 @@ void Model::check_id(std::int32_t id, const char* verb) const {
 void Model::embed(std::span<const std::int32_t> ids, std::span<float> rows) const {
   const auto width = static_cast<std::size_t>(width_);
   if (rows.size() != ids.size() * width) {
-    throw InputError("[llama.embed] expected room for " + std::to_string(ids.size()) +
-                     " rows of " + std::to_string(width_) + " values, got " +
-                     std::to_string(rows.size()) + "; do pass ids.size() * width() values");
+    throw InputError("[llama.embed] expected room for " + std::to_string(ids.size()) + " rows of " +
+                     std::to_string(width_) + " values, got " + std::to_string(rows.size()) +
+                     "; do pass ids.size() * width() values");
   }
   for (std::int32_t id : ids) check_id(id, "embed");
   for (std::size_t i = 0; i < ids.size(); ++i) {

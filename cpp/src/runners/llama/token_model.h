@@ -11,7 +11,8 @@ namespace parley::llama {
 
 class Model final : public TokenModel, public std::enable_shared_from_this<Model> {
  public:
-  Model(const Library& library, const std::filesystem::path& file, const TokenModelOptions& options);
+  Model(const Library& library, const std::filesystem::path& file,
+        const TokenModelOptions& options);
 
   std::int32_t vocab_size() const override { return vocab_size_; }
   std::int32_t width() const override { return width_; }

@@ -13,7 +13,9 @@ namespace {
 // llama.cpp counts positions in 32 bits.
 constexpr std::int64_t kLastPosition = std::numeric_limits<llama_pos>::max() - 1;
 
-[[noreturn]] void refuse(const std::string& what) { throw InputError("[llama." + what); }
+[[noreturn]] void refuse(const std::string& what) {
+  throw InputError("[llama." + what);
+}
 
 void check_options(const TokenRunnerOptions& options, const Model& model) {
   constexpr std::int32_t kMostCells = 1 << 24;
@@ -123,9 +125,9 @@ void Runner::feed(std::span<const float> rows, std::int64_t position, bool want_
   for (std::int64_t done = 0; done < n && code == 0;) {
     const std::int64_t m = std::min<std::int64_t>(options_.n_batch, n - done);
     const bool last = done + m == n;
-    code = stop.is_set() ? 2
-                         : decode(rows.data() + done * width, position + done, m,
-                                  want_logits && last);
+    code = stop.is_set()
+               ? 2
+               : decode(rows.data() + done * width, position + done, m, want_logits && last);
     done += m;
   }
   stop_ = nullptr;

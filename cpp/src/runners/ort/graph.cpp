@@ -28,7 +28,9 @@ std::span<const std::int64_t> dims_of(const Shape& shape) {
   return {shape.dims.data(), static_cast<std::size_t>(shape.rank)};
 }
 
-const char* text_of(DType type) { return type == DType::f32 ? "f32" : "i64"; }
+const char* text_of(DType type) {
+  return type == DType::f32 ? "f32" : "i64";
+}
 
 // The values of one run; they lie over the caller's memory and own none of it.
 class Values {
@@ -44,10 +46,10 @@ class Values {
     static float nothing = 0.0F;  // an empty tensor may come without memory
     void* data = tensor.data == nullptr ? &nothing : tensor.data;
     const auto bytes = static_cast<std::size_t>(tensor.shape.count()) * size_of(tensor.type);
-    const Failure failure = library_.take(library_.api().tensor_over(
-        library_.cpu_memory(), data, bytes, tensor.shape.dims.data(),
-        static_cast<std::size_t>(tensor.shape.rank), tensor.type == DType::f32 ? kFloat : kInt64,
-        &values_[count_]));
+    const Failure failure = library_.take(
+        library_.api().tensor_over(library_.cpu_memory(), data, bytes, tensor.shape.dims.data(),
+                                   static_cast<std::size_t>(tensor.shape.rank),
+                                   tensor.type == DType::f32 ? kFloat : kInt64, &values_[count_]));
     if (failure.code != 0) {
       throw InputError("[ort.run] expected a tensor for '" + spec.name + "', got '" +
                        failure.message + "'; do pass dense memory of its shape");

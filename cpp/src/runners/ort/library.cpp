@@ -31,8 +31,12 @@ unsigned long api_version(const std::string& version) {
 
 }  // namespace
 
-const char* last_log() { return last_log_line; }
-void clear_log() { last_log_line[0] = '\0'; }
+const char* last_log() {
+  return last_log_line;
+}
+void clear_log() {
+  last_log_line[0] = '\0';
+}
 
 const Library& Library::open(const std::string& path) {
   // Never destroyed: sessions and the library's own threads may live until the process ends.
