@@ -108,6 +108,24 @@ class Conversation:
             found.append(Reply(begin, self.duration_s, text, "cut"))
         return found
 
+    def floor(self) -> list[tuple[float, float, str]]:
+        """Who had the floor: (start_s, end_s, state), without gaps.
+
+        A step tells the state after it; a chunk in which the last sound plays still counts as
+        speaking.
+        """
+        found: list[tuple[float, float, str]] = []
+        for n, step in enumerate(self.steps):
+            spoke = bool(found) and found[-1][2] == "speaking"
+            sounds = step.state == "listening" and bool(step.samples.any())
+            state = "speaking" if spoke and sounds else step.state
+            end_s = (n + 1) * self.chunk_s
+            start_s = n * self.chunk_s
+            if found and found[-1][2] == state:
+                start_s = found.pop()[0]
+            found.append((start_s, end_s, state))
+        return found
+
     def costs(self) -> Costs:
         costs = Costs(self.chunk_s)
         for step in self.steps:

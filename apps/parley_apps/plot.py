@@ -130,18 +130,14 @@ def _wave(axis: Axes, samples: Floats, rate: int, color: str, name: str) -> None
 
 
 def _floor(axis: Axes, conversation: Conversation) -> None:
-    chunk_s = conversation.chunk_s
-    states = [step.state for step in conversation.steps]
-    start = 0
-    for n in range(1, len(states) + 1):
-        if n < len(states) and states[n] == states[start]:
-            continue
-        left, width = start * chunk_s, (n - start) * chunk_s
-        axis.broken_barh([(left, width)], (0.0, 1.0), color=FLOOR.get(states[start], GRID), lw=0)
-        start = n
+    spans = conversation.floor()
+    for start_s, end_s, state in spans:
+        place = [(start_s, end_s - start_s)]
+        axis.broken_barh(place, (0.0, 1.0), color=FLOOR.get(state, GRID), lw=0)
     axis.set_ylim(0.0, 1.0)
     axis.set_yticks([])
     _name(axis, "floor", INK)
+    states = {state for _, _, state in spans}
     used = [state for state in FLOOR if state in states]
     _legend(axis, [_patch(FLOOR[state], state) for state in used])
 
@@ -218,20 +214,16 @@ def _cost(axis: Axes, conversation: Conversation) -> None:
         axis.bar(left, ms, 0.92 * chunk_s, bottom=below, color=color, align="edge", linewidth=0)
         handles.append(_patch(color, stage.replace("_", " ")))
         below += ms
-    axis.axhline(budget_ms, color=LATE, linewidth=1.2, linestyle=(0, (4, 3)))
+    line = axis.axhline(
+        budget_ms,
+        color=LATE,
+        linewidth=1.2,
+        linestyle=(0, (4, 3)),
+        label=f"budget {budget_ms:.0f} ms",
+    )
     axis.set_ylabel("ms per chunk")
     _cost_limits(axis, [step_total(step.timing_ms) for step in conversation.steps], budget_ms)
-    axis.text(
-        0.998,
-        budget_ms,
-        f"budget {budget_ms:.0f} ms",
-        transform=axis.get_yaxis_transform(),
-        color=LATE,
-        fontsize=FONT,
-        ha="right",
-        va="bottom",
-    )
-    _legend(axis, handles[::-1])  # in the order of the stack
+    _legend(axis, [line, *handles[::-1]])  # the stages in the order of the stack
 
 
 def _cost_limits(axis: Axes, totals: list[float], budget_ms: float) -> None:
@@ -242,13 +234,19 @@ def _cost_limits(axis: Axes, totals: list[float], budget_ms: float) -> None:
     if top < highest < 2.0 * top:
         top = 1.1 * highest
     axis.set_ylim(0.0, top)
-    cut = [n for n, ms in enumerate(totals) if ms > top]
-    for n in sorted(cut, key=lambda n: -totals[n])[:8]:
+    apart = max(1, len(totals) // 16)  # chunks between two numbers that don't touch
+    told: list[int] = []
+    for n in sorted(range(len(totals)), key=lambda n: -totals[n]):
+        if totals[n] > top and all(abs(n - other) >= apart for other in told):
+            told.append(n)
+    for n in told[:8]:
+        at_end = n > 0.9 * len(totals)
         axis.annotate(
             f"{totals[n]:.0f} ms \N{UPWARDS ARROW}",
             (n * budget_ms / 1000.0, top),
-            xytext=(6, -9),
+            xytext=(-4 if at_end else 6, -9),
             textcoords="offset points",
+            ha="right" if at_end else "left",
             fontsize=FONT,
             color=LATE,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import groupby
 
 from parley import Event, Step
 from parley.metrics import step_total
@@ -68,10 +67,9 @@ def _names() -> Iterator[TraceEvent]:
 
 
 def _floor(conversation: Conversation) -> Iterator[TraceEvent]:
-    for state, run in groupby(enumerate(conversation.steps), key=lambda item: item[1].state):
-        chunks = [n for n, _ in run]
-        start, end = chunks[0] * conversation.chunk_s, (chunks[-1] + 1) * conversation.chunk_s
-        yield from _span(FLOOR, state, start, end, {"chunks": len(chunks)})
+    for start_s, end_s, state in conversation.floor():
+        chunks = round((end_s - start_s) / conversation.chunk_s)
+        yield from _span(FLOOR, state, start_s, end_s, {"chunks": chunks})
 
 
 def _engine(conversation: Conversation) -> Iterator[TraceEvent]:

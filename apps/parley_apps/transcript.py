@@ -37,7 +37,7 @@ def lines(conversation: Conversation) -> list[dict[str, object]]:
             found.append(
                 _line(event.time_s, "model", "reply_ended", reply.text) | {"reason": reply.reason}
             )
-        elif event.kind not in _LEFT_OUT:
+        elif event.kind not in _LEFT_OUT and (event.text or event.kind != "text"):
             found.append(_event_line(event))
     for reply in replies:  # still speaking at the end
         found.append(

@@ -17,7 +17,13 @@ from parley_apps.main import main
 
 RATE, CHUNK = 24_000, 3840
 # Random weights seldom stop by themselves; short replies are enough here.
-SHORT = ["--max-new-tokens", "60"]
+SHORT = ["--max-new-tokens", "60", "--threads", "1"]
+LISTEN_AGAIN_S = 1.5
+
+
+@pytest.fixture(autouse=True)
+def _short_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parley.session.LISTEN_AGAIN_S", LISTEN_AGAIN_S)
 
 
 def talk(bundle: Path, recording: Path, folder: Path, *flags: str) -> dict[str, Path]:
