@@ -210,7 +210,7 @@ std::vector<float> Workbench::flow_stream(std::span<const std::int32_t> codes, s
   const FlowDecoder& flow = *bundle_->flow();
   const std::size_t z = flow.config().z;
   const StatePtr state = flow.create_state(voice_);
-  flow.begin_reply(*state, seed, 1);
+  flow.begin_reply(*state, seed, 0);  // the noise of flow_decode
   state->commit();
   std::vector<float> room(max_frames(flow.config(), cut) * z);
   std::vector<float> latents;

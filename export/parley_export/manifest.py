@@ -149,7 +149,7 @@ def _flow(checkpoint: Checkpoint) -> dict[str, Any]:
         "z": flow.z,
         "hidden": flow.hidden,
         "past_codes": PAST_CODES,
-        "lookahead_codes": 0,
+        "lookahead_codes": LOOKAHEAD_CODES,
         "latent_mean": [float(x) for x in checkpoint.latent_mean],
         "latent_var": [float(x) for x in checkpoint.latent_var],
     }
