@@ -173,7 +173,10 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class VocoderConfig:
-    """Vocoder: latents to samples, in stages of transposed convolutions."""
+    """Vocoder: latents to samples, in stages of transposed convolutions.
+
+    `stage_widths` are the channels after each stage; empty for `width` halved in every stage.
+    """
 
     z: int
     width: int
@@ -181,6 +184,13 @@ class VocoderConfig:
     block_kernels: tuple[int, ...]
     block_dilations: tuple[tuple[int, ...], ...]
     sample_rate: int = 24000
+    stage_widths: tuple[int, ...] = ()
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels after each stage."""
+        halved = tuple(self.width >> (stage + 1) for stage in range(len(self.rates)))
+        return self.stage_widths or halved
 
     @property
     def samples_per_latent(self) -> int:
@@ -212,8 +222,12 @@ class VocoderConfig:
             block_kernels=kernels,
             block_dilations=dilations,
             sample_rate=model.size("wav_input_sr", 24000),
+            stage_widths=read.sizes("stage_channels") if "stage_channels" in read.map else (),
         )
-        read.divides("upsample_rates", 2 ** len(rates), config.width)
+        if not config.stage_widths:
+            read.divides("upsample_rates", 2 ** len(rates), config.width)
+        elif len(config.stage_widths) != len(rates):
+            raise read.error("stage_channels", f"{len(rates)} sizes", len(config.stage_widths))
         return config
 
 
@@ -261,6 +275,7 @@ _WAVEGAN_KEYS = frozenset(
         "upsample_rates",
         "upsample_kernel_sizes",
         "upsample_initial_channel",
+        "stage_channels",
         "resblock",
         "resblock_kernel_sizes",
         "resblock_dilation_sizes",

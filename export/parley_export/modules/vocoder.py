@@ -102,9 +102,9 @@ class Vocoder(nn.Module):
         self.conv_pre = NormedConv1d(config.z, config.width, 7)
         self.ups, self.resblocks = nn.ModuleList(), nn.ModuleList()
         width = config.width
-        for rate in config.rates:
-            self.ups.append(nn.ModuleList([CausalUpsample1d(width, width // 2, rate)]))
-            width //= 2
+        for rate, out_width in zip(config.rates, config.widths, strict=True):
+            self.ups.append(nn.ModuleList([CausalUpsample1d(width, out_width, rate)]))
+            width = out_width
             for kernel, dilations in zip(config.block_kernels, config.block_dilations, strict=True):
                 self.resblocks.append(AmpBlock(width, kernel, dilations))
         self.activation_post = AliasFreeActivation(width)
