@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import parley
     from parley.metrics import Costs, peak_memory_mb
+    from parley_apps.interrupt import cancel_on_interrupt
 
     recording = None if args.recording is None else parley.read_audio(args.recording)
     progress = Progress()
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         if recording is not None:
             samples = bundle.resample(*recording)
         chunk_s = bundle.chunk_samples / bundle.rate
-        with bundle.session(args.mode, seed=args.seed) as session:
+        with bundle.session(args.mode, seed=args.seed) as session, cancel_on_interrupt(session):
             mode = session.mode
             _measure(session, samples, WARM_UP_S, Costs(chunk_s), progress)
             session.reset()

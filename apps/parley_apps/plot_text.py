@@ -36,7 +36,7 @@ def layout_labels(
     labels: list[Label] = []
     in_row: list[Label | None] = [None] * rows
     for at, piece in pieces:
-        piece = " ".join(piece.split("\n"))
+        piece = "".join(c if c.isprintable() else " " for c in piece)
         free = [r for r in range(rows) if _ends(in_row[r], per_letter_s) <= at]
         last = labels[-1] if labels else None
         joins = last is not None and at - last.last_s < SENTENCE_GAP_S

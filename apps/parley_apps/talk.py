@@ -153,6 +153,7 @@ def _hold(
     progress: Progress,
 ) -> Conversation:
     from parley_apps.conversation import Conversation
+    from parley_apps.interrupt import cancel_on_interrupt
 
     with bundle.session(
         args.mode,
@@ -164,9 +165,10 @@ def _hold(
         max_new_tokens=args.max_new_tokens,
     ) as session:
         conversation = Conversation(session.mode, session.rate, session.chunk_samples)
-        for steps in _all_turns(conversation, session, bundle, turns):
-            for step in steps:
-                progress.update(f"{conversation.duration_s:6.1f} s  {step.state}")
+        with cancel_on_interrupt(session):
+            for steps in _all_turns(conversation, session, bundle, turns):
+                for step in steps:
+                    progress.update(f"{conversation.duration_s:6.1f} s  {step.state}")
         progress.done()
     return conversation
 

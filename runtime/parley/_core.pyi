@@ -1,7 +1,6 @@
 """What the compiled module offers; the package `parley` wraps it, apps use only the package."""
 
-from collections.abc import Iterator, Sequence
-from types import TracebackType
+from collections.abc import Sequence
 from typing import Any, Literal, final
 
 import numpy as np
@@ -172,7 +171,7 @@ class Workbench:
     def flow_decode(
         self, codes: Sequence[int], noise: Floats | None = None, seed: int = 0
     ) -> tuple[Floats, Floats, Floats]:
-        """-> latents [n, z] of the reply, and normalised [prompt + reply, z] after one step, at end."""
+        """-> latents [n, z]; normalised [prompt + reply, z] after one step, and at the end."""
     def flow_stream(self, codes: Sequence[int], seed: int = 0, cut: int = 4) -> Floats:
         """The same through the streaming form, `cut` codes at a time -> [n, z]."""
     def vocode(self, latents: Floats) -> Floats:

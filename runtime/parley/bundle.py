@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from parley import _core
 from parley.errors import BundleError, InputError
 from parley.events import Floats
-from parley.libraries import find_llama, find_onnxruntime
+from parley.libraries import llama_path, onnxruntime_path
 from parley.session import Session
 
 Device = Literal["cpu", "cuda", "tensorrt"]
@@ -51,8 +51,8 @@ class Bundle:
             threads=threads,
             verify=verify,
             kv=kv,
-            onnxruntime=str(onnxruntime or find_onnxruntime().path),
-            llama=str(llama or find_llama().path),
+            onnxruntime=onnxruntime_path(onnxruntime),
+            llama=llama_path(llama),
         )
         self._manifest = self._core.manifest
         self._voice = voice or ""

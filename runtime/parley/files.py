@@ -11,14 +11,21 @@ from pathlib import Path
 def write_atomically(contents: Mapping[str | Path, bytes]) -> None:
     """Writes all files or none: each to a temporary one beside its place, then all are renamed.
 
+    What is there and is no file, such as /dev/null or a pipe, is written to instead of replaced.
     Raises OSError (a full disk, a missing folder, no permission) with nothing half written and
     files that were there before untouched.
     """
     partial: list[tuple[Path, Path]] = []
+    devices: list[tuple[Path, bytes]] = []
     try:
         for name, data in contents.items():
-            path = Path(name)
-            partial.append((_write_beside(path, data), path))
+            path = Path(name).resolve()  # a link stays a link
+            if _is_device(path):
+                devices.append((path, data))
+            else:
+                partial.append((_write_beside(path, data), path))
+        for path, data in devices:
+            path.write_bytes(data)
         while partial:
             temporary, path = partial[0]
             os.replace(temporary, path)
@@ -40,11 +47,15 @@ def check_writable(path: str | Path) -> None:
             f"[files.check] expected the folder {path.parent} to exist, got none; "
             f"do `mkdir -p {path.parent}`"
         )
-    if not os.access(path.parent, os.W_OK):
+    place = path if _is_device(path) else path.resolve().parent
+    if not os.access(place, os.W_OK):
         raise PermissionError(
-            f"[files.check] expected to write into {path.parent}, got no permission; "
-            "choose another folder"
+            f"[files.check] expected to write to {place}, got no permission; choose another place"
         )
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _write_beside(path: Path, data: bytes) -> Path:

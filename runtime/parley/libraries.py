@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +78,19 @@ def find_llama() -> Library:
     return Library(wheel, version, _library_file(folder / "lib", "llama", wheel))
 
 
+def onnxruntime_path(given: str | Path | None = None) -> str:
+    """What the engine opens: `given`, else $PARLEY_ONNXRUNTIME, else the installed wheel's."""
+    return str(given or os.environ.get("PARLEY_ONNXRUNTIME") or find_onnxruntime().path)
+
+
+def llama_path(given: str | Path | None = None) -> str:
+    """What the engine opens: `given`, else $PARLEY_LLAMA, else the installed wheel's."""
+    return str(given or os.environ.get("PARLEY_LLAMA") or find_llama().path)
+
+
 def loaded_versions() -> dict[str, str]:
     """Opens both libraries as the engine does; name -> its version, or what was wrong with it."""
-    return _core.library_versions(str(find_onnxruntime().path), str(find_llama().path))
+    return _core.library_versions(onnxruntime_path(), llama_path())
 
 
 def providers() -> list[str]:
@@ -87,7 +98,7 @@ def providers() -> list[str]:
 
     Raises LibraryError where it cannot be opened.
     """
-    return _core.onnxruntime_providers(str(find_onnxruntime().path))
+    return _core.onnxruntime_providers(onnxruntime_path())
 
 
 def _package_folder(package: str) -> Path | None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import parley
+from parley.libraries import providers
 from parley_apps.main import main
 
 RATE, CHUNK = 24_000, 3840
@@ -254,6 +255,35 @@ def test_bad_values_are_3(
     said = [] if "--say" in flags else ["--in", str(recording)]
     assert main(["talk", str(tiny_bundle), *said, "--out", str(out), *flags]) == 3
     assert not out.exists()
+
+
+@pytest.mark.parametrize("variable", ["PARLEY_ONNXRUNTIME", "PARLEY_LLAMA"])
+def test_a_missing_library_is_5(
+    variable: str, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / "none.so"))
+    assert main(["bench", str(tiny_bundle)]) == 5
+    assert main(["doctor"]) == 5
+
+
+def test_a_missing_device_is_5(
+    tiny_bundle: Path, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "TensorrtExecutionProvider" in providers():
+        pytest.skip("this machine has TensorRT")
+    flags = ["--in", str(recording), "--out", str(tmp_path / "o.wav")]
+    assert main(["talk", str(tiny_bundle), *flags, "--device", "tensorrt"]) == 5
+    assert "onnxruntime-gpu" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_6_and_leaves_nothing(
+    tiny_bundle: Path, recording: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.wav"
+    flags = ["--in", str(recording), "--out", str(out), "--text", "/dev/full", *SHORT]
+    assert main(["talk", str(tiny_bundle), *flags]) == 6
+    assert not list(tmp_path.glob("*.wav")) and not list(tmp_path.glob(".*"))
 
 
 def test_forty_minutes_as_one_turn(

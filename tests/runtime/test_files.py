@@ -22,6 +22,22 @@ def test_the_second_failing_leaves_neither(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_device_leaves_no_other_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically({tmp_path / "a": b"one", "/dev/full": b"two"})
+    assert list(tmp_path.iterdir()) == []
+    assert Path("/dev/full").is_char_device(), "and the device is still one"
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    write_atomically({tmp_path / "link": b"x"})
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there" / "file").read_bytes() == b"x"
+
+
 def test_rights_are_those_of_any_new_file(tmp_path: Path) -> None:
     write_atomically({tmp_path / "a": b"x"})
     (tmp_path / "b").write_bytes(b"x")

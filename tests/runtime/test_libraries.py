@@ -78,6 +78,21 @@ def test_wrong_versions(wheel: tuple[str, str], install: Install) -> None:
         (libraries.find_llama if llama else libraries.find_onnxruntime)()
 
 
+def test_a_path_comes_first_then_the_environment(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ort, llama = (
+        install("onnxruntime", "1.31.1", *ORT),
+        install("llama-cpp-python", "0.3.36", *LLAMA),
+    )
+    assert (libraries.onnxruntime_path(), libraries.llama_path()) == (str(ort), str(llama))
+    monkeypatch.setenv("PARLEY_ONNXRUNTIME", "/elsewhere/ort.so")
+    monkeypatch.setenv("PARLEY_LLAMA", "/elsewhere/llama.so")
+    found = (libraries.onnxruntime_path(), libraries.llama_path())
+    assert found == ("/elsewhere/ort.so", "/elsewhere/llama.so")
+    assert libraries.llama_path("/given.so") == "/given.so"
+
+
 @pytest.mark.parametrize("find", [libraries.find_onnxruntime, libraries.find_llama])
 def test_nothing_installed(find: Callable[[], libraries.Library], install: Install) -> None:
     with pytest.raises(parley.LibraryError, match=r"got no .*; do `pip install"):
