@@ -1,0 +1,1 @@
+"""nano's training: data, three trainings, export; run from models/nano, knows no engine."""

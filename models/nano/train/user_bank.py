@@ -1,0 +1,185 @@
+"""Builds the users' side of the bank: what people say, by many voices; knows no dialogue.
+
+The work is a list of shards, each a random mix, so any finished shards are a usable bank. A shard
+is a file users_<synthesizer>_<number>.npz; a finished one is never made again.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from train.domain import Command, Domain
+from train.synthesis import ACCENTS, FLITE_VOICES, VARIANTS, Espeak, Flite, Speech, change
+
+USER_HZ = 16000
+HELD_VARIANTS = ("Alicia", "Mike", "belinda", "f4", "m3", "linda", "pablo", "klatt3", "steph2",
+                 "victor")  # fmt: skip
+TRAIN_VARIANTS = tuple(variant for variant in VARIANTS if variant not in HELD_VARIANTS)
+HELD_FLITE = ("rms",)
+TRAIN_FLITE = tuple(voice for voice in FLITE_VOICES if voice not in HELD_FLITE)
+SHARD = 500
+# Utterances to make: (voices, what is said) -> (espeak-ng, flite). flite's are used twice.
+AMOUNTS = {
+    ("train", "train"): (17000, 2200),
+    ("train", "stop_words"): (900, 160),
+    ("train", "backchannels"): (900, 160),
+    ("held", "train"): (1200, 300),
+    ("held", "phrasing"): (1000, 300),
+    ("held", "combination"): (700, 150),
+    ("held", "stop_words"): (250, 40),
+    ("held", "backchannels"): (250, 40),
+}
+FLITE_USES = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One utterance to make; `group` is a split of commands, or stop_words, backchannels."""
+
+    voices: str
+    group: str
+    text: str
+    intent: str
+    slots: tuple[tuple[str, str], ...]
+    reply: str
+    number: int
+
+
+def plan(domain: Domain, synthesizer: str, scale: float) -> list[list[Plan]]:
+    """The shards to make, each a random mix of everything; the same for the same arguments."""
+    rng = np.random.default_rng([3, len(synthesizer)])
+    plans = []
+    for (voices, group), amounts in AMOUNTS.items():
+        amount = round(amounts[synthesizer == "flite"] * scale)
+        plans += [(voices, group, said) for said in _choose(domain, voices, group, amount, rng)]
+    order = rng.permutation(len(plans))
+    made = [
+        Plan(voices, group, said.text, said.intent, said.slots, said.reply, number)
+        for number, (voices, group, said) in enumerate(plans[index] for index in order)
+    ]
+    return [made[begin : begin + SHARD] for begin in range(0, len(made), SHARD)]
+
+
+def _choose(
+    domain: Domain, voices: str, group: str, amount: int, rng: np.random.Generator
+) -> Iterator[Command]:
+    if group in ("stop_words", "backchannels"):
+        said = getattr(domain, group)
+        texts = [*said["train"], *(said["held"] if voices == "held" else ())]
+        for index in range(amount):
+            yield Command(texts[index % len(texts)], "", (), "", group)
+        return
+    commands = domain.commands_of(group)
+    by_intent: dict[str, int] = {}
+    for command in commands:
+        by_intent[command.intent] = by_intent.get(command.intent, 0) + 1
+    # Between an equal share for each intent and one for each command.
+    weights = np.array([by_intent[command.intent] ** -0.5 for command in commands])
+    for index in rng.choice(len(commands), amount, p=weights / weights.sum()):
+        yield commands[index]
+
+
+def _say_espeak(espeak: Espeak, item: Plan, voice: str) -> Speech:
+    rng = np.random.default_rng([5, item.number])
+    speech = espeak.say(
+        item.text,
+        voice,
+        rate=int(rng.integers(125, 216)),
+        pitch=int(rng.integers(15, 86)),
+        spread=int(rng.integers(20, 81)),
+        gap=int(rng.choice([0, 0, 0, 1, 2, 3])),
+    )
+    factor = float(np.exp(rng.normal(0, 0.06))) if rng.random() < 0.6 else 1.0
+    return change(speech, USER_HZ, float(np.clip(factor, 0.86, 1.16)))
+
+
+def _espeak_voice(item: Plan) -> str:
+    rng = np.random.default_rng([7, item.number])
+    variants = TRAIN_VARIANTS if item.voices == "train" else HELD_VARIANTS
+    return f"{ACCENTS[rng.integers(len(ACCENTS))]}+{variants[rng.integers(len(variants))]}"
+
+
+def _flite_voice(item: Plan) -> str:
+    voices = TRAIN_FLITE if item.voices == "train" else HELD_FLITE
+    return voices[item.number % len(voices)]
+
+
+def espeak_utterances(shard: Sequence[Plan], espeak: Espeak) -> Iterator[tuple[Plan, str, Speech]]:
+    """Speaks a shard, voice by voice, because changing the voice costs more than a word."""
+    for voice, item in sorted(((_espeak_voice(item), item) for item in shard), key=lambda x: x[0]):
+        yield item, voice, _say_espeak(espeak, item, voice)
+
+
+def flite_utterances(shard: Sequence[Plan], flite: Flite) -> Iterator[tuple[Plan, str, Speech]]:
+    """Speaks a shard; training voices are used twice, higher and lower."""
+    for item in shard:
+        rng = np.random.default_rng([11, item.number])
+        voice = _flite_voice(item)
+        speech = flite.say(item.text, voice, stretch=float(rng.uniform(0.8, 1.3)))
+        for _ in range(FLITE_USES if item.voices == "train" else 1):
+            factor = float(np.exp(rng.normal(0, 0.1)))
+            yield item, voice, change(speech, USER_HZ, float(np.clip(factor, 0.8, 1.25)))
+
+
+def write_shard(path: Path, utterances: Iterator[tuple[Plan, str, Speech]]) -> float:
+    """Writes utterances to `path`; returns their seconds."""
+    rows, waves, words, phones, starts = [], [], [], [], []
+    for item, voice, speech in utterances:
+        peak = np.abs(speech.wave).max()
+        level = np.sqrt(np.mean(speech.wave**2))
+        # One level for all voices; the dialogues change it. 0.99 / peak keeps it from clipping.
+        gain = min(0.08 / max(level, 1e-4), 0.99 / max(peak, 1e-4))
+        waves.append(np.round(speech.wave * gain * 32767).astype(np.int16))
+        words.append(speech.word_starts)
+        phones.append(speech.phone_ids)
+        starts.append(speech.phone_starts)
+        rows.append({
+            "text": item.text, "intent": item.intent, "slots": dict(item.slots),
+            "reply": item.reply, "group": item.group, "voices": item.voices, "voice": voice,
+        })  # fmt: skip
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(
+            file,
+            wave=np.concatenate(waves),
+            lengths=np.array([len(wave) for wave in waves], np.int64),
+            word_counts=np.array([len(row) for row in words], np.int64),
+            word_starts=np.concatenate(words).astype(np.int32),
+            phone_counts=np.array([len(row) for row in phones], np.int64),
+            phone_ids=np.concatenate(phones).astype(np.uint8),
+            phone_starts=np.concatenate(starts).astype(np.int32),
+            rows=np.frombuffer(json.dumps(rows).encode(), np.uint8),
+        )
+    partial.rename(path)
+    return sum(map(len, waves)) / USER_HZ
+
+
+def build(domain: Domain, folder: Path, synthesizer: str, scale: float = 1.0) -> None:
+    """Makes the shards of one synthesizer ("espeak" or "flite") that are not there yet."""
+    shards = plan(domain, synthesizer, scale)
+    paths = [folder / f"users_{synthesizer}_{number:03}.npz" for number in range(len(shards))]
+    missing = [index for index, path in enumerate(paths) if not path.exists()]
+    if not missing:
+        return
+    speak: Callable[[Sequence[Plan]], Iterator[tuple[Plan, str, Speech]]]
+    if synthesizer == "espeak":
+        espeak = Espeak()
+        speak = lambda shard: espeak_utterances(shard, espeak)  # noqa: E731
+    else:
+        flite = Flite()
+        speak = lambda shard: flite_utterances(shard, flite)  # noqa: E731
+    begin, seconds = time.monotonic(), 0.0
+    for done, index in enumerate(missing, 1):
+        seconds += write_shard(paths[index], speak(shards[index]))
+        spent = time.monotonic() - begin
+        print(
+            f"bank: {synthesizer} shard {done}/{len(missing)}, {seconds / 3600:.2f} h of speech, "
+            f"{spent:.0f} s, about {spent / done * (len(missing) - done):.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
