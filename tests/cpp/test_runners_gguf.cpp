@@ -158,6 +158,11 @@ TEST(wrong_tensors_are_refused) {
   refuse("reaching into", Builder().header(2, 0).tensor("a", {8}, 0, 0).tensor("b", {8}, 0, 0), 64);
 }
 
+TEST(a_part_of_several_files_is_refused) {
+  const auto file = Builder().header(0, 1).text("split.count").put(kU32).put(2).bytes();
+  CHECK_THROWS_MSG(BundleError, "one whole file", read(file));
+}
+
 TEST(the_alignment_is_a_power_of_two) {
   const auto aligned = [](std::uint32_t alignment) {
     return Builder().header(0, 1).text("general.alignment").put(kU32).put(alignment).bytes();

@@ -27,6 +27,8 @@ class Decoder {
   }
 
   void check_architecture() {
+    // llama.cpp would go on to open other files, whose names it makes from this one's.
+    if (file_.number("split.count").value_or(0) > 1) fail("one whole file", "a part of several");
     architecture_ = file_.text("general.architecture");
     for (const char* known : kArchitectures) {
       if (architecture_ == known) return;

@@ -102,6 +102,10 @@ class OrtGraph final : public GraphRunner {
         library_.take(library_.api().run(session_.get(), nullptr, in.names(), in.values(),
                                          in.count(), out.names(), out.count(), out.values()));
     if (failure.code == 0) return;
+    if (failure.code == kEpFail || failure.code == kEngineError) {
+      throw LibraryError("[ort.run] expected the device to run '" + file_ + "', got '" +
+                         failure.message + "'; do free its memory or take the device 'cpu'");
+    }
     throw InputError("[ort.run] expected shapes that fit together in '" + file_ + "', got '" +
                      failure.message + "'; do pass the free dimensions that the graph's inputs " +
                      "and outputs share, and memory enough for them");
