@@ -27,7 +27,8 @@ MAX_REPLY_CHUNKS = 375  # 60 s
 FADE_MS = 20
 # Bounded windows of the flow decoder and the vocoder (codes and latent frames).
 PAST_CODES, VOCODER_LEFT, VOCODER_LOOKAHEAD = 16, 50, 13
-# One chunk of codes: on random weights a streamed latent is then 28 dB from the whole run's, without 10.
+# One chunk of codes: on random weights streamed latents are then 28 dB from the whole run's, and
+# 10 dB without.
 LOOKAHEAD_CODES = 4
 
 PERSONA = (
