@@ -57,8 +57,10 @@ def package_version(*names: str) -> str | None:
 
 def versions() -> dict[str, str | None]:
     """Versions that a measurement depends on."""
+    import parley
+
     return {
-        "parley": package_version("parley"),
+        "parley": parley.__version__,
         "onnxruntime": package_version("onnxruntime", "onnxruntime-gpu"),
         "llama-cpp-python": package_version("llama-cpp-python"),
         "numpy": package_version("numpy"),

@@ -40,7 +40,7 @@ def read_audio(path: str | Path) -> tuple[Floats, int]:
         channels, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         raise InputError(
-            f"[audio.read] expected a WAV or FLAC file, got {path}: {error}; "
+            f"[audio.read] expected a WAV or FLAC file, got {path}: {_reason(error)}; "
             "convert it, for instance with `ffmpeg -i IN OUT.wav`"
         ) from error
     samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
@@ -105,6 +105,11 @@ def write_wav(path: str | Path, samples: npt.ArrayLike, rate: int = 24_000) -> N
     Raises OSError where the disk is full or the folder is missing.
     """
     write_atomically({path: wav_bytes(samples, rate)})
+
+
+def _reason(error: Exception) -> str:
+    """What libsndfile says, without the path in front and the full stop behind."""
+    return str(error).rpartition(": ")[2].rstrip(".")
 
 
 def _count(n: int) -> str:
