@@ -55,3 +55,6 @@ SOLVER_ABS = 1e-5
 DECODER_ORDER_ABS = 1e-4
 DECODER_KV_F16_ABS = 2e-2
 DECODER_KV_Q8_ABS = 2e-1
+
+# Samples of scripted stages are codes over a thousand: one rounding of a number below one.
+SAMPLE_ABS = 1e-7

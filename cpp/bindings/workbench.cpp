@@ -63,10 +63,8 @@ py::tuple flow_decode(const Workbench& bench, const Ids& codes, const std::optio
                         rows_of(std::move(flow.trajectory.final_step), z));
 }
 
-}  // namespace
-
-void register_workbench(py::module_& module) {
-  py::class_<Workbench>(module, "Workbench")
+void register_hearing(py::class_<Workbench>& bench) {
+  bench
       .def(py::init([](const Bundle& bundle, const std::string& voice) {
              return std::make_unique<Workbench>(bundle.shared_impl(), voice);
            }),
@@ -91,7 +89,11 @@ void register_workbench(py::module_& module) {
           [](const Workbench& b, const Floats& samples) {
             return rows_of(b.chunk_features(span_of(samples)), b.bundle().encoder()->width());
           },
-          py::arg("samples"))
+          py::arg("samples"));
+}
+
+void register_thinking(py::class_<Workbench>& bench) {
+  bench
       .def(
           "tokenize",
           [](const Workbench& b, const std::string& text, bool special) {
@@ -113,8 +115,11 @@ void register_workbench(py::module_& module) {
           "begin_turn", [](Workbench& b, const Ids& ids) { b.begin_turn(ids); }, py::arg("ids"))
       .def(
           "pick", [](Workbench& b, const Floats& logits) { return b.pick(span_of(logits)); },
-          py::arg("logits"))
-      .def("flow_field", &flow_field, py::arg("inputs"), py::arg("t"))
+          py::arg("logits"));
+}
+
+void register_sound(py::class_<Workbench>& bench) {
+  bench.def("flow_field", &flow_field, py::arg("inputs"), py::arg("t"))
       .def("flow_decode", &flow_decode, py::arg("codes"), py::arg("noise") = py::none(),
            py::arg("seed") = 0)
       .def(
@@ -135,6 +140,15 @@ void register_workbench(py::module_& module) {
             return array_of(b.vocode_stream(span_of(latents), cut));
           },
           py::arg("latents"), py::arg("cut") = 16);
+}
+
+}  // namespace
+
+void register_workbench(py::module_& module) {
+  py::class_<Workbench> bench(module, "Workbench");
+  register_hearing(bench);
+  register_thinking(bench);
+  register_sound(bench);
 }
 
 }  // namespace parley::bindings

@@ -1,27 +1,10 @@
 // A warm duplex session allocates nothing per chunk: operator new counts, the stages are scripted.
 #include <array>
-#include <cstdlib>
-#include <new>
 
 #include "check.h"
+#include "count_allocations.h"
 #include "scripted_stages.h"
 #include "session/session.h"
-
-namespace {
-long allocations = 0;
-}
-
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace {
 
@@ -47,15 +30,11 @@ TEST(a_warm_duplex_session_allocates_nothing) {
     for (int i = 0; i < steps; ++i) session.step(in, out);
   };
   play(60);
-  const long before = allocations;
-  play(200);
-  CHECK_EQ(allocations - before, 0L);
+  CHECK_EQ(check::allocations([&] { play(200); }), 0L);
 }
 
 TEST(the_counter_counts) {
-  const long before = allocations;
-  delete new int(1);
-  CHECK(allocations > before);
+  CHECK(check::allocations([] { delete new int(1); }) > 0);
 }
 
 }  // namespace

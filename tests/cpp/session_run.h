@@ -1,0 +1,89 @@
+// A session stepped by hand and everything that it gave; shared by the session tests.
+#pragma once
+#include <array>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "scripted_stages.h"
+#include "session/session.h"
+
+namespace session_run {
+
+using namespace parley;
+using scripted::kAudio;
+using scripted::kBreak;
+using scripted::kEnd;
+using scripted::kPad;
+using scripted::kShift;
+using scripted::kThink;
+using scripted::Stages;
+
+constexpr std::size_t kChunk = 3840;
+inline const float kNear = static_cast<float>(check::tolerance("SAMPLE_ABS"));
+using Chunk = std::array<float, kChunk>;
+
+struct Seen {
+  EventKind kind;
+  std::int64_t sample;
+  EndReason reason;
+  std::string text;
+  std::int64_t count;
+  bool operator==(const Seen&) const = default;
+};
+
+// Everything that a run gave, so that two runs can be compared.
+struct Run {
+  std::vector<float> samples;
+  std::vector<Seen> events;
+  std::vector<State> states;
+
+  void step(Session& session, float input = 0.0F) {
+    Chunk in;
+    in.fill(input);
+    Chunk out;
+    const Step step = session.step(in, out);
+    samples.insert(samples.end(), out.begin(), out.end());
+    for (const Event& e : step.events)
+      events.push_back({e.kind, e.sample, e.reason, std::string(e.text()), e.count});
+    states.push_back(step.state);
+  }
+  void steps(Session& session, int n) {
+    for (int i = 0; i < n; ++i) step(session);
+  }
+  const Seen* find(EventKind kind) const {
+    for (const Seen& e : events)
+      if (e.kind == kind) return &e;
+    return nullptr;
+  }
+  int count(EventKind kind) const {
+    int n = 0;
+    for (const Seen& e : events) n += e.kind == kind;
+    return n;
+  }
+  std::string text() const {
+    std::string all;
+    for (const Seen& e : events) all += e.text;
+    return all;
+  }
+  // Where a code's sound begins; its samples are (code + 1) / 1000.
+  std::int64_t first(int code) const {
+    for (std::size_t i = 0; i < samples.size(); ++i)
+      if (std::abs(samples[i] - static_cast<float>(code + 1) / 1000.0F) < kNear)
+        return static_cast<std::int64_t>(i);
+    return -1;
+  }
+};
+
+inline std::int32_t code(int k) {
+  return kAudio + k;
+}
+
+// THINK twice, a reply of three chunks (the text ends after two pieces), BREAK, then THINK.
+inline std::vector<std::int32_t> spoken_script() {
+  return {kThink,  kThink,  kShift,  1,    code(0), code(1), code(2),  code(3),  2,     code(4),
+          code(5), code(6), code(7), kPad, code(8), code(9), code(10), code(11), kBreak};
+}
+
+}  // namespace session_run

@@ -1,0 +1,207 @@
+// Whole turns with scripted stages: prompts, replies, history, limits and interruption.
+#include <algorithm>
+
+#include "session_run.h"
+
+namespace {
+
+using namespace session_run;
+
+// Five text and fifteen audio ids, as published, then the end.
+std::vector<std::int32_t> turn_script(int start) {
+  std::vector<std::int32_t> script = {1, 2, 3, 4, 5};
+  for (int k = 0; k < 15; ++k) script.push_back(code(start + k));
+  script.push_back(6);
+  script.push_back(kEnd);
+  return script;
+}
+
+TEST(turns_share_one_history) {
+  Stages stages(0, 2);
+  stages.backbone->script = turn_script(0);
+  const std::vector<std::int32_t> second = turn_script(20);
+  stages.backbone->script.insert(stages.backbone->script.end(), second.begin(), second.end());
+  Session session = make_session(stages.turns());
+  Run run;
+  run.steps(session, 2);  // 0.32 s: 32 -> 16 -> 8 -> 4 -> 2 positions
+  CHECK_EQ(session.position(), 0);
+  session.end_turn();
+  CHECK(session.state() == State::preparing);
+  run.steps(session, 6);
+  CHECK_EQ(run.text(), "BCDEFG");
+  CHECK(run.states.back() == State::listening);
+  CHECK(run.find(EventKind::reply_ended)->reason == EndReason::model);
+  CHECK_EQ(run.first(0), 2 * std::int64_t{kChunk} + 2 * 240);
+  CHECK_EQ(run.first(14), 2 * std::int64_t{kChunk} + 2 * 240 + 14 * 960);
+  const std::int64_t held = session.position();
+  run.steps(session, 1);
+  session.end_turn();
+  run.steps(session, 6);
+  CHECK(run.states.back() == State::listening);
+  CHECK(run.first(34) > 0);
+  const std::vector<std::int32_t> fed = stages.backbone->fed();
+  const auto at = static_cast<std::size_t>(held);
+  CHECK_EQ(fed[at], kEnd);  // the last draw of the first turn is read first
+  CHECK_EQ(fed[at + 1], 'N' - 'A');
+  // Every chunk since the reply's end belongs to the next turn.
+  const auto after = std::find(fed.begin() + held + 2, fed.end(), 'H' - 'A');
+  // The step that played the reply's last sample ends in listening, but did not listen itself.
+  const auto listened =
+      std::count(run.states.begin() + 2, run.states.end() - 6, State::listening) - 1;
+  CHECK_EQ(after - (fed.begin() + held + 2), listened);
+  CHECK(std::all_of(fed.begin() + held + 2, after, [](std::int32_t id) { return id == -1; }));
+}
+
+TEST(a_prompt_is_read_in_portions) {
+  Stages whole;
+  whole.backbone->script = turn_script(0);
+  Stages portions;
+  portions.backbone->script = turn_script(0);
+  Session a = make_session(whole.turns());
+  SessionParts parts = portions.turns();
+  parts.prefill_budget = 3;
+  Session b = make_session(std::move(parts));
+  Run run_a;
+  Run run_b;
+  run_a.steps(a, 2);
+  run_b.steps(b, 2);
+  a.end_turn();
+  b.end_turn();
+  run_a.steps(a, 8);
+  run_b.steps(b, 12);
+  CHECK(run_b.states[2] == State::preparing);
+  CHECK(whole.backbone->fed() == portions.backbone->fed());
+  CHECK(run_a.first(0) < run_b.first(0));
+}
+
+TEST(a_long_turn_is_encoded_while_it_is_spoken) {
+  Stages stages;
+  stages.backbone->script = {kEnd};
+  Session session = make_session(stages.turns());
+  Run run;
+  run.steps(session, 188);  // 30.08 s
+  CHECK_EQ(stages.encoder->segments, 1);
+  session.end_turn();
+  run.steps(session, 1);
+  CHECK_EQ(stages.encoder->segments, 2);
+  const std::vector<std::int32_t> fed = stages.backbone->fed();
+  CHECK_EQ(std::count(fed.begin(), fed.end(), -1), 188);
+}
+
+TEST(text_can_take_the_place_of_speech) {
+  Stages stages;
+  stages.backbone->script = turn_script(0);
+  Session session = make_session(stages.turns());
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 6);
+  CHECK_EQ(run.text(), "BCDEFG");
+  const std::vector<std::int32_t> fed = stages.backbone->fed();
+  CHECK_EQ(fed[4], 'T' - 'A');
+  CHECK_EQ(fed[5], 'H' - 'A');
+  CHECK_EQ(fed[6], 'I' - 'A');
+}
+
+TEST(a_reply_without_sound_ends_too) {
+  Stages stages;
+  stages.backbone->script = {1, 2, kEnd};
+  Session session = make_session(stages.turns());
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 2);
+  CHECK_EQ(run.text(), "BC");
+  CHECK(run.states.back() == State::listening);
+  CHECK_EQ(run.count(EventKind::underrun), 0);
+}
+
+TEST(a_reply_of_fewer_codes_than_a_chunk_is_heard) {
+  Stages stages(0, 13);
+  stages.backbone->script = {code(7), code(8), kEnd};
+  Session session = make_session(stages.turns());
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 3);
+  CHECK_EQ(run.first(7), 13 * 240);
+  CHECK_EQ(run.first(8), 13 * 240 + 960);
+  CHECK(run.states.back() == State::listening);
+}
+
+TEST(max_new_tokens_ends_a_reply) {
+  Stages stages;
+  stages.backbone->otherwise = code(3);
+  SessionParts parts = stages.turns();
+  parts.turns->max_new_tokens = 10;
+  Session session = make_session(std::move(parts));
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 5);
+  CHECK(run.find(EventKind::reply_ended)->reason == EndReason::max_tokens);
+  CHECK(run.states.back() == State::listening);
+}
+
+TEST(the_end_of_the_context_ends_a_reply) {
+  Stages stages;
+  stages.backbone->otherwise = code(3);
+  SessionParts parts = stages.turns();
+  parts.context = 30;
+  Session session = make_session(std::move(parts));
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 12);
+  CHECK(run.find(EventKind::reply_ended)->reason == EndReason::context);
+  CHECK(run.states.back() == State::listening);
+  CHECK(session.position() <= 30);
+  CHECK_THROWS_MSG(ContextError, "do reset()", session.send_text("AGAIN"));
+  session.reset();
+  CHECK_EQ(session.position(), 0);
+  session.send_text("HI");
+}
+
+TEST(a_turn_longer_than_the_context_is_an_error) {
+  Stages stages;
+  SessionParts parts = stages.turns();
+  parts.context = 20;
+  Session session = make_session(std::move(parts));
+  Run run;
+  run.steps(session, 20);
+  CHECK_THROWS_MSG(ContextError, "at most 20 positions", run.step(session));
+  CHECK_THROWS_MSG(ContextError, "say less", session.end_turn());  // no room for the prompt's text
+  session.reset();
+  run.step(session);
+  session.end_turn();
+}
+
+TEST(an_interrupted_turn_keeps_what_was_played) {
+  Stages stages;
+  stages.backbone->script = {1, 2};
+  for (int k = 0; k < 16; ++k) stages.backbone->script.push_back(code(k));
+  Session session = make_session(stages.turns());
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 2);  // codes 0..7 were heard, 7 is not read yet
+  session.interrupt();
+  run.steps(session, 1);
+  CHECK(run.states.back() == State::listening);
+  CHECK(run.find(EventKind::reply_ended)->reason == EndReason::interrupted);
+  const std::vector<std::int32_t> fed = stages.backbone->fed();
+  CHECK_EQ(fed.back(), code(6));
+  session.send_text("HI");
+  run.steps(session, 1);
+  CHECK_EQ(stages.backbone->fed()[fed.size()], kEnd);  // closes the reply that was cut
+}
+
+TEST(an_interruption_forgets_what_was_not_heard) {
+  Stages stages(8, 0);  // two chunks of look-ahead: much is drawn that nobody heard
+  stages.backbone->script = {};
+  for (int k = 0; k < 20; ++k) stages.backbone->script.push_back(code(k));
+  Session session = make_session(stages.turns());
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 3);  // 12 codes drawn; two chunks of silence, then codes 0..3 heard
+  CHECK_EQ(run.first(0), 2 * std::int64_t{kChunk});
+  session.interrupt();
+  run.steps(session, 1);
+  CHECK_EQ(stages.backbone->fed().back(), code(3));
+}
+
+}  // namespace
