@@ -21,21 +21,29 @@ install:
 	@python=$$(.make/check.sh) && exec "$$python" .make/install.py
 
 demo: install demo/bundle/manifest.json
-	@echo "== A conversation with the recording $(RECORDINGS)/question.wav"
-	@$(VENV_PATH) parley talk demo/bundle --in $(RECORDINGS)/question.wav --out demo/answer.wav \
-	  --text demo/transcript.jsonl --trace demo/trace.json --plot demo/timeline.png
-	@echo "== Done. The default model has random weights: its speech is noise, the way there is real."
+	@echo "== Two recorded questions, answered in turns"
+	@$(VENV_PATH) parley talk demo/bundle --mode turns --in $(RECORDINGS)/question.wav \
+	  --in $(RECORDINGS)/follow_up.wav --max-new-tokens 200 --out demo/answer.wav \
+	  --text demo/transcript.jsonl --trace demo/trace.json --plot demo/timeline.png >demo/summary.txt
+	@grep real-time demo/summary.txt
+	@echo "== The first question again in full duplex: both may speak at any time"
+	@$(VENV_PATH) parley talk demo/bundle --mode duplex --in $(RECORDINGS)/question.wav --seed 5 \
+	  --out demo/duplex.wav --plot demo/duplex.png >demo/summary.txt
+	@grep real-time demo/summary.txt
+	@echo "== Done. The default model has random weights: its speech is noise, all else is real. Look at:"
+	@echo "   demo/timeline.png      both waveforms, who has the floor, tokens, each chunk's cost against 160 ms"
 	@echo "   demo/answer.wav        what parley said: 24 kHz, 16 bit"
-	@echo "   demo/transcript.jsonl  the reply's text and events, one JSON object a line"
-	@echo "   demo/timeline.png      both waveforms, who has the floor, tokens, cost of each chunk"
-	@echo "   demo/trace.json        every stage of every chunk: open it in ui.perfetto.dev or chrome://tracing"
+	@echo "   demo/transcript.jsonl  who said what and when, one JSON object a line"
+	@echo "   demo/trace.json        every stage of every chunk; opens in ui.perfetto.dev and chrome://tracing"
+	@echo "   demo/duplex.png and demo/duplex.wav: the same for full duplex"
 
 demo/bundle/manifest.json: $(BUNDLE_SOURCES) | install
 	@echo "== The default bundle: a tiny model with random weights, made and exported here"
 	@rm -rf build/demo demo/bundle && mkdir -p build/demo demo
 	@$(VENV_PATH) PYTHONPATH=tests python -c "import pathlib, tiny_checkpoint as tiny; \
-	  tiny.write_checkpoint(pathlib.Path('build/demo/checkpoint'))"
-	@$(VENV_PATH) parley export build/demo/checkpoint --out demo/bundle --duplex
+	  tiny.write_checkpoint(pathlib.Path('build/demo/tiny-noise'))"
+	@cp LICENSE build/demo/tiny-noise/
+	@$(VENV_PATH) parley export build/demo/tiny-noise --out demo/bundle --duplex
 
 test: install
 	@$(MAKE) --no-print-directory lint-only

@@ -14,7 +14,7 @@ import pytest
 import source_reading as reading
 
 ROOT = Path(__file__).resolve().parent.parent
-TOPS = ("kernels", "cpp", "runtime", "export", "apps", "tests")
+TOPS = ("kernels", "cpp", "runtime", "export", "apps", "models", "tests")
 PYTHON, CPP = (".py", ".pyi"), (".h", ".cpp", ".cu")
 
 # (rule, path below the checkout) -> the reason.
