@@ -102,9 +102,7 @@ class Domain:
         """Indices of the words before which a pause is safe: what was said by then means nothing."""
         words = text.split()
         return tuple(
-            place
-            for place in range(1, len(words))
-            if " ".join(words[:place]) not in self._complete
+            place for place in range(1, len(words)) if " ".join(words[:place]) not in self._complete
         )
 
     def _expand(self, intent: Intent) -> Iterable[Command]:

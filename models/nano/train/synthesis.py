@@ -108,7 +108,14 @@ class Espeak:
         return 0
 
     def say(
-        self, text: str, voice: str, *, rate: int = 160, pitch: int = 50, spread: int = 50, gap: int = 0
+        self,
+        text: str,
+        voice: str,
+        *,
+        rate: int = 160,
+        pitch: int = 50,
+        spread: int = 50,
+        gap: int = 0,
     ) -> Speech:
         """Speaks `text` by `voice` ("en-US+f3"), rate in words a minute, pitch and spread 0..99."""
         if voice != self._voice:

@@ -1,0 +1,214 @@
+"""Dialogues made while training, no two alike, from the bank's train items; knows no model.
+
+`DialogueSampler.batch(n, seconds)` gives, for T chunks of 0.16 s (seconds rounded to chunks):
+wave16k f32 [n, 2560 T]; kinds i64 [n, T] (THINK, SHIFT, SPEAK, BREAK = 0..3); text i64 [n, T], an
+index into reply_words or -1 (text-pad); codes i64 [n, T, 4], -1 where nobody answers; phones
+i64 [n, 8 T], an index into phones, 0 = silence; words i64 [n, T], an index into user_words + 1,
+0 = none, -1 = unknown word. The labels' rules are in scene.py.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from train.acoustics import Acoustics
+from train.bank import Bank, Utterance
+from train.scene import (
+    CHUNK,
+    USER_HZ,
+    Answer,
+    Scene,
+    Spoken,
+    answer_chunk,
+    break_chunk,
+    with_pauses,
+)
+from train.synthesis import resample_exactly
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How often things happen: shares of commands with pauses, of replies that are talked over,
+    and of what is said while nobody is to answer."""
+
+    pauses: float = 0.5
+    backchannels: float = 0.3
+    stops: float = 0.2
+    new_commands: float = 0.22
+    unanswered: float = 0.1
+    leakage: float = 0.6
+    echo: float = 0.5
+    noise: float = 1.0
+    longest_pause: float = 1.3
+
+
+class DialogueSampler:
+    """Endless dialogues from `bank`; the same seed gives the same ones.
+
+    split "train" reads nothing held out. Others: "held_voices" (commands of training, other
+    voices), "held_phrasings" and "held_combinations" (also other voices), for evaluation only.
+    """
+
+    GROUPS: Mapping[str, tuple[str, str]] = {
+        "train": ("train", "train"),
+        "held_voices": ("held", "train"),
+        "held_phrasings": ("held", "phrasing"),
+        "held_combinations": ("held", "combination"),
+    }
+
+    def __init__(self, bank: Bank, split: str = "train", seed: int = 0) -> None:
+        voices, group = self.GROUPS[split]
+        self.bank, self.rng = bank, np.random.default_rng([seed, len(split)])
+        self.reply_words, self.user_words = bank.reply_words, bank.user_words
+        self.phones = bank.phones
+        self._word_ids = {word: index + 1 for index, word in enumerate(bank.user_words)}
+        self.commands = bank.users_of(voices, group)
+        self.stop_words = bank.users_of(voices, "stop_words")
+        self.backchannels = bank.users_of(voices, "backchannels")
+        readable = ("train",) if split == "train" else ("train", "held")
+        self._replies = bank.replies_of(*readable)
+        self._reply_of = {reply.text: key for key, reply in enumerate(self._replies)}
+        self._answers = [
+            Answer(key, reply.words, reply.codes) for key, reply in enumerate(self._replies)
+        ]
+        self._sounds: dict[tuple[int, str], np.ndarray] = {}
+        self._acoustics = Acoustics(np.random.default_rng(29))
+
+    def batch(self, n: int, seconds: float, mix: Mix | None = None, **changes: float) -> Batch:
+        """n dialogues; `changes` are fields of Mix, for instance pauses=0.7."""
+        mix = replace(mix or Mix(), **changes)
+        chunks = max(1, round(seconds * USER_HZ / CHUNK))
+        return self._finish([self.scene(chunks, mix) for _ in range(n)], mix)
+
+    def dense(self, n: int, seconds: float, **changes: float) -> Batch:
+        """n recordings of speech with short gaps and no answers (kinds are all THINK)."""
+        mix = replace(Mix(leakage=0.0), **changes)
+        chunks = max(1, round(seconds * USER_HZ / CHUNK))
+        scenes = []
+        for _ in range(n):
+            scene = Scene(chunks)
+            at = self._samples(0.05, 0.4)
+            while at < scene.samples:
+                at = scene.say("command", self._command(mix)[1], at) + self._samples(0.1, 0.5)
+            scenes.append(scene)
+        return self._finish(scenes, mix)
+
+    def scene(self, chunks: int, mix: Mix) -> Scene:
+        """One dialogue without its acoustics."""
+        scene = Scene(chunks)
+        at = self._samples(0.2, 2.0)
+        while at < scene.samples:
+            if self.rng.random() < mix.unanswered:
+                at = self._unanswered(scene, at) + self._samples(0.7, 2.0)
+            else:
+                at = self._turn(scene, at, mix)
+        return scene
+
+    def _unanswered(self, scene: Scene, at: int) -> int:
+        if self.rng.random() < 0.5:
+            return self._say(scene, "stop_words", self.stop_words, at)
+        return self._say(scene, "backchannels", self.backchannels, at)
+
+    def _turn(self, scene: Scene, at: int, mix: Mix) -> int:
+        """A command, its reply and what is said over it; returns when the next thing may begin."""
+        command, spoken = self._command(mix)
+        answer = self._answers[self._reply_of[command.reply]]
+        first = answer_chunk(scene.say("command", spoken, at, key=answer.key))
+        while True:
+            last = first + len(answer.codes)
+            kind = self._overlap(mix)
+            # While it speaks: from a little after its first sample to a little before its last.
+            room = (first * CHUNK + 1600, last * CHUNK - 4800)
+            if kind == "nothing" or room[1] <= room[0]:
+                scene.reply(answer, first)
+                return last * CHUNK + self._samples(0.2, 2.5)
+            onset = int(self.rng.integers(*room))
+            if kind == "backchannels":
+                scene.reply(answer, first)
+                end = self._say(scene, kind, self.backchannels, onset)
+                return max(end + 4800, last * CHUNK) + self._samples(0.2, 2.0)
+            if kind == "stop_words":
+                end = self._say(scene, kind, self.stop_words, onset)
+                stopped = scene.reply(answer, first, break_chunk(onset, end))
+                return max(end, stopped * CHUNK) + self._samples(0.5, 2.5)
+            command, spoken = self._command(mix)
+            following = self._answers[self._reply_of[command.reply]]
+            end = scene.say("command", spoken, onset, key=following.key)
+            scene.reply(answer, first, break_chunk(onset, end))
+            answer, first = following, answer_chunk(end)
+
+    def _overlap(self, mix: Mix) -> str:
+        draw = float(self.rng.random())
+        for kind, share in (
+            ("backchannels", mix.backchannels),
+            ("stop_words", mix.stops),
+            ("command", mix.new_commands),
+        ):
+            if draw < share:
+                return kind
+            draw -= share
+        return "nothing"
+
+    def _command(self, mix: Mix) -> tuple[Utterance, Spoken]:
+        command = self.commands[self.rng.integers(len(self.commands))]
+        spoken = self.spoken(command)
+        places = self.bank.domain.pause_places(command.text)
+        if places and self.rng.random() < mix.pauses:
+            count = min(len(places), 1 + int(self.rng.random() < 0.3))
+            chosen = sorted(self.rng.choice(places, count, replace=False).tolist())
+            silences = [self._samples(0.2, mix.longest_pause) for _ in chosen]
+            spoken = with_pauses(spoken, chosen, silences)
+        return command, spoken
+
+    def _say(self, scene: Scene, kind: str, users: list[Utterance], at: int) -> int:
+        return scene.say(kind, self.spoken(users[self.rng.integers(len(users))]), at)
+
+    def spoken(self, user: Utterance) -> Spoken:
+        """An utterance of the bank, a little louder or softer, with its labels."""
+        gain = 10 ** (self.rng.uniform(-3, 3) / 20) / 32768
+        return Spoken(
+            user.wave * np.float32(gain),
+            np.array([self._word_ids.get(word, -1) for word in user.text.split()], np.int64),
+            user.word_starts.astype(np.int64),
+            user.phone_ids.astype(np.int64),
+            user.phone_starts.astype(np.int64),
+        )
+
+    def _samples(self, low: float, high: float) -> int:
+        return int(self.rng.uniform(low, high) * USER_HZ)
+
+    def _sound(self, key: int, voice: str) -> np.ndarray:
+        """A reply's own sound at 16 kHz, for its leakage into the microphone."""
+        if (key, voice) not in self._sounds:
+            wave = self._replies[key].waves[voice].astype(np.float32) / 32768
+            self._sounds[key, voice] = resample_exactly(wave, 2, 3)
+        return self._sounds[key, voice]
+
+    def _leakage(self, scene: Scene) -> np.ndarray:
+        """The replies as a loudspeaker plays them: a chunk is heard when the next one is read."""
+        leaked = np.zeros(scene.samples, np.float32)
+        voice = "ab"[self.rng.integers(2)]
+        delay = CHUNK + self._samples(-0.16, 0.25)
+        for event in scene.events:
+            begin = event.begin + delay
+            if event.kind == "reply" and begin < scene.samples:
+                sound = self._sound(event.key, voice)[: event.end - event.begin]
+                sound = sound[: scene.samples - begin]
+                leaked[begin : begin + len(sound)] += sound
+        return leaked
+
+    def _finish(self, scenes: list[Scene], mix: Mix) -> Batch:
+        waves = []
+        for scene in scenes:
+            leaked = self._leakage(scene) if self.rng.random() < mix.leakage else None
+            echo = bool(self.rng.random() < mix.echo)
+            noisy = bool(self.rng.random() < mix.noise)
+            waves.append(self._acoustics.mix(self.rng, scene.user, leaked, echo=echo, noisy=noisy))
+        stack: Callable[[str], np.ndarray] = lambda name: np.stack(  # noqa: E731
+            [getattr(scene, name) for scene in scenes]
+        )
+        labels = {name: stack(name) for name in ("kinds", "text", "codes", "phones", "words")}
+        return {"wave16k": np.stack(waves), **labels}

@@ -1,0 +1,203 @@
+"""Builds the assistant's side of the bank: two voices, latents, codes, words; knows no user.
+
+Both voices speak each reply with the same phone times: voice b is warped in time, phone by phone,
+onto voice a (a few per cent). Codes come from a k-means over both voices' normalised latents side
+by side, so a code says what is spoken and never who speaks.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from train.domain import Domain
+from train.latents import BANDS, FRAMES_PER_CODE, HOP, RATE, raw_latents_of
+from train.synthesis import ESPEAK_HZ, Espeak, Speech, resample_exactly
+
+VOICES = {"a": ("en-US+f3", 50), "b": ("en-US+m1", 40)}
+SPEAKING_RATE = 165
+LEVEL = 0.08
+CHUNK_SAMPLES = 3840
+CODES = 512
+SENTENCES = 600
+TAIL_SAMPLES = 1200
+PROMPT = "the nearest library is three miles away and your window is open today"
+
+Array = npt.NDArray[np.float32]
+
+
+def sentences(domain: Domain, count: int = SENTENCES) -> list[str]:
+    """Made-up sentences of 4 to 8 reply words; each word comes about equally often."""
+    rng = np.random.default_rng(17)
+    words = list(domain.reply_words)
+    queue: list[str] = []
+    made = []
+    for _ in range(count):
+        length = int(rng.integers(4, 9))
+        while len(queue) < length:
+            queue += [words[index] for index in rng.permutation(len(words))]
+        made.append(" ".join(queue[:length]))
+        queue = queue[length:]
+    return made
+
+
+def warp(wave: Array, own: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> Array:
+    """`wave` played so that its samples `own` come at the samples `target` [target[-1]]."""
+    dense = resample_exactly(wave, 8, 1)
+    times = np.interp(np.arange(target[-1]), target, own) * 8
+    return np.interp(times, np.arange(len(dense)), dense).astype(np.float32)
+
+
+def speak_both(espeak: Espeak, text: str) -> tuple[Array, Array, Speech]:
+    """Both voices at 24 kHz with voice a's times, and voice a's speech (at espeak-ng's rate)."""
+    a, b = (
+        espeak.say(text, name, rate=SPEAKING_RATE, pitch=pitch, spread=50)
+        for name, pitch in VOICES.values()
+    )
+    if a.phone_ids.tolist() != b.phone_ids.tolist():
+        raise ValueError(f"[bank.replies] expected the same phones from both voices for {text!r}")
+    ends = (np.append(s.phone_starts, len(s.wave)) for s in (b, a))
+    own, target = (np.insert(places, 0, 0) for places in ends)
+    warped = warp(b.wave, own, target)
+    waves = [resample_exactly(wave, 160, 147) for wave in (a.wave, warped)]
+    return waves[0], waves[1], a
+
+
+def on_grid(wave: Array) -> Array:
+    """`wave` with a short silence and then zeros up to a whole chunk."""
+    length = -(-(len(wave) + TAIL_SAMPLES) // CHUNK_SAMPLES) * CHUNK_SAMPLES
+    return np.pad(wave, (0, length - len(wave)))
+
+
+def schedule(starts: Sequence[int], chunks: int) -> list[int]:
+    """The chunk of each word: at or before the chunk where it starts, one a chunk, in order.
+
+    `starts` are the chunks in which the words start. Where too many words start at once for
+    that, they are pushed to later chunks.
+    """
+    placed = list(starts)
+    for index in range(len(placed) - 2, -1, -1):
+        placed[index] = min(placed[index], placed[index + 1] - 1)
+    last = -1
+    for index, chunk in enumerate(placed):
+        last = max(chunk, last + 1)
+        placed[index] = last
+    if placed and placed[-1] >= chunks:
+        raise ValueError("[bank.schedule] expected fewer words than chunks; speak slower")
+    return placed
+
+
+def k_means(points: Array, count: int, rounds: int = 25) -> Array:
+    """Centres [count, D] of `points` [N, D] by Lloyd's rounds; an empty one moves to the worst."""
+    rng = np.random.default_rng(23)
+    centres = points[rng.choice(len(points), count, replace=False)].copy()
+    for _ in range(rounds):
+        nearest, distance = assign(points, centres)
+        sizes = np.bincount(nearest, minlength=count)
+        order = np.argsort(nearest, kind="stable")
+        filled = np.flatnonzero(sizes)
+        begins = np.concatenate([[0], np.cumsum(sizes[filled])[:-1]])
+        sums = np.add.reduceat(points[order], begins, axis=0)
+        centres[filled] = sums / sizes[filled, None]
+        empty = np.flatnonzero(sizes == 0)
+        centres[empty] = points[np.argsort(-distance)[: len(empty)]]
+    return centres
+
+
+def assign(points: Array, centres: Array) -> tuple[npt.NDArray[np.int64], Array]:
+    """The nearest of `centres` for each of `points`, and its squared distance."""
+    nearest = np.empty(len(points), np.int64)
+    distance = np.empty(len(points), np.float32)
+    norms = (centres**2).sum(1)
+    for begin in range(0, len(points), 8192):
+        part = points[begin : begin + 8192]
+        scores = norms - 2 * part @ centres.T
+        nearest[begin : begin + 8192] = scores.argmin(1)
+        distance[begin : begin + 8192] = scores.min(1) + (part**2).sum(1)
+    return nearest, distance
+
+
+def build_replies(domain: Domain, folder: Path) -> None:
+    """Writes replies.npz and replies.json into `folder`, if they are not there."""
+    if (folder / "replies.json").exists():
+        return
+    espeak = Espeak()
+    train = set(domain.train_replies)
+    rows = [(text, "train" if text in train else "held") for text in domain.replies]
+    made_up = sentences(domain)
+    rows += [(text, "sentence") for text in made_up[:-40]]
+    rows += [(text, "held_sentence") for text in made_up[-40:]]
+    rows.append((PROMPT, "prompt"))
+    index_of = {word: index for index, word in enumerate(domain.reply_words)}
+    waves: dict[str, list[Array]] = {voice: [] for voice in VOICES}
+    words = []
+    for number, (text, _) in enumerate(rows):
+        a, b, speech = speak_both(espeak, text)
+        for voice, wave in zip(VOICES, (a, b), strict=True):
+            level = np.sqrt(np.mean(wave**2))
+            waves[voice].append(on_grid(wave * min(LEVEL / level, 0.95 / np.abs(wave).max())))
+        chunks = len(waves["a"][-1]) // CHUNK_SAMPLES
+        starts = speech.word_starts / ESPEAK_HZ * RATE // CHUNK_SAMPLES
+        text_ids = np.full(chunks, -1, np.int16)
+        for word, chunk in zip(text.split(), schedule(starts.astype(int).tolist(), chunks)):
+            text_ids[chunk] = index_of.get(word, -1)
+        words.append(text_ids)
+        if number % 200 == 199:
+            print(f"bank: {number + 1}/{len(rows)} replies", file=sys.stderr, flush=True)
+    _write(folder, rows, waves, words)
+
+
+def _write(
+    folder: Path,
+    rows: list[tuple[str, str]],
+    waves: dict[str, list[Array]],
+    words: list[npt.NDArray[np.int16]],
+) -> None:
+    lengths = np.array([len(wave) for wave in waves["a"]], np.int64)
+    latents = {
+        voice: np.concatenate([raw_latents_of(wave) for wave in waves[voice]]) for voice in VOICES
+    }
+    readable = np.repeat(
+        [split in ("train", "sentence") for _, split in rows], lengths // (HOP * FRAMES_PER_CODE)
+    )
+    frames = np.repeat(readable, FRAMES_PER_CODE)
+    both = np.concatenate([latents[voice][frames] for voice in VOICES])
+    mean, variance = both.mean(0), both.var(0)
+    # Each voice by its own mean and spread: what is left is what both say.
+    stacked = []
+    for voice in VOICES:
+        own = latents[voice][frames]
+        scaled = (latents[voice] - own.mean(0)) / own.std(0)
+        stacked.append(scaled.reshape(-1, FRAMES_PER_CODE * BANDS))
+    points = np.concatenate(stacked, 1).astype(np.float32)
+    centres = k_means(points[readable], CODES)
+    codes, distance = assign(points, centres)
+    share = float(distance[readable].mean() / points[readable].var(0).sum())
+    print(
+        f"bank: {len(points)} codes, {len(np.unique(codes))} different, "
+        f"{100 * share:.1f} % of the variance left",
+        file=sys.stderr,
+    )
+    partial = folder / "replies.partial"
+    with partial.open("wb") as file:
+        np.savez(
+            file,
+            lengths=lengths,
+            codes=codes.astype(np.int16),
+            words=np.concatenate(words),
+            latent_mean=mean.astype(np.float32),
+            latent_var=variance.astype(np.float32),
+            silence=np.int64(codes[-1]),
+            **{
+                f"wave_{voice}": np.round(np.concatenate(waves[voice]) * 32767).astype(np.int16)
+                for voice in VOICES
+            },
+            **{f"latents_{voice}": latents[voice].astype(np.float16) for voice in VOICES},
+        )
+    partial.rename(folder / "replies.npz")
+    (folder / "replies.json").write_text(
+        json.dumps([{"text": text, "split": split} for text, split in rows])
+    )
