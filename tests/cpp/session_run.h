@@ -24,6 +24,11 @@ constexpr std::size_t kChunk = 3840;
 inline const float kNear = static_cast<float>(check::tolerance("SAMPLE_ABS"));
 using Chunk = std::array<float, kChunk>;
 
+// What a code's samples are worth.
+inline float sound(int code) {
+  return static_cast<float>(code + 1) / 1000.0F;
+}
+
 struct Seen {
   EventKind kind;
   std::int64_t sample;
@@ -70,8 +75,7 @@ struct Run {
   // Where a code's sound begins; its samples are (code + 1) / 1000.
   std::int64_t first(int code) const {
     for (std::size_t i = 0; i < samples.size(); ++i)
-      if (std::abs(samples[i] - static_cast<float>(code + 1) / 1000.0F) < kNear)
-        return static_cast<std::int64_t>(i);
+      if (std::abs(samples[i] - sound(code)) < kNear) return static_cast<std::int64_t>(i);
     return -1;
   }
 };

@@ -46,7 +46,7 @@ TEST(the_look_ahead_is_a_constant_delay) {
   Stages stages(4, 13);  // one chunk of codes, 13 latent frames
   stages.backbone->script = spoken_script();
   Session session = make_session(stages.duplex());
-  CHECK_EQ(session.delay_samples(), 4 * 960 + 13 * 240);
+  CHECK_EQ(session.delay_samples(), std::size_t{4 * 960 + 13 * 240});
   Run run;
   run.steps(session, 5);
   CHECK_EQ(run.first(0), 2 * std::int64_t{kChunk} + 4 * 960 + 13 * 240);
@@ -61,8 +61,8 @@ TEST(latents_under_the_voice_prompt_are_silence) {
   run.steps(session, 4);
   const std::size_t start = 2 * kChunk;
   CHECK_EQ(run.samples[start + 719], 0.0F);
-  CHECK_NEAR(run.samples[start + 720], 0.001, kNear);  // code 0's fourth latent frame
-  CHECK_NEAR(run.samples[start + 960], 0.002, kNear);  // borders stay where they are
+  CHECK_NEAR(run.samples[start + 720], sound(0), kNear);  // code 0's fourth latent frame
+  CHECK_NEAR(run.samples[start + 960], sound(1), kNear);  // borders stay where they are
 }
 
 TEST(break_fades_what_the_stages_hold_back) {
@@ -74,10 +74,10 @@ TEST(break_fades_what_the_stages_hold_back) {
     Session session = make_session(std::move(parts));
     Run run;
     run.steps(session, 3);
-    const float* chunk = run.samples.data() + kChunk;  // the one that holds the BREAK
-    CHECK_NEAR(run.samples[kChunk - 1], 0.01, kNear);  // loud right before it
-    CHECK_NEAR(chunk[0], 0.01 * 479 / 480, kNear);
-    CHECK_NEAR(chunk[239], 0.005, kNear);
+    const float* chunk = run.samples.data() + kChunk;      // the one that holds the BREAK
+    CHECK_NEAR(run.samples[kChunk - 1], sound(9), kNear);  // loud right before it
+    CHECK_NEAR(chunk[0], sound(9) * 479 / 480, kNear);
+    CHECK_NEAR(chunk[239], sound(9) / 2, kNear);
     for (std::size_t i = 479; i < 2 * kChunk; ++i) CHECK_EQ(chunk[i], 0.0F);
   }
 }
