@@ -15,15 +15,22 @@ import subprocess
 from pathlib import Path
 
 import torch
-from parley_export.modules.activation import AliasFreeActivation
 from torch import Tensor, nn
+
+from parley_export.modules.activation import AliasFreeActivation
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = ROOT / "kernels" / "snakebeta" / "snakebeta_cpu.cpp"
-FLAGS = (
-    "-O3 -std=c++20 -ffp-contract=fast -fPIC -shared -march=native -DSNAKEBETA_NATIVE"
-    " -mprefer-vector-width=512"
-).split()
+FLAGS = [
+    "-O3",
+    "-std=c++20",
+    "-ffp-contract=fast",
+    "-fPIC",
+    "-shared",
+    "-march=native",
+    "-DSNAKEBETA_NATIVE",
+    "-mprefer-vector-width=512",
+]
 
 
 class FusedActivation(AliasFreeActivation):

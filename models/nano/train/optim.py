@@ -165,7 +165,7 @@ class Run:
     def goes_on(self) -> bool:
         return self.used < self.seconds
 
-    def after_step(self, **metrics: float) -> None:
+    def after_step(self, **metrics: float | Tensor) -> None:
         """Count a step; now and then save and report the metrics' means since the last report."""
         now = time.monotonic()
         self.used += now - self._clock
@@ -173,7 +173,7 @@ class Run:
         self.steps += 1
         self._count += 1
         for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+            self._sums[name] = self._sums.get(name, 0.0) + float(torch.as_tensor(value).detach())
         if now - self._told > REPORT_SECONDS or not self.goes_on:
             self._report()
             self._told = now

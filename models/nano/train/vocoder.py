@@ -1,0 +1,166 @@
+"""Train the vocoder on both reply voices; knows no code and no flow.
+
+Losses: multi-resolution STFT (Yamamoto et al., 2020) and the L1 distance of raw latents.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from parley_export.modules import Vocoder, VocoderConfig
+from train.fused import fuse
+from train.latents import BANDS, HOP, raw_latents, raw_latents_of
+from train.optim import Average, Optimizers, Run, time_schedule
+from train.voice_data import NANO, TRAINING, Reply, load_replies, module_with, save_half, weights_of
+
+CONFIG = VocoderConfig(
+    z=BANDS,
+    width=192,
+    rates=(5, 3, 2, 2, 2, 2),
+    block_kernels=(3, 7),
+    block_dilations=((1,), (3,)),
+    stage_widths=(128, 96, 64, 48, 24, 12),
+)
+RUN = NANO / "runs" / "vocoder"
+RESOLUTIONS = (256, 512, 1024, 2048)  # window lengths of the loss in samples
+OWN_FRAMES, LEFT_FRAMES, RIGHT_FRAMES = 48, 16, 4
+HALF_STAGES = 4  # stages whose convolutions run in bfloat16
+
+
+class MixedVocoder(Vocoder):
+    """The same arithmetic with the early stages' convolutions in bfloat16, for training."""
+
+    half_stages = HALF_STAGES
+
+    def forward(self, latents: Tensor) -> Tensor:
+        n_blocks = len(self.config.block_kernels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half_stages > 0):
+            x = self.conv_pre(functional.pad(latents, (3, 3)))
+        for stage, up in enumerate(self.ups):
+            with torch.autocast("cpu", torch.bfloat16, enabled=stage < self.half_stages):
+                x = up[0](x if stage < self.half_stages else x.float())
+                blocks = self.resblocks[stage * n_blocks : (stage + 1) * n_blocks]
+                x = torch.stack([block(x) for block in blocks]).mean(0)
+        return torch.tanh(self.conv_post(self.activation_post(x.float())))
+
+
+def spectral_loss(made: Tensor, real: Tensor) -> Tensor:
+    """Relative L1 and log L1 of magnitudes over RESOLUTIONS; waves `[B, samples]`."""
+    total = made.new_zeros(())
+    for window in RESOLUTIONS:
+        a, b = (magnitudes(wave, window) for wave in (made, real))
+        relative = (a - b).abs().sum((1, 2)) / b.sum((1, 2)).clamp(min=1.0)
+        total = total + relative.mean() + (a.log() - b.log()).abs().mean()
+    return total / len(RESOLUTIONS)
+
+
+def magnitudes(wave: Tensor, window: int) -> Tensor:
+    """`[B, bins, frames]`, not below a floor that keeps silence from dominating its logarithm."""
+    shape = torch.hann_window(window)
+    spectrum = torch.stft(wave, window, window // 4, window=shape, return_complex=True)
+    power = torch.view_as_real(spectrum).square().sum(-1)
+    return (power + 1e-4 * window / 1024).sqrt()
+
+
+class Crops:
+    """Random pieces `[B, z, left + own + right]` with their waves `[B, samples of own]`."""
+
+    def __init__(self, replies: list[Reply], seed: int) -> None:
+        self.waves = [np.pad(r.wave, (LEFT_FRAMES * HOP, RIGHT_FRAMES * HOP)) for r in replies]
+        self.latents = [
+            np.pad(raw_latents_of(r.wave), ((LEFT_FRAMES, RIGHT_FRAMES), (0, 0))) for r in replies
+        ]
+        self.random = np.random.default_rng(seed)
+        lengths = np.array([len(r.wave) for r in replies], np.float64)
+        self.chances = lengths / lengths.sum()
+
+    def batch(self, n: int) -> tuple[Tensor, Tensor]:
+        latents, waves = [], []
+        for which in self.random.choice(len(self.waves), n, p=self.chances):
+            whole = self.latents[which]
+            size = LEFT_FRAMES + OWN_FRAMES + RIGHT_FRAMES
+            at = int(self.random.integers(0, max(len(whole) - size, 0) + 1))
+            piece = whole[at : at + size]
+            begin = (at + LEFT_FRAMES) * HOP
+            wave = self.waves[which][begin : begin + OWN_FRAMES * HOP]
+            latents.append(np.pad(piece, ((0, size - len(piece)), (0, 0))))
+            waves.append(np.pad(wave, (0, OWN_FRAMES * HOP - len(wave))))
+        return (
+            torch.from_numpy(np.stack(latents)).transpose(1, 2).contiguous(),
+            torch.from_numpy(np.stack(waves).astype(np.float32) / 32768),
+        )
+
+
+def losses(vocoder: Vocoder, latents: Tensor, waves: Tensor) -> tuple[Tensor, Tensor]:
+    """Spectral loss and mel L1 of the own part of the crops."""
+    made = vocoder(latents)[:, 0]
+    made = made[:, LEFT_FRAMES * HOP : (LEFT_FRAMES + OWN_FRAMES) * HOP]
+    mel = (raw_latents(made) - raw_latents(waves)).abs().mean()
+    return spectral_loss(made, waves), mel
+
+
+def train(seconds: float, *, batch: int = 8, lr: float = 1e-3, run: Path = RUN) -> None:
+    """Train for `seconds` in all; goes on where an earlier call was stopped."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    vocoder = MixedVocoder(CONFIG)
+    if not fuse(vocoder):
+        print("vocoder: no C++ compiler found; every step takes about ten times as long")
+    optimizers = Optimizers(
+        vocoder.named_parameters(), lr, matrix=lambda name, p: False, betas=(0.8, 0.99), clip=10.0
+    )
+    average = Average(vocoder, 0.998)
+    parts = {"model": vocoder, "optimizers": optimizers, "average": average}
+    loop = Run(run, parts, seconds)
+    crops = Crops(load_replies(*TRAINING), seed=loop.steps)
+    while loop.goes_on:
+        spectral, mel = losses(vocoder, *crops.batch(batch))
+        (spectral + 2 * mel).backward()
+        optimizers.step(time_schedule(loop.progress, decay_from=0.4))
+        average.update(vocoder)
+        loop.after_step(spectral=spectral, mel=mel)
+    save_half(vocoder_state_dict(run), run / "vocoder.safetensors")
+
+
+def load_vocoder(run: Path = RUN) -> Vocoder:
+    """The trained vocoder in float32 with plain activations."""
+    return module_with(Vocoder(CONFIG), weights_of("wavegan.", run, "vocoder.safetensors"))
+
+
+def vocoder_state_dict(run: Path = RUN) -> dict[str, Tensor]:
+    """The vocoder's weights under the checkpoint's names (`wavegan.`), float32."""
+    return {f"wavegan.{name}": tensor for name, tensor in load_vocoder(run).state_dict().items()}
+
+
+def overfits(steps: int = 150) -> Iterator[float]:
+    """Mel L1 on two fixed crops, step by step: it must fall far before a long run is worth it."""
+    torch.manual_seed(0)
+    vocoder = MixedVocoder(CONFIG)
+    fuse(vocoder)
+    optimizers = Optimizers(
+        vocoder.named_parameters(), 1e-3, matrix=lambda name, p: False, betas=(0.8, 0.99), clip=10.0
+    )
+    latents, waves = Crops(load_replies(*TRAINING)[:4], seed=1).batch(2)
+    for _ in range(steps):
+        spectral, mel = losses(vocoder, latents, waves)
+        (spectral + 2 * mel).backward()
+        optimizers.step(1.0)
+        yield float(mel.detach())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=float, default=50)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--run", type=Path, default=RUN)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """`python -m train vocoder`"""
+    train(arguments.minutes * 60, batch=arguments.batch, run=arguments.run)
