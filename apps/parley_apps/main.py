@@ -16,6 +16,7 @@ COMMANDS = {
     "show": ("parley_apps.show", "tell what a bundle is and what its licence asks"),
     "verify": ("parley_apps.verify", "compare every stage with golden numbers"),
     "bench": ("parley_apps.bench", "measure what a chunk costs on this machine"),
+    "eval": ("parley_apps.evaluate", "measure how a bundle behaves in conversations"),
     "doctor": ("parley_apps.doctor", "tell what is installed, what is missing and how to get it"),
     "export": ("parley_apps.export", "make a bundle from a checkpoint"),
 }
