@@ -152,6 +152,19 @@ def test_verify_tells_a_difference(
     assert told["worst"]["stage"] == "turn2_prefill_logits"
 
 
+@pytest.mark.parametrize("change", [("turn1_input_ids", 10**6), ("turn1_input_ids", -5)], ids=str)
+def test_verify_with_an_unknown_token(
+    change: tuple[str, int], tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(golden_file()) as file:
+        values = {key: file[key] for key in file.files}
+    values[change[0]][3] = change[1]
+    path = tmp_path / "golden.npz"
+    np.savez(path, **values)
+    assert main(["verify", str(tiny_bundle), "--golden", str(path)]) == 3
+    assert f"got {change[1]}" in capsys.readouterr().err
+
+
 @pytest.fixture
 def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     """A bundle that a test may damage."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,33 @@ def test_sessions_share_a_bundle_across_threads(opened: parley.Bundle) -> None:
         thread.join()
     for seed, samples in alone.items():
         np.testing.assert_array_equal(found[seed], samples)
+
+
+def test_a_step_lets_other_threads_run(opened: parley.Bundle) -> None:
+    """Threads give way only by themselves here, so the other one runs if the step lets it."""
+    ticks, stop = 0, threading.Event()
+
+    def tick() -> None:
+        nonlocal ticks
+        while not stop.wait(0.0002):
+            ticks += 1
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60.0)
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        with opened.session("turns", max_new_tokens=40) as session:
+            session.step(synthetic_signal(CHUNK))
+            session.end_turn()
+            before = ticks
+            session.step(np.zeros(CHUNK, np.float32))  # encodes a whole segment
+            during = ticks - before
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert during > 0
 
 
 def test_a_closed_bundle_says_so(tiny_bundle: Path) -> None:
