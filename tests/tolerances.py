@@ -58,3 +58,12 @@ DECODER_KV_Q8_ABS = 2e-1
 
 # Samples of scripted stages are codes over a thousand: one rounding of a number below one.
 SAMPLE_ABS = 1e-7
+
+# The fused activation in float32 against its definition as matrices in double precision.
+KERNEL_REL = 2e-5
+# The same at phases of 2000: one rounding of such a number is 1.2e-4, twelve taps add a few.
+KERNEL_PHASE_ABS = 5e-3
+# Twenty-odd activations in a row, each of them as above.
+SNAKE_STACK_REL = 1e-4
+# Eight significant bits in the early stages' convolutions.
+BFLOAT16_REL = 2e-1
