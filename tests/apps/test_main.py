@@ -11,7 +11,6 @@ import pytest
 import parley
 from parley_apps import errors, main
 
-
 # Commands that only group others: the words of one that does something.
 GROUPS = {"eval": "eval duplex"}
 
