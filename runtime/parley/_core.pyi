@@ -114,7 +114,7 @@ class Bundle:
 
 @final
 class Session:
-    """One conversation. One thread at a time; cancel() and close() from any thread."""
+    """One conversation. One thread at a time; interrupt(), cancel() and close() from any thread."""
 
     def step(self, samples: Floats) -> Step:
         """[chunk_samples] float32 in -1..1. The GIL is released."""

@@ -23,7 +23,7 @@ PATIENCE_S = 2.0  # silence after which a model that has said nothing is taken t
 class Session:
     """One conversation; made by `Bundle.session`, a context manager.
 
-    Use it from one thread at a time; `cancel` and `close` may come from any.
+    Use it from one thread at a time; `interrupt`, `cancel` and `close` may come from any.
 
     >>> with parley.open("bundle") as bundle, bundle.session() as session:  # doctest: +SKIP
     ...     answer = session.answer(*parley.read_audio("question.wav"))

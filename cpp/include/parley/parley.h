@@ -1,6 +1,6 @@
 // parley's public face: open a bundle, make a session, step it chunk by chunk.
 //
-//   parley::Bundle bundle = parley::Bundle::open("nano", {});
+//   parley::Bundle bundle = parley::Bundle::open("models/nano/bundle", {});
 //   parley::Session session = bundle.session({});
 //   while (microphone.read(in)) {               // one chunk: bundle.chunk_samples() floats
 //     const parley::Step step = session.step(in, out);
@@ -9,8 +9,8 @@
 //   }
 //
 // Threads: a Bundle may be used from any number of threads. A Session belongs to one thread at a
-// time; a second caller gets an InputError, except for cancel() and close(), which any thread may
-// call at any time. Nothing here prints, exits or changes global state.
+// time; a second caller gets an InputError, except for interrupt(), cancel() and close(), which any
+// thread may call at any time. Nothing here prints, exits or changes global state.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -75,8 +75,8 @@ class Session {
   void end_turn();
   // Turns: what the user says, as text.
   void send_text(std::string_view text);
-  // Stops the reply under way at the next step. In turns the history keeps what was played; in
-  // duplex the model reads a BREAK.
+  // Any thread: stops the reply under way at the next step. In turns the history keeps what was
+  // played; in duplex the model reads a BREAK.
   void interrupt();
   // Any thread: the step under way, or else the next one, throws CancelledError and changes
   // nothing.

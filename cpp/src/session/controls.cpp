@@ -55,8 +55,12 @@ void Session::Impl::send_text(std::string_view text) {
   done_.state = State::preparing;
 }
 
+// Only leaves a note, so that a user interface may call it while another thread steps.
 void Session::Impl::interrupt() {
-  const std::unique_lock<std::mutex> lock = enter("interrupt");
+  if (closed_) {
+    throw InputError(
+        "[session.interrupt] expected an open session, got a closed one; do make a new session");
+  }
   interrupt_ = true;
 }
 
