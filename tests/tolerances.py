@@ -67,3 +67,8 @@ KERNEL_PHASE_ABS = 5e-3
 SNAKE_STACK_REL = 1e-4
 # Eight significant bits in the early stages' convolutions.
 BFLOAT16_REL = 2e-1
+
+# nano's dialogues without noise still have a microphone's noise at -90 dBFS.
+QUIET_SAMPLE = 1e-3
+# Sums of a few hundred float32 numbers around one.
+ROUNDED_MEANS = 1e-4

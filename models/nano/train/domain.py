@@ -1,7 +1,7 @@
 """The domain as Python values: commands, replies and what is held out; knows no sound.
 
-Splits of a command: "train"; "phrasing" (the held-out phrasing of its intent, slot values that occur
-in training); "combination" (a training phrasing, a combination of slot values that training never
+Splits of a command: "train"; "phrasing" (the held-out phrasing of its intent with slot values of
+training); "combination" (a training phrasing, a combination of slot values that training never
 has); "both". Nothing but the evaluation reads any split other than "train".
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 SPLITS = ("train", "phrasing", "combination", "both")
-NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_COUNTING = "zero one two three four five six seven eight nine ten eleven twelve"
+NUMBERS = _COUNTING.split()
 DOMAIN_PATH = Path(__file__).resolve().parent.parent / "domain.yaml"
 
 
@@ -99,7 +100,7 @@ class Domain:
         return frozenset(said)
 
     def pause_places(self, text: str) -> tuple[int, ...]:
-        """Indices of the words before which a pause is safe: what was said by then means nothing."""
+        """Indices of the words before which a pause is safe: nothing complete was said by then."""
         words = text.split()
         return tuple(
             place for place in range(1, len(words)) if " ".join(words[:place]) not in self._complete

@@ -4,17 +4,21 @@ The labels are a training aid of the encoder, thrown away afterwards, so near so
 accents share a class. SILENCE is 0; names that the tables don't know become OTHER.
 """
 
-PHONES = ("sil aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh "
-          "t th uh uw v w y z zh other").split()  # fmt: skip
+_CLASSES = """
+sil aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v
+w y z zh other
+"""
+PHONES = tuple(_CLASSES.split())
 SILENCE, OTHER = 0, len(PHONES) - 1
 
-_ESPEAK = """
+_FROM_ESPEAK = """
 _: sil  _ sil  b b  d d  f f  g g  h hh  j y  k k  l l  m m  n n  N ng  p p  r r  s s  S sh  t t
 t# t  t2 t  t[ t  T th  D dh  v v  w w  w# w  z z  Z zh  tS ch  dZ jh  ; y
 eI ey  aI ay  aI@ ay  aI3 ay  aI2 ay  aU aw  OI oy  oU ow  a ae  aa ae  a# ax  A: aa  A@ aa  0 aa
 O: ao  O@ ao  o@ ao  O2 ao  O ao  E eh  e@ eh  3 er  3: er  VR er  IR er  V ah  @ ax  @2 ax  @- ax
-@L l  I ih  I2 ih  I# ih  i iy  i: iy  i@ iy  i@3 iy  U uh  U@ uh  u: uw  u uw  ? t  * d  n- n
-""".split()
+@L l  I ih  I2 ih  I# ih  i iy  i: iy  i@ iy  i@3 iy  U uh  U@ uh  u: uw  u uw  ? t  * d  n- n  m- m
+"""
+_ESPEAK = _FROM_ESPEAK.split()
 _TABLES = {
     "espeak": dict(zip(_ESPEAK[::2], _ESPEAK[1::2], strict=True)),
     "flite": {**{name: name for name in PHONES}, "pau": "sil", "ssil": "sil"},

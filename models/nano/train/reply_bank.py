@@ -142,7 +142,8 @@ def build_replies(domain: Domain, folder: Path) -> None:
         chunks = len(waves["a"][-1]) // CHUNK_SAMPLES
         starts = speech.word_starts / ESPEAK_HZ * RATE // CHUNK_SAMPLES
         text_ids = np.full(chunks, -1, np.int16)
-        for word, chunk in zip(text.split(), schedule(starts.astype(int).tolist(), chunks)):
+        placed = schedule(starts.astype(int).tolist(), chunks)
+        for word, chunk in zip(text.split(), placed, strict=True):
             text_ids[chunk] = index_of.get(word, -1)
         words.append(text_ids)
         if number % 200 == 199:

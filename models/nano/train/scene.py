@@ -57,10 +57,10 @@ class Event:
 
 
 def with_pauses(spoken: Spoken, places: list[int], silences: list[int]) -> Spoken:
-    """`spoken` with silences (in samples) before the words `places`, with short fades."""
+    """`spoken` with `silences` (in samples) before the words `places` (ascending), with fades."""
     waves, words, phones = [], spoken.word_starts.copy(), spoken.phone_starts.copy()
     edge, begin = 80, 0
-    for place, silence in sorted(zip(places, silences, strict=True)):
+    for place, silence in zip(places, silences, strict=True):
         cut = int(spoken.word_starts[place])
         part = spoken.wave[begin:cut].copy()
         count = min(edge, len(part))
@@ -70,15 +70,21 @@ def with_pauses(spoken: Spoken, places: list[int], silences: list[int]) -> Spoke
         phones += np.where(spoken.phone_starts >= cut, silence, 0)
         begin = cut
     waves.append(spoken.wave[begin:])
-    # The pause itself is silence for the phones (0), as before the first of them.
-    extra = [
-        (int(spoken.word_starts[place]) + sum(s for p, s in zip(places, silences) if p < place))
-        for place in sorted(places)
+    # In the pause there is no word and no phone (0 in both tracks).
+    gaps = [
+        int(spoken.word_starts[place]) + sum(silences[: places.index(place)]) for place in places
     ]
-    order = np.argsort(np.concatenate([phones, extra]), kind="stable")
-    ids = np.concatenate([spoken.phone_ids, np.zeros(len(extra), np.int64)])[order]
-    starts = np.concatenate([phones, extra]).astype(np.int64)[order]
-    return Spoken(np.concatenate(waves), spoken.word_ids, words, ids, starts)
+    word_ids, words = _insert_zeros(spoken.word_ids, words, gaps)
+    phone_ids, phones = _insert_zeros(spoken.phone_ids, phones, gaps)
+    return Spoken(np.concatenate(waves), word_ids, words, phone_ids, phones)
+
+
+def _insert_zeros(ids: Ints, starts: Ints, gaps: list[int]) -> tuple[Ints, Ints]:
+    """`ids` and `starts` with an id 0 that starts at each of `gaps`, in order of time."""
+    starts = np.concatenate([starts, gaps]).astype(np.int64)
+    ids = np.concatenate([ids, np.zeros(len(gaps), np.int64)])
+    order = np.argsort(starts, kind="stable")
+    return ids[order], starts[order]
 
 
 def answer_chunk(end: int) -> int:

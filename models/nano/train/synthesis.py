@@ -19,16 +19,19 @@ TAIL_SECONDS = 0.01
 ACCENTS = ("en", "en-US", "en-GB-scotland", "en-GB-x-gbclan", "en-GB-x-rp", "en-GB-x-gbcwmd",
            "en-029", "en-US-nyc")  # fmt: skip
 # The library wants names of voice files; whispers, robots and effects are left out.
-VARIANTS = tuple(
-    "Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario "
-    "Michael Mike RicishayMax RicishayMax2 RicishayMax3 adam anika announcer antonio aunty belinda "
-    "benjamin boris caleb david ed edward edward2 f1 f2 f3 f4 f5 grandma grandpa gustave iven "
-    "iven2 iven3 iven4 john kaukovalta klatt klatt2 klatt3 klatt4 linda m1 m2 m3 m4 m5 m6 m7 m8 "
-    "marcelo max michel miguel norbert pablo paul pedro quincy rob robert sandro shelby steph "
-    "steph2 steph3 travis victor zac".split()
-)
+_VARIANTS = """
+Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael
+Mike RicishayMax RicishayMax2 RicishayMax3 adam anika announcer antonio aunty belinda benjamin
+boris caleb david ed edward edward2 f1 f2 f3 f4 f5 grandma grandpa gustave iven iven2 iven3 iven4
+john kaukovalta klatt klatt2 klatt3 klatt4 linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel miguel
+norbert pablo paul pedro quincy rob robert sandro shelby steph steph2 steph3 travis victor zac
+"""
+VARIANTS = tuple(_VARIANTS.split())
 FLITE_VOICES = ("kal", "kal16", "awb", "rms", "slt")
 ESPEAK_HZ = 22050
+# Both would spell these; [[...]] is espeak-ng's way to name phonemes.
+ESPEAK_TOLD = {"mm": "[['m-m-]]", "mhm": "[[mh'Vm]]", "hm": "hmm"}
+FLITE_TOLD = {"mm": "um", "mhm": "um hum", "hm": "hum"}
 
 
 class SynthesisError(RuntimeError):
@@ -63,6 +66,7 @@ class _Event(ctypes.Structure):
 
 
 _WORD, _PHONEME = 1, 7
+_UTF8_AND_PHONEMES = 0x101
 _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
@@ -128,8 +132,8 @@ class Espeak:
         for parameter, value in ((1, rate), (3, pitch), (4, spread), (7, gap)):
             self._library.espeak_SetParameter(parameter, value, 0)
         self._blocks, self._events = [], []
-        data = text.encode() + b"\0"
-        self._library.espeak_Synth(data, len(data), 0, 1, 0, 1, None, None)
+        data = ESPEAK_TOLD.get(text, text).encode() + b"\0"
+        self._library.espeak_Synth(data, len(data), 0, 1, 0, _UTF8_AND_PHONEMES, None, None)
         wave = np.frombuffer(b"".join(self._blocks), np.int16).astype(np.float32) / 32768
         phones = [
             (sample, phone_id("espeak", name))
@@ -148,6 +152,7 @@ class Espeak:
         for word in text.split():
             known.append(starts.get(place, -1))
             place += len(word) + 1
+        known[0] = max(known[0], 0)
         end = max((sample for sample, phone in phones if phone != SILENCE), default=0)
         found = [index for index, start in enumerate(known) if start >= 0]
         return np.interp(
@@ -195,7 +200,7 @@ class Flite:
         ):
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
-        self._voices: dict[str, "ctypes._Pointer[_FliteVoice]"] = {}
+        self._voices: dict[str, ctypes._Pointer[_FliteVoice]] = {}
 
     def _voice(self, name: str) -> "ctypes._Pointer[_FliteVoice]":
         if name not in self._voices:
@@ -208,8 +213,9 @@ class Flite:
     def say(self, text: str, voice: str, *, stretch: float = 1.0) -> Speech:
         """Speaks `text` by one of FLITE_VOICES; stretch > 1 is slower."""
         library, chosen = self._library, self._voice(voice)
+        told = FLITE_TOLD.get(text, text).encode()
         library.feat_set_float(chosen.contents.features, b"duration_stretch", stretch)
-        utterance = library.flite_synth_text(text.encode(), ctypes.cast(chosen, ctypes.c_void_p))
+        utterance = library.flite_synth_text(told, ctypes.cast(chosen, ctypes.c_void_p))
         try:
             made = library.utt_wave(utterance).contents
             rate = made.rate
