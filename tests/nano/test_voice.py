@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from train import flow, latents, optim, vocoder, voice_data  # noqa: E402
+from train import flow, latents, optim, predicted, vocoder, voice_data  # noqa: E402
 
 import tolerances  # noqa: E402
 from parley_export import loading  # noqa: E402
@@ -152,6 +152,29 @@ def test_crops_line_up(replies):
     middle = slice(3, own - 3)  # the ends lack their neighbours
     error = inputs[:, :, left : left + own][..., middle] - again[..., middle]
     assert error.abs().max() < tolerances.LOG_MEL_ABS
+
+
+def test_predicted_latents_stand_where_they_belong(windows):
+    """Every frame of a reply is an own frame of one window."""
+    found = predicted.windows_of(windows.sizes, [0, 1])
+    assert set(found) == {4, 8, 12}
+    own = sorted(
+        (which, begin + size - voice_data.CHUNK_CODES)
+        for size, rows in found.items()
+        for which, begin, size in rows
+    )
+    expected = [(which, at) for which in (0, 1) for at in range(0, windows.sizes[which], 4)]
+    assert own == expected
+    torch.manual_seed(0)
+    field = FlowField(flow.CONFIG).eval().requires_grad_(False)
+    batch = windows.gather([[windows.fixed[0], row] for row in found[12]])
+    assert predicted.midpoint(field, batch).shape == batch["latents"].shape
+
+
+def test_crops_take_predicted_latents(replies):
+    crops = vocoder.Crops(replies[:1], 0, {0: np.full((4 * len(replies[0].codes), 64), 9.0)})
+    marked = [bool((crops.batch(1)[0] == 9).any()) for _ in range(30)]
+    assert any(marked) and not all(marked)
 
 
 def test_checkpoints_have_the_names_that_export_reads(tmp_path):

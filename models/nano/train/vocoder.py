@@ -18,6 +18,7 @@ from parley_export.modules import Vocoder, VocoderConfig
 from train.fused import fuse
 from train.latents import BANDS, HOP, raw_latents, raw_latents_of
 from train.optim import Average, Optimizers, Run, time_schedule
+from train.predicted import predict, read_predicted
 from train.voice_data import NANO, TRAINING, Reply, load_replies, module_with, save_half, weights_of
 
 CONFIG = VocoderConfig(
@@ -70,25 +71,35 @@ def magnitudes(wave: Tensor, window: int) -> Tensor:
 
 
 class Crops:
-    """Random pieces `[B, z, left + own + right]` with their waves `[B, samples of own]`."""
+    """Random pieces `[B, z, left + own + right]` with their waves `[B, samples of own]`.
 
-    def __init__(self, replies: list[Reply], seed: int) -> None:
+    Half of the latents of a reply that is in `predicted` (by its number) are the predicted ones.
+    """
+
+    def __init__(
+        self, replies: list[Reply], seed: int, predicted: dict[int, np.ndarray] | None = None
+    ) -> None:
         self.waves = [np.pad(r.wave, (LEFT_FRAMES * HOP, RIGHT_FRAMES * HOP)) for r in replies]
-        self.latents = [
-            np.pad(raw_latents_of(r.wave), ((LEFT_FRAMES, RIGHT_FRAMES), (0, 0))) for r in replies
-        ]
+        self.latents = [[self.padded(raw_latents_of(r.wave))] for r in replies]
+        for which, latents in (predicted or {}).items():
+            self.latents[which].append(self.padded(latents))
         self.random = np.random.default_rng(seed)
         lengths = np.array([len(r.wave) for r in replies], np.float64)
         self.chances = lengths / lengths.sum()
 
+    @staticmethod
+    def padded(latents: np.ndarray) -> np.ndarray:
+        return np.pad(latents, ((LEFT_FRAMES, RIGHT_FRAMES), (0, 0)))
+
     def batch(self, n: int) -> tuple[Tensor, Tensor]:
         latents, waves = [], []
+        size = LEFT_FRAMES + OWN_FRAMES + RIGHT_FRAMES
         for which in self.random.choice(len(self.waves), n, p=self.chances):
-            whole = self.latents[which]
-            size = LEFT_FRAMES + OWN_FRAMES + RIGHT_FRAMES
+            kinds = self.latents[which]
+            whole = kinds[int(self.random.integers(len(kinds)))]
             at = int(self.random.integers(0, max(len(whole) - size, 0) + 1))
-            piece = whole[at : at + size]
             begin = (at + LEFT_FRAMES) * HOP
+            piece = whole[at : at + size]
             wave = self.waves[which][begin : begin + OWN_FRAMES * HOP]
             latents.append(np.pad(piece, ((0, size - len(piece)), (0, 0))))
             waves.append(np.pad(wave, (0, OWN_FRAMES * HOP - len(wave))))
@@ -119,7 +130,7 @@ def train(seconds: float, *, batch: int = 8, lr: float = 1e-3, run: Path = RUN) 
     average = Average(vocoder, 0.998)
     parts = {"model": vocoder, "optimizers": optimizers, "average": average}
     loop = Run(run, parts, seconds)
-    crops = Crops(load_replies(*TRAINING), seed=loop.steps)
+    crops = Crops(load_replies(*TRAINING), loop.steps, read_predicted(run / "predicted.npz"))
     while loop.goes_on:
         spectral, mel = losses(vocoder, *crops.batch(batch))
         (spectral + 2 * mel).backward()
@@ -159,8 +170,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--run", type=Path, default=RUN)
+    parser.add_argument(
+        "--predict", action="store_true", help="first make latents with the trained flow decoder"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """`python -m train vocoder`"""
+    torch.set_num_threads(1)
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    if arguments.predict:
+        predict(arguments.run / "predicted.npz")
     train(arguments.minutes * 60, batch=arguments.batch, run=arguments.run)
