@@ -20,6 +20,8 @@ from parley_export.modules.configs import (
     FlowConfig,
     VocoderConfig,
 )
+from parley_export.settings import FILE as SETTINGS_FILE
+from parley_export.settings import Settings, read_settings
 from parley_export.state_dict import read_state_dict, require_torch
 from parley_export.tokenizer import FILES as TOKENIZER_FILES
 from parley_export.tokenizer import Tokenizer, read_tokenizer
@@ -27,6 +29,7 @@ from parley_export.voices import FILES as VOICE_FILES
 from parley_export.voices import Voice, read_voice
 from parley_export.weights import Shards
 
+DEFAULT_VOICE = "default"
 MAX_JSON_BYTES = 16 << 20
 MAX_LICENCE_BYTES = 1 << 20
 HASH_BYTES = 4 << 20
@@ -40,7 +43,7 @@ class Layout:
     folder: Path
     token2wav: Path
     decoder_config: Path
-    voice: Path
+    voice: Path | None  # the user's; none takes those that the checkpoint names
     name: str  # of the model, for people
     location: str  # where it came from: a folder's name or a repository at a commit
 
@@ -74,7 +77,8 @@ class Checkpoint:
     decoder: dict[str, Any]  # torch tensors of model.pt by name, mapped
     latent_mean: np.ndarray  # [z] float32
     latent_var: np.ndarray  # [z] float32
-    voice: Voice
+    voices: dict[str, Voice]  # the default one first
+    settings: Settings
 
     def read(self, name: str) -> Any:
         """A torch tensor by its full name, in the file's own type."""
@@ -105,7 +109,7 @@ def locate(
         folder=checkpoint,
         token2wav=t2w,
         decoder_config=decoder_config or t2w / "config.json",
-        voice=voice or t2w / "prompt",
+        voice=voice,
         name=location.partition("@")[0].rpartition("/")[2] or checkpoint.resolve().name,
         location=location or checkpoint.resolve().name,
     )
@@ -118,10 +122,18 @@ def locate(
     ):
         if not path.is_file():
             problems.add(f"expected the file {path}{hint}, got none")
-    if not layout.voice.is_dir():
-        problems.add(f"expected a voice in {layout.voice} (--voice DIR says where else), got none")
+    for path in voice_folders(layout, read_settings(layout.folder)).values():
+        if not path.is_dir():
+            problems.add(f"expected a voice in {path} (--voice DIR says where else), got none")
     problems.raise_if_any()
     return layout
+
+
+def voice_folders(layout: Layout, settings: Settings) -> dict[str, Path]:
+    """Name -> folder of every voice that goes into the bundle, the default one first."""
+    if layout.voice is None and settings.voices:
+        return {name: layout.folder / path for name, path in settings.voices.items()}
+    return {DEFAULT_VOICE: layout.voice or layout.token2wav / "prompt"}
 
 
 def read_checkpoint(layout: Layout) -> Checkpoint:
@@ -134,7 +146,7 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
     require_torch()
     from parley_export import loading
 
-    configs = read_configs(layout)
+    configs, settings = read_configs(layout), read_settings(layout.folder)
     problems = Problems("checkpoint.read", "fetch the checkpoint's files again")
 
     def collect(read: Callable[[], Any]) -> Any:
@@ -148,7 +160,10 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
     shards = collect(lambda: Shards(layout.folder))
     decoder = collect(lambda: read_state_dict(layout.token2wav / "model.pt"))
     stats = collect(lambda: _read_stats(layout.token2wav / "global_mean_var.npy", configs.flow.z))
-    voice = collect(lambda: read_voice(layout.voice, configs.flow))
+    voices = {
+        name: collect(lambda folder=folder: read_voice(folder, configs.flow))
+        for name, folder in voice_folders(layout, settings).items()
+    }
     if tokenizer is not None:
         _check_ids(configs, tokenizer, problems)
     if shards is not None:
@@ -164,7 +179,7 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
         loading.compare_constants("model.pt", parts, decoder, problems)
     problems.raise_if_any()
     mean, var = stats
-    return Checkpoint(layout, configs, tokenizer, shards, decoder, mean, var, voice)
+    return Checkpoint(layout, configs, tokenizer, shards, decoder, mean, var, voices, settings)
 
 
 # ---------------------------------------------------------------- configs
@@ -270,15 +285,16 @@ def _read_stats(path: Path, z: int) -> tuple[np.ndarray, np.ndarray]:
 def source_files(layout: Layout, shards: Shards) -> dict[str, Path]:
     """Name in the manifest -> path of every file that the bundle is made from."""
     files = {"config.json": layout.folder / "config.json"}
-    for name in ("model.safetensors.index.json", *TOKENIZER_FILES):
+    for name in ("model.safetensors.index.json", SETTINGS_FILE, *TOKENIZER_FILES):
         if (layout.folder / name).is_file():
             files[name] = layout.folder / name
     files |= {path.name: path for path in shards.files}
     files["token2wav/config.json"] = layout.decoder_config
     for name in ("model.pt", "global_mean_var.npy"):
         files[f"token2wav/{name}"] = layout.token2wav / name
-    for name in VOICE_FILES:
-        files[f"voice/{name}"] = layout.voice / name
+    for voice, folder in voice_folders(layout, read_settings(layout.folder)).items():
+        place = "voice" if voice == DEFAULT_VOICE else f"voices/{voice}"
+        files |= {f"{place}/{name}": folder / name for name in VOICE_FILES}
     licence = licence_file(layout)
     if licence is not None:
         files[licence.name] = licence

@@ -19,12 +19,12 @@ from parley_export.checkpoint import (
     sha256,
     source_files,
 )
+from parley_export.errors import InputError
 from parley_export.progress import MemoryWatch, Progress, size
 from parley_export.quantize import FILE_TYPES, quantize, require_llama
 
 BACKBONE_FILE = "backbone.gguf"
 SOURCE_FILE = "backbone.source.gguf"  # what is quantized; never part of the bundle
-DEFAULT_VOICE = "default"
 SPARE_BYTES = 64 << 20  # manifest, voices, graph nodes
 PACKAGES = ("torch", "numpy", "onnx", "gguf", "safetensors", "llama_cpp_python")
 
@@ -75,6 +75,11 @@ def export_bundle(options: Options, memory: MemoryWatch) -> Report:
     checkpoint = read_checkpoint(options.layout)
     if options.duplex:
         manifest.check_duplex(checkpoint.tokenizer)
+    elif not checkpoint.settings.turns:
+        raise InputError(
+            "[export.start] expected --duplex for a checkpoint whose parley.json says that it has "
+            "no whole turns, got none; add --duplex"
+        )
     bundle.check_space(Path(os.path.abspath(options.out)).parent, needed_bytes(checkpoint, options))
     with bundle.PartialBundle(options.out, options.force) as partial:
         job = _Job(options, checkpoint, partial.folder, memory)
@@ -115,7 +120,7 @@ def _part_bytes(checkpoint: Checkpoint, options: Options) -> dict[str, int]:
         for part in loading.PARTS
     }
     hearing = weights["encoder"] + weights["adapter"]
-    parts = {"encoder_segment": hearing}
+    parts = {"encoder_segment": hearing} if checkpoint.settings.turns else {}
     if options.duplex:
         parts["encoder_chunk"] = hearing
     flow = checkpoint.configs.flow
@@ -175,14 +180,17 @@ class _Job:
         report.backbone = self._backbone()
         described = self._graphs()
         report.graphs = {name: info["precision"] for name, info in described.items()}
-        voice = voices.write_voice(self.folder, DEFAULT_VOICE, self.checkpoint.voice)
+        written_voices = {
+            name: voices.write_voice(self.folder, name, voice)
+            for name, voice in self.checkpoint.voices.items()
+        }
         if licence is not None:
             (self.folder / "LICENSE").write_text(licence, encoding="utf-8")
         with self.progress.step("hashing the bundle"):
             files = bundle.file_table(self.folder, sha256)
         written = manifest.build_manifest(
             self.checkpoint,
-            name=self.options.layout.name,
+            name=self.checkpoint.settings.name or self.options.layout.name,
             source={
                 "location": self.options.layout.location,
                 "sha256": hashes,
@@ -193,8 +201,8 @@ class _Job:
             files=files,
             graphs=described,
             backbone={"file": BACKBONE_FILE, "precision": self.options.backbone},
-            voices={DEFAULT_VOICE: voice},
-            system=manifest.system_prompt(self.options.system),
+            voices=written_voices,
+            system=manifest.system_prompt(self.options.system, self.checkpoint.settings.system),
             duplex=self.options.duplex,
         )
         bundle.write_manifest(self.folder, written)
@@ -261,7 +269,8 @@ class _Job:
                 infos[name] = export(*modules, self.folder / f"{name}.onnx", precision=precision)
 
         encoder, adapter = self._load("encoder"), self._load("adapter")
-        write("encoder_segment", encoder, adapter)
+        if self.checkpoint.settings.turns:
+            write("encoder_segment", encoder, adapter)
         if self.options.duplex:
             write("encoder_chunk", encoder, adapter)
         del encoder, adapter

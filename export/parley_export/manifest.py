@@ -10,6 +10,7 @@ from typing import Any
 from parley_export import tokenizer as tk
 from parley_export.checkpoint import Checkpoint, Configs
 from parley_export.errors import BundleError
+from parley_export.settings import Settings
 
 SCHEMA_VERSION = 1
 FAMILY = "covo_audio"
@@ -22,14 +23,6 @@ TRAINED_CONTEXT = 8192  # positions; the config's own limit is that of the base 
 N_FFT, HOP = 400, 160
 # The chunk form's own: mel frames may see 15 ms back, and the floor keeps silence bounded.
 DUPLEX_LOG_FLOOR, DUPLEX_FRAME_PAD = 1e-6, 240
-DUPLEX_WINDOW = 4096  # positions
-MAX_REPLY_CHUNKS = 375  # 60 s
-FADE_MS = 20
-# Bounded windows of the flow decoder and the vocoder (codes and latent frames).
-PAST_CODES, VOCODER_LEFT, VOCODER_LOOKAHEAD = 16, 50, 13
-# One chunk of codes: on random weights streamed latents are then 28 dB from the whole run's, and
-# 10 dB without.
-LOOKAHEAD_CODES = 4
 
 PERSONA = (
     "You are a friendly voice assistant. You hear the user and answer aloud, in the user's "
@@ -53,8 +46,13 @@ _OPEN_LICENCES = {
 }
 
 
-def system_prompt(persona: str | None) -> str:
-    """The persona, ours by default, followed by the sentence that the weights were trained with."""
+def system_prompt(persona: str | None, own: str | None = None) -> str:
+    """The persona, ours by default, followed by the sentence that the weights were trained with.
+
+    A checkpoint's own system prompt is whole, and only used where the user gives no persona.
+    """
+    if persona is None and own is not None:
+        return own
     persona = PERSONA if persona is None else persona.strip()
     return persona if FUNCTION in persona else f"{persona}\n{FUNCTION}".lstrip()
 
@@ -87,8 +85,8 @@ def build_manifest(
     duplex: bool,
 ) -> dict[str, Any]:
     """Put everything together; `backbone` gives file and precision, the rest comes from configs."""
-    configs = checkpoint.configs
-    context = min(configs.max_positions, TRAINED_CONTEXT)
+    configs, settings = checkpoint.configs, checkpoint.settings
+    context = min(configs.max_positions, settings.context or TRAINED_CONTEXT)
     return {
         "schema_version": SCHEMA_VERSION,
         "family": FAMILY,
@@ -106,14 +104,14 @@ def build_manifest(
             "context": context,
         },
         "vocabulary": _vocabulary(configs, checkpoint.tokenizer),
-        "turns": _turns(checkpoint.tokenizer),
-        "duplex": _duplex(configs, checkpoint.tokenizer) if duplex else None,
+        "turns": _turns(checkpoint.tokenizer) if settings.turns else None,
+        "duplex": _duplex(configs, checkpoint.tokenizer, settings) if duplex else None,
         "prompts": {"system": system},
         "flow": _flow(checkpoint),
         "vocoder": {
             "samples_per_latent": configs.vocoder.samples_per_latent,
-            "left_frames": VOCODER_LEFT,
-            "lookahead_frames": VOCODER_LOOKAHEAD,
+            "left_frames": settings.vocoder_left_frames,
+            "lookahead_frames": settings.vocoder_lookahead_frames,
         },
         "voices": voices,
         "default_voice": next(iter(voices)),
@@ -151,8 +149,8 @@ def _flow(checkpoint: Checkpoint) -> dict[str, Any]:
         "codes_hz": vocoder.sample_rate // (vocoder.samples_per_latent * flow.frames_per_code),
         "z": flow.z,
         "hidden": flow.hidden,
-        "past_codes": PAST_CODES,
-        "lookahead_codes": LOOKAHEAD_CODES,
+        "past_codes": checkpoint.settings.past_codes,
+        "lookahead_codes": checkpoint.settings.lookahead_codes,
         "latent_mean": [float(x) for x in checkpoint.latent_mean],
         "latent_var": [float(x) for x in checkpoint.latent_var],
     }
@@ -223,7 +221,7 @@ def check_duplex(tokenizer: tk.Tokenizer) -> None:
         )
 
 
-def _duplex(configs: Configs, tokenizer: tk.Tokenizer) -> dict[str, Any]:
+def _duplex(configs: Configs, tokenizer: tk.Tokenizer, settings: Settings) -> dict[str, Any]:
     check_duplex(tokenizer)
     think, shift, stop = (tokenizer.id_of(name) for name in tk.DUPLEX_CONTROL)
     audio = [["audio"]] * (
@@ -232,7 +230,7 @@ def _duplex(configs: Configs, tokenizer: tk.Tokenizer) -> dict[str, Any]:
         // (1000 * configs.vocoder.samples_per_latent * configs.flow.frames_per_code)
     )
     return {
-        "prompt": f"{tk.IM_START}system\n{{system}}{tk.IM_END}\n",
+        "prompt": settings.duplex_prompt,
         "think": think,
         "shift": shift,
         "break": stop,
@@ -246,9 +244,9 @@ def _duplex(configs: Configs, tokenizer: tk.Tokenizer) -> dict[str, Any]:
         "frame_pad": DUPLEX_FRAME_PAD,
         "left_context_frames": configs.encoder.left_context_frames,
         "chunk_mel_frames": 2 * configs.encoder.chunk_frames,
-        "window_positions": DUPLEX_WINDOW,
-        "max_reply_chunks": MAX_REPLY_CHUNKS,
-        "fade_ms": FADE_MS,
+        "window_positions": settings.window_positions,
+        "max_reply_chunks": settings.max_reply_chunks,
+        "fade_ms": settings.fade_ms,
         # Penalties would push down the text pad, which a long reply repeats in every chunk.
-        "sampling": _sampling(0.5, 1.0),
+        "sampling": _sampling(settings.duplex_temperature, 1.0),
     }

@@ -1,0 +1,107 @@
+"""How a checkpoint wants to be run: the optional file parley.json beside its config.json.
+
+The published checkpoints have none and get the defaults. Knows no tensor and no manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from parley_export.errors import Problems
+
+FILE = "parley.json"
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the manifest says beyond the configs. Every field is a key of parley.json.
+
+    name: of the model, for people; null takes the checkpoint's.
+    turns: whether the weights also answer whole turns; without, the bundle is for duplex alone.
+    system: the whole system prompt; null is our own, and `--system` goes before either.
+    context: positions the backbone was trained for; null takes the config's, 8192 at most.
+    duplex_prompt: what a duplex conversation begins with; {system} stands for the system prompt.
+    window_positions: positions that a duplex conversation keeps, in whole chunks.
+    max_reply_chunks: the longest duplex reply.
+    fade_ms: how fast an interrupted reply falls silent.
+    duplex_temperature: 0 is greedy.
+    past_codes, lookahead_codes: window of the flow decoder beside a chunk's own codes.
+    vocoder_left_frames, vocoder_lookahead_frames: the vocoder's, in latent frames.
+    voices: name -> folder below the checkpoint with a voice's three arrays. The first is the
+        default; `--voice` replaces them all.
+    """
+
+    name: str | None = None
+    turns: bool = True
+    system: str | None = None
+    context: int | None = None
+    duplex_prompt: str = "<|im_start|>system\n{system}<|im_end|>\n"
+    window_positions: int = 4096
+    max_reply_chunks: int = 375  # 60 s
+    fade_ms: int = 20
+    duplex_temperature: float = 0.5
+    past_codes: int = 16
+    # One chunk of codes: on random weights streamed latents are then 28 dB from the whole run's,
+    # and 10 dB without.
+    lookahead_codes: int = 4
+    vocoder_left_frames: int = 50
+    vocoder_lookahead_frames: int = 13
+    voices: dict[str, str] = field(default_factory=dict)
+
+
+def read_settings(folder: Path) -> Settings:
+    """parley.json of a checkpoint, or the defaults where it has none.
+
+    Raises:
+        BundleError: not JSON, unknown keys, or values of a wrong kind; names all of them.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return Settings()
+    problems = Problems("settings.read", f"correct {FILE}; its keys are Settings' fields")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        data = json.loads(path.read_text("utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError(type(data).__name__)
+    except (ValueError, RecursionError) as e:
+        problems.add(f"expected a JSON object in {path.name}, got {e}")
+        problems.raise_if_any()
+    known = {f.name: f for f in fields(Settings)}
+    for key, value in data.items():
+        if key not in known:
+            problems.add(f"expected only known keys in {FILE}, got {key}")
+        elif not _fits(value, str(known[key].type), key):
+            problems.add(f"expected {known[key].type} for {key} in {FILE}, got {value!r}")
+    problems.raise_if_any()
+    return Settings(**data)
+
+
+def _fits(value: Any, kind: str, key: str) -> bool:
+    """Whether a JSON value is of a field's annotated kind; counts are not negative."""
+    if value is None:
+        return "None" in kind
+    if kind == "bool":
+        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    if kind.startswith("int"):
+        may_be_zero = key.endswith(("_codes", "_frames", "_ms"))
+        return isinstance(value, int) and value >= (0 if may_be_zero else 1)
+    if kind == "float":
+        return isinstance(value, int | float) and 0 <= value < float("inf")
+    if kind.startswith("str"):
+        return isinstance(value, str)
+    return isinstance(value, dict) and all(_inside(name, path) for name, path in value.items())
+
+
+def _inside(name: str, path: Any) -> bool:
+    """A plain name and a relative path that stays below the checkpoint."""
+    if not name or not name.replace("_", "").replace("-", "").isalnum():
+        return False
+    return isinstance(path, str) and not Path(path).is_absolute() and ".." not in Path(path).parts

@@ -1,0 +1,104 @@
+"""parley.json of a checkpoint: what it changes in a manifest, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from parley_export.errors import BundleError, InputError
+from parley_export.settings import Settings, read_settings
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+CHANGES = {
+    "name": "other",
+    "turns": False,
+    "system": "",
+    "context": 512,
+    "duplex_prompt": "",
+    "window_positions": 128,
+    "max_reply_chunks": 40,
+    "fade_ms": 60,
+    "duplex_temperature": 0.0,
+    "past_codes": 8,
+    "lookahead_codes": 0,
+    "vocoder_lookahead_frames": 4,
+    "voices": {"a": "token2wav/prompt", "b": "second"},
+}
+
+
+def test_a_checkpoint_without_it_gets_the_defaults(tmp_path: Path) -> None:
+    assert read_settings(tmp_path) == Settings()
+
+
+def test_every_key_reaches_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "parley.json").write_text(json.dumps(CHANGES))
+    assert read_settings(tmp_path) == Settings(**CHANGES)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"fade": 60, "windows": 1}', ["fade", "windows"]),
+        ('{"fade_ms": "60", "turns": 1, "past_codes": -1}', ["fade_ms", "turns", "past_codes"]),
+        ('{"window_positions": 0}', ["window_positions"]),
+        ('{"duplex_temperature": -0.5}', ["duplex_temperature"]),
+        ('{"voices": {"a": "../outside"}}', ["voices"]),
+        ('{"voices": {"a/b": "inside"}}', ["voices"]),
+        ("[]", ["JSON object"]),
+        ("{", ["JSON object"]),
+    ],
+)
+def test_refuses_what_it_does_not_know(tmp_path: Path, text: str, named: list[str]) -> None:
+    (tmp_path / "parley.json").write_text(text)
+    with pytest.raises(BundleError) as caught:
+        read_settings(tmp_path)
+    assert all(name in str(caught.value) for name in named)
+
+
+def export(checkpoint: Path, out: Path, *, duplex: bool = True) -> dict:
+    from parley_export.checkpoint import locate
+    from parley_export.exporter import Options, export_bundle
+    from parley_export.progress import MemoryWatch
+
+    options = Options(layout=locate(checkpoint), out=out, backbone="f32", duplex=duplex)
+    with MemoryWatch() as memory:
+        export_bundle(options, memory)
+    return json.loads((out / "manifest.json").read_text())
+
+
+@pytest.fixture
+def duplex_only(tmp_path: Path) -> Path:
+    from tiny_checkpoint import write_checkpoint
+
+    folder = write_checkpoint(tmp_path / "checkpoint")
+    (folder / "parley.json").write_text(json.dumps(CHANGES))
+    shutil.copytree(folder / "token2wav/prompt", folder / "second")
+    return folder
+
+
+def test_a_bundle_for_duplex_alone(duplex_only: Path, tmp_path: Path) -> None:
+    written = export(duplex_only, tmp_path / "bundle")
+    assert written["name"] == "other" and written["turns"] is None
+    assert "encoder_segment" not in written["graphs"] and "encoder_chunk" in written["graphs"]
+    assert written["prompts"] == {"system": ""} and written["limits"]["context"] == 512
+    duplex = written["duplex"]
+    assert duplex["prompt"] == "" and duplex["sampling"]["temperature"] == 0
+    assert [duplex[key] for key in ("window_positions", "max_reply_chunks", "fade_ms")] == [
+        128,
+        40,
+        60,
+    ]
+    assert [written["flow"][key] for key in ("past_codes", "lookahead_codes")] == [8, 0]
+    assert written["vocoder"]["lookahead_frames"] == 4
+    assert list(written["voices"]) == ["a", "b"] and written["default_voice"] == "a"
+    assert "parley.json" in written["source"]["sha256"]
+
+
+def test_duplex_alone_needs_duplex(duplex_only: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--duplex"):
+        export(duplex_only, tmp_path / "bundle", duplex=False)
