@@ -72,3 +72,6 @@ BFLOAT16_REL = 2e-1
 QUIET_SAMPLE = 1e-3
 # Sums of a few hundred float32 numbers around one.
 ROUNDED_MEANS = 1e-4
+
+# nano's training form against the modules chunk by chunk: order of float32 sums over a few layers.
+PREFIX_EQUALITY = 1e-5

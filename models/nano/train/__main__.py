@@ -15,6 +15,7 @@ STEPS = {
     "rollout": "a quick look at a listening model, without teacher",
     "vocoder": "latents to samples",
     "flow": "audio codes to latents",
+    "scenarios": "held-out scenarios for `parley eval duplex`",
     "assemble": "the checkpoint that `parley export` reads",
 }
 
@@ -30,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.parse_args(words)
     sys.path.insert(0, str(ROOT / "export"))  # where parley is not installed
     step = importlib.import_module(f"train.{words[0]}")
-    inner = argparse.ArgumentParser(prog=f"python -m train {words[0]}")
+    if not hasattr(step, "add_arguments"):
+        return step.main(words[1:])
+    inner = argparse.ArgumentParser(prog=f"python -m train {words[0]}", description=step.__doc__)
     step.add_arguments(inner)
     step.run(inner.parse_args(words[1:]))
     return 0

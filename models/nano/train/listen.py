@@ -45,16 +45,16 @@ class Stage:
 
 
 STAGES = {
-    "A": Stage("A", 8, batch=16, seconds=7.68, lr=2e-3, decay_from=0.1),
+    "A": Stage("A", 12, batch=16, seconds=7.68, lr=2e-3, decay_from=0.1),
     "B": Stage(
         "B",
         30,
         batch=8,
-        seconds=14.4,
+        seconds=15.36,
         lr=2e-3,
-        decay_from=0.5,
+        decay_from=1.0,  # C goes on where it ends
         before="A",
-        encoder_rate=0.4,
+        encoder_rate=0.6,
         weights=(0.3, 3.0, 3.0, 2.0, 0.5, 0.5),
         phone_weight=0.15,
         word_weight=0.4,
@@ -63,11 +63,11 @@ STAGES = {
         "C",
         12,
         batch=8,
-        seconds=17.6,
-        lr=1.2e-3,
-        decay_from=0.3,
+        seconds=17.92,
+        lr=2e-3,
+        decay_from=0.05,
         before="B",
-        encoder_rate=0.4,
+        encoder_rate=0.6,
         weights=(1.0, 1.5, 1.5, 2.0, 0.7, 0.5),
         phone_weight=0.15,
         word_weight=0.4,
@@ -243,6 +243,7 @@ def add_arguments(parser: Any) -> None:
 
 def run(args: Any) -> None:
     """The step `listen`."""
+    from train.bank import Bank
     from train.dialogues import DialogueSampler
 
     torch.set_num_threads(1)
@@ -250,12 +251,11 @@ def run(args: Any) -> None:
     stage = STAGES[args.stage]
     listener = open_listener()
     # A run that is taken up again must not see the same dialogues once more.
-    sampler = DialogueSampler("train", int.from_bytes(os.urandom(4)))
+    sampler = DialogueSampler(Bank(), "train", int.from_bytes(os.urandom(4)))
+    sample = sampler.batch if stage.before else sampler.dense
 
     def draw() -> Batch:
-        if stage.before:
-            return sampler.batch(stage.batch, stage.seconds, **stage.scenes)
-        return sampler.dense(stage.batch, stage.seconds)
+        return sample(stage.batch, stage.seconds, **stage.scenes)
 
     minutes = args.minutes or stage.minutes
     train(listener, stage, draw, RUNS / f"listen_{stage.name}", minutes)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from parley_export.modules import (
     AdapterConfig,
     AudioAdapter,
@@ -20,8 +23,6 @@ from parley_export.modules import (
 from parley_export.modules.encoder import EncoderAttention
 from parley_export.modules.front_end import FrontEndConfig, mel_filters
 from parley_export.modules.rotary import rotary_angles, rotary_rates, rotate
-from torch import Tensor, nn
-from torch.nn import functional
 
 WINDOW = 256  # positions, in whole chunks
 CHUNK_SAMPLES = 2560  # at 16 kHz
@@ -132,7 +133,7 @@ def encode(encoder: AudioEncoder, log_mel: Tensor, offset: Tensor) -> Tensor:
 
 
 def block_mask(config: EncoderConfig, n_blocks: int, device: torch.device) -> Tensor:
-    """`[blocks, 1, block, 2 * block]` bool: what a block's frames see of the block before and it."""
+    """`[blocks, 1, block, 2 * block]` bool: what a block sees of the block before and of itself."""
     block, chunk = config.left_context_frames, config.chunk_frames
     begin = torch.arange(block, device=device) // chunk * chunk
     keys = torch.arange(-block, block, device=device)
@@ -164,7 +165,7 @@ def attention_f32(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 
 def think(backbone: Backbone, x: Tensor, keep: Tensor) -> Tensor:
-    """Backbone.forward up to the head: `[B, L, width]`; `keep` [B, L, L] bool is all of the mask."""
+    """Backbone.forward without its head: `[B, L, width]`; `keep` [B, L, L] bool is the mask."""
     config = backbone.config
     positions = torch.arange(x.shape[1], device=x.device)
     rates = rotary_rates(config.head_width, config.rope_theta).to(x.device)

@@ -1,0 +1,247 @@
+"""Puts the trained parts into a checkpoint folder that `parley export` reads; trains nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from parley_export.modules import FlowField, Vocoder
+from train import flow, vocoder
+from train.listen import RUNS, STAGES, Listener, open_listener
+from train.listen_model import ADAPTER, ENCODER, WINDOW, backbone_config
+from train.vocabulary import Vocabulary, write_tokenizer
+
+ROOT = Path(__file__).resolve().parents[3]
+CHECKPOINTS = ROOT / "models/nano/checkpoints"
+LISTEN_FILE = "listen.safetensors"
+PREFIXES = {"encoder": "encoder.", "adapter": "audio_adapter.", "backbone": "llm."}
+CONTEXT = 1024  # positions; the window, one long chunk and room before positions start over
+VOCODER_LOOKAHEAD = 4  # latent frames
+
+# What the runtime must know beyond the configs; parley_export.settings says what each means.
+SETTINGS = {
+    "name": "nano",
+    "turns": False,
+    "system": "",
+    "context": CONTEXT,
+    "duplex_prompt": "",
+    "window_positions": WINDOW,
+    "max_reply_chunks": 60,
+    "fade_ms": 60,
+    "duplex_temperature": 0.0,
+    "past_codes": flow.PAST_CODES,
+    "lookahead_codes": 0,
+    "vocoder_lookahead_frames": VOCODER_LOOKAHEAD,
+    "voices": {name: f"token2wav/voices/{name}" for name in flow.VOICES},
+}
+
+
+def model_config(vocabulary: Vocabulary) -> dict[str, Any]:
+    """config.json."""
+    backbone = backbone_config(vocabulary.size)
+    return {
+        "architectures": ["CovoAudioForCausalLM"],
+        "model_type": "covo_audio",
+        "audio_token_index": vocabulary.audio_begin,
+        "adapter_downsample": 2**ADAPTER.stages,
+        "adapter_hidden": ADAPTER.hidden,
+        "whisper_feats_dim": ENCODER.width,
+        "dtype": "float32",
+        "llm_config": {
+            "hidden_size": backbone.width,
+            "intermediate_size": backbone.ffn_width,
+            "num_hidden_layers": backbone.layers,
+            "num_attention_heads": backbone.heads,
+            "num_key_value_heads": backbone.kv_heads,
+            "vocab_size": backbone.vocab_size,
+            "rms_norm_eps": backbone.rms_eps,
+            "rope_theta": backbone.rope_theta,
+            "max_position_embeddings": CONTEXT,
+            "hidden_act": "silu",
+            "model_type": "qwen2",
+            "tie_word_embeddings": False,
+        },
+        "encoder_config": {
+            "d_model": ENCODER.width,
+            "encoder_layers": ENCODER.layers,
+            "encoder_attention_heads": ENCODER.heads,
+            "encoder_ffn_dim": ENCODER.ffn_width,
+            "num_mel_bins": ENCODER.n_mels,
+            "max_source_positions": ENCODER.positions,
+            "chunk_frames": ENCODER.chunk_frames,
+            "left_context_frames": ENCODER.left_context_frames,
+            "activation_function": "gelu",
+            "model_type": "whisper",
+            "scale_embedding": False,
+        },
+    }
+
+
+def decoder_config() -> dict[str, Any]:
+    """token2wav/config.json."""
+    field, waves = flow.CONFIG, vocoder.CONFIG
+    transformer = {
+        "num_layers": field.layers,
+        "hidden_size": field.hidden,
+        "ffn_hidden_size": field.ffn_width,
+        "num_heads": field.heads,
+        "modulation": True,
+        "alibi_bias": False,
+        "rotary_bias": True,
+        "qk_norm": False,
+        "max_position_embeddings": 4096,
+    }
+    token2latent = {
+        "upsample_factor": field.frames_per_code,
+        "token_vocab_size": field.codes,
+        "token_input_dim": field.code_width,
+        "z_dim": field.z,
+        "spkr_embed_dim": field.speaker_width,
+        "transformer": transformer,
+    }
+    wavegan = {
+        "upsample_rates": list(waves.rates),
+        "upsample_kernel_sizes": [2 * rate for rate in waves.rates],
+        "upsample_initial_channel": waves.width,
+        "stage_channels": list(waves.widths),
+        "resblock": "1",
+        "resblock_kernel_sizes": list(waves.block_kernels),
+        "resblock_dilation_sizes": [list(row) for row in waves.block_dilations],
+        "activation": "snakebeta",
+        "snake_logscale": True,
+        "latent_dim": waves.z,
+        "causal": True,
+    }
+    rate = waves.sample_rate
+    return {
+        "data": {"audio": {"sample_rate": rate, "hop_size": 2 * waves.samples_per_latent}},
+        "model": {"token2latent": token2latent, "wav_input_sr": rate, "wavegan": wavegan},
+        "inference": {"s_steps": field.points, "cfg_alpha": field.guidance},
+    }
+
+
+def listen_state_dict(listener: Listener) -> dict[str, Tensor]:
+    """Encoder, adapter and backbone under the checkpoint's names, float32."""
+    state = {}
+    for part, prefix in PREFIXES.items():
+        for name, tensor in getattr(listener.model, part).state_dict().items():
+            state[prefix + name] = tensor.contiguous()
+    return state
+
+
+def latest_listener() -> Listener:
+    """The model of the furthest stage, or else of the committed half-precision file.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    listener = open_listener()
+    for stage in reversed(STAGES):
+        path = RUNS / f"listen_{stage}/last.pt"
+        if path.is_file():
+            state = torch.load(path, map_location="cpu", weights_only=True)["parts"]["model"]
+            listener.model.load_state_dict(state)
+            return listener
+    kept = CHECKPOINTS / LISTEN_FILE
+    if not kept.is_file():
+        raise FileNotFoundError(
+            f"[assemble.listen] expected a run in {RUNS} or {kept}, got neither; train listen first"
+        )
+    state = {name: tensor.float() for name, tensor in load_file(kept).items()}
+    for part, prefix in PREFIXES.items():
+        own = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+        getattr(listener.model, part).load_state_dict(own)
+    return listener
+
+
+def decoder_state_dict(untrained: bool) -> dict[str, Tensor]:
+    """Flow and vocoder under the checkpoint's names."""
+    if not untrained:
+        return {**flow.flow_state_dict(), **vocoder.vocoder_state_dict()}
+    parts = {"token2latent.": FlowField(flow.CONFIG), "wavegan.": Vocoder(vocoder.CONFIG)}
+    return {p + name: t for p, m in parts.items() for name, t in m.state_dict().items()}
+
+
+def write_voices(folder: Path, untrained: bool) -> None:
+    """token2wav/voices/NAME and global_mean_var.npy."""
+    if not untrained:
+        for name, path in flow.voice_files().items():
+            if path.is_dir():
+                shutil.copytree(path, folder / "voices" / name)
+            else:
+                shutil.copyfile(path, folder / path.name)
+        return
+    field, random = flow.CONFIG, np.random.default_rng(0)
+    for name in flow.VOICES:
+        place = folder / "voices" / name
+        place.mkdir(parents=True)
+        codes = random.integers(0, field.codes, (1, flow.PROMPT_CODES)).astype(np.int32)
+        frames = flow.PROMPT_CODES * field.frames_per_code
+        latents = random.standard_normal((1, frames, field.z), dtype=np.float32)
+        np.save(place / "prompt_token.npy", codes)
+        np.save(place / "prompt_latent.npy", latents)
+        np.save(place / "speaker_embed.npy", np.ones((1, field.speaker_width), np.float32))
+    stats = np.concatenate([np.zeros(field.z), np.ones(field.z)]).astype(np.float32)
+    np.save(folder / "global_mean_var.npy", stats[None])
+
+
+def write_checkpoint(out: Path, *, untrained: bool = False) -> None:
+    """Write the whole folder anew; `untrained` takes random weights where a part is missing."""
+    try:
+        listener = latest_listener()
+    except FileNotFoundError:
+        if not untrained:
+            raise
+        listener = open_listener()
+    if out.exists():
+        shutil.rmtree(out)
+    decoder = out / "token2wav"
+    decoder.mkdir(parents=True)
+    configs = {
+        "config.json": model_config(listener.vocabulary),
+        "parley.json": SETTINGS,
+        "token2wav/config.json": decoder_config(),
+    }
+    for name, config in configs.items():
+        (out / name).write_text(json.dumps(config, indent=1), encoding="utf-8")
+    write_tokenizer(out, listener.vocabulary)
+    save_file(listen_state_dict(listener), out / "model.safetensors")
+    torch.save(decoder_state_dict(untrained), decoder / "model.pt")
+    write_voices(decoder, untrained)
+    shutil.copyfile(ROOT / "LICENSE", out / "LICENSE")
+
+
+def write_small(out: Path) -> None:
+    """The committed file: what listens and thinks, in half precision."""
+    state = listen_state_dict(latest_listener())
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / (LISTEN_FILE + ".partial")
+    save_file({name: tensor.half() for name, tensor in state.items()}, partial)
+    partial.replace(out / LISTEN_FILE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `python -m train assemble`."""
+    parser.add_argument("--out", type=Path, default=ROOT / "build/nano/checkpoint")
+    parser.add_argument(
+        "--untrained", action="store_true", help="random flow and vocoder: to try the format"
+    )
+    parser.add_argument(
+        "--small", action="store_true", help="also write models/nano/checkpoints/listen"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """The step `assemble`."""
+    torch.set_num_threads(1)
+    write_checkpoint(args.out, untrained=args.untrained)
+    if args.small:
+        write_small(CHECKPOINTS)

@@ -1,0 +1,169 @@
+"""What listens and thinks: its training form against the modules, its sequences, its learning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tolerances
+
+torch = pytest.importorskip("torch")
+
+from train.listen import STAGES, Gauges, Listener  # noqa: E402
+from train.listen_model import CHUNK_SAMPLES, encode, think  # noqa: E402
+from train.listen_sequence import (  # noqa: E402
+    SLOT_AUDIO,
+    SLOT_LISTEN,
+    SLOT_SPEAK,
+    SLOT_TEXT,
+    build_sequences,
+    first_kept,
+    legal_ids,
+)
+from train.optim import Optimizers  # noqa: E402
+from train.vocabulary import BREAK, END_OF_TEXT, SHIFT, THINK, Vocabulary  # noqa: E402
+
+from parley_export.modules.front_end import FrontEndConfig, chunk_log_mel  # noqa: E402
+
+CHUNKS = 20
+WORDS = Vocabulary(("blue", "is", "the"))
+
+
+@pytest.fixture(scope="module")
+def listener() -> Listener:
+    torch.manual_seed(0)
+    return Listener(WORDS, n_phones=5, n_words=4)
+
+
+@pytest.fixture(scope="module")
+def log_mel(listener: Listener) -> torch.Tensor:
+    wave = 0.1 * torch.randn(2, CHUNK_SAMPLES * CHUNKS, generator=torch.Generator().manual_seed(1))
+    return listener.model.log_mel(wave)
+
+
+def dialogue(chunks: int = CHUNKS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One made-up dialogue: two replies, the second cut off by the end."""
+    random = np.random.default_rng(0)
+    kinds = np.zeros((1, chunks), np.int64)
+    kinds[0, 3:9] = [1, 2, 2, 2, 2, 3]
+    kinds[0, 14:] = [1] + [2] * (chunks - 15)
+    text = random.integers(-1, len(WORDS.words), (1, chunks))
+    return kinds, text, random.integers(0, 512, (1, chunks, 4))
+
+
+def test_log_mel_is_the_front_ends(listener: Listener) -> None:
+    wave = torch.randn(1, CHUNK_SAMPLES * 3, generator=torch.Generator().manual_seed(2))
+    found = listener.model.log_mel(wave)[0]
+    expected = chunk_log_mel(wave[0], FrontEndConfig())
+    assert (found - expected).abs().max() < tolerances.PREFIX_EQUALITY
+
+
+def test_encoder_training_form_is_the_modules(listener: Listener, log_mel: torch.Tensor) -> None:
+    with torch.no_grad():
+        found = encode(listener.model.encoder, log_mel, torch.zeros(2, dtype=torch.int64))
+        expected = listener.model.encoder.forward_chunked(log_mel)
+    assert (found - expected).abs().max() < tolerances.PREFIX_EQUALITY
+
+
+def test_streamed_chunks_equal_the_training_form(listener: Listener, log_mel: torch.Tensor) -> None:
+    """Also where encoder positions start over."""
+    encoder, adapter = listener.model.encoder, listener.model.adapter
+    start = encoder.config.positions - 20
+    with torch.no_grad():
+        whole = listener.model.features(log_mel, torch.tensor([start, 0]))[1][0]
+        state, left, streamed = encoder.create_state(), adapter.create_state(), []
+        state.position = torch.tensor([start])
+        for chunk in log_mel[:1].split(16, 2):
+            frames, state = encoder.step(chunk, state)
+            feature, left = adapter.step(frames, left)
+            streamed.append(feature[0])
+    assert (torch.cat(streamed) - whole).abs().max() < tolerances.PREFIX_EQUALITY
+
+
+def test_backbone_training_form_is_the_modules(listener: Listener) -> None:
+    backbone = listener.model.backbone
+    sequences = build_sequences(*dialogue(), WORDS, 32)
+    x = torch.randn(1, sequences.ids.shape[1], backbone.config.width)
+    with torch.no_grad():
+        found = backbone.lm_head(think(backbone, x, sequences.keep))
+        expected = backbone(x, keep=sequences.keep[:, None])[0]
+    assert (found - expected).abs().max() < tolerances.PREFIX_EQUALITY
+
+
+def test_a_sequence_is_read_and_drawn_as_in_a_session() -> None:
+    special = WORDS.special
+    kinds = np.array([[0, 1, 2, 3, 0]])
+    text = np.array([[-1, 2, -1, -1, -1]])
+    codes = np.arange(20).reshape(1, 5, 4)
+    found = build_sequences(kinds, text, codes, WORDS, 256)
+    audio = (WORDS.audio_begin + codes[0]).tolist()
+    expected = [-1, special[THINK]]
+    expected += [-1, special[SHIFT], WORDS.word_id(2), *audio[1]]
+    expected += [-1, special[END_OF_TEXT], *audio[2]]
+    expected += [-1, special[BREAK], -1, special[THINK]]
+    assert found.ids[0].tolist() == expected
+    slots = [SLOT_LISTEN, 0, SLOT_LISTEN, SLOT_TEXT, *[SLOT_AUDIO] * 4, 0]
+    slots += [SLOT_SPEAK, *[SLOT_AUDIO] * 4, 0, SLOT_SPEAK, 0, SLOT_LISTEN, 0]
+    assert found.slot[0].tolist() == slots
+    drawn = found.slot[0] > 0
+    assert found.target[0][drawn].tolist() == [i for i in expected if i >= 0]
+    assert legal_ids(WORDS)[found.slot[0][drawn], found.target[0][drawn]].all()
+
+
+class Engine:
+    """The session's window, step by step, as cpp/src/session/window.h forgets chunks."""
+
+    def __init__(self, window: int) -> None:
+        self.window, self.starts, self.next = window, [], 0
+        self.seen: list[int] = []
+
+    def step(self, first: bool, n_draws: int) -> None:
+        self.starts.append(self.next)
+        begin = self.starts[0]
+        fed = (0 if first else 1) + 1 + n_draws - 1  # the last draw waits for the next step
+        self.seen += [begin] * fed
+        self.next += fed
+        while len(self.starts) > 1 and self.next - self.starts[0] > self.window:
+            self.starts.pop(0)
+
+
+@pytest.mark.parametrize("window", [8, 20, 33, 256])
+def test_the_mask_is_the_sessions_window(window: int) -> None:
+    kinds, text, codes = dialogue(60)
+    sequences = build_sequences(kinds, text, codes, WORDS, window)
+    engine = Engine(window)
+    for chunk, kind in enumerate(kinds[0]):
+        engine.step(chunk == 0, {0: 1, 1: 6, 2: 5, 3: 1}[int(kind)])
+    keep = sequences.keep[0].numpy()
+    for position, first in enumerate(engine.seen):
+        assert keep[position].nonzero()[0].tolist() == list(range(first, position + 1))
+
+
+def test_windows_hold_whole_chunks() -> None:
+    starts, first = first_kept(np.array([2, 7, 6, 6, 2]), 8)
+    assert starts.tolist() == [0, 1, 8, 14, 20] and first.tolist() == [0, 0, 0, 8, 14]
+
+
+def test_learns_one_dialogue_by_heart() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    listener = Listener(WORDS, n_phones=5, n_words=4)
+    listener.random = np.random.default_rng(0)
+    random = np.random.default_rng(0)
+    kinds, text, codes = dialogue()
+    batch = {
+        "wave16k": 0.1 * random.standard_normal((1, CHUNK_SAMPLES * CHUNKS), dtype=np.float32),
+        "kinds": kinds,
+        "text": text,
+        "codes": codes,
+        "phones": random.integers(-1, 5, (1, 8 * CHUNKS)),
+        "words": random.integers(-1, 4, (1, CHUNKS)),
+    }
+    optimizers, gauges = Optimizers(listener.model.named_parameters(), 2e-3), Gauges(1.001)
+    for step in range(30):
+        loss, counts = listener.duplex_loss(batch, STAGES["B"])
+        loss.backward()
+        optimizers.step(min(1.0, (step + 1) / 5))
+        rates = gauges.update(counts)
+    assert min(rates[name] for name in ("think", "shift", "break", "word", "code")) > 0.99
+    assert rates["false_shift"] < 0.01
