@@ -27,9 +27,15 @@ class Acoustics:
         *,
         echo: bool,
         noisy: bool,
+        lowest_gain: float = -30.0,
+        least_snr: float = 6.0,
     ) -> Wave:
-        """What a microphone hears of `speech` and of the assistant's `leaked` voice [samples]."""
-        gain_db = rng.uniform(-30, 5)
+        """What a microphone hears of `speech` and of the assistant's `leaked` voice [samples].
+
+        The speaker's gain is between lowest_gain and +5 dB; the noise is least_snr dB below the
+        speech or softer.
+        """
+        gain_db = rng.uniform(lowest_gain, 5)
         kernel = self._rooms[rng.integers(len(self._rooms))] if echo else np.ones(1, np.float32)
         kernel = np.convolve(kernel, _tilt(rng))
         heard = _filter(speech, kernel) * np.float32(10 ** (gain_db / 20))
@@ -39,7 +45,9 @@ class Acoustics:
             heard += _filter(leaked, kernel) * np.float32(10 ** (leak_db / 20))
         level = rng.uniform(-75, -38)
         speech_db = 20 * np.log10(SPEECH_LEVEL) + gain_db
-        level = min(level, speech_db - rng.uniform(6, 30)) if noisy else -90.0
+        level = (
+            min(level, speech_db - rng.uniform(least_snr, max(30.0, least_snr))) if noisy else -90.0
+        )
         noise = self._noises[rng.integers(len(self._noises))]
         begin = int(rng.integers(len(noise)))
         indices = np.arange(begin, begin + len(heard)) % len(noise)

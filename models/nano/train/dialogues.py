@@ -32,7 +32,7 @@ Batch = dict[str, np.ndarray]
 @dataclass(frozen=True)
 class Mix:
     """How often things happen: shares of commands with pauses, of replies that are talked over,
-    and of what is said while nobody is to answer."""
+    of what is said while nobody is to answer, of dialogues with leakage, echo and noise."""
 
     pauses: float = 0.5
     backchannels: float = 0.3
@@ -43,6 +43,8 @@ class Mix:
     echo: float = 0.5
     noise: float = 1.0
     longest_pause: float = 1.3
+    lowest_gain: float = -30.0  # dB
+    least_snr: float = 6.0  # dB
 
 
 class DialogueSampler:
@@ -69,13 +71,14 @@ class DialogueSampler:
         self.stop_words = bank.users_of(voices, "stop_words")
         self.backchannels = bank.users_of(voices, "backchannels")
         readable = ("train",) if split == "train" else ("train", "held")
-        self._replies = bank.replies_of(*readable)
-        self._reply_of = {reply.text: key for key, reply in enumerate(self._replies)}
-        self._answers = [
-            Answer(key, reply.words, reply.codes) for key, reply in enumerate(self._replies)
+        self.replies = bank.replies_of(*readable)
+        self._reply_of = {reply.text: key for key, reply in enumerate(self.replies)}
+        self.answers = [
+            Answer(key, reply.words, reply.codes) for key, reply in enumerate(self.replies)
         ]
         self._sounds: dict[tuple[int, str], np.ndarray] = {}
-        self._acoustics = Acoustics(np.random.default_rng(29))
+        # Rooms and noises of evaluation are others.
+        self._acoustics = Acoustics(np.random.default_rng(29 if split == "train" else 31))
 
     def batch(self, n: int, seconds: float, mix: Mix | None = None, **changes: float) -> Batch:
         """n dialogues; `changes` are fields of Mix, for instance pauses=0.7."""
@@ -92,7 +95,7 @@ class DialogueSampler:
             scene = Scene(chunks)
             at = self._samples(0.05, 0.4)
             while at < scene.samples:
-                at = scene.say("command", self._command(mix)[1], at) + self._samples(0.1, 0.5)
+                at = scene.say("command", self.command(mix)[1], at) + self._samples(0.1, 0.5)
             scenes.append(scene)
         return self._finish(scenes, mix)
 
@@ -102,20 +105,21 @@ class DialogueSampler:
         at = self._samples(0.2, 2.0)
         while at < scene.samples:
             if self.rng.random() < mix.unanswered:
-                at = self._unanswered(scene, at) + self._samples(0.7, 2.0)
+                at = self.unanswered(scene, at) + self._samples(0.7, 2.0)
             else:
-                at = self._turn(scene, at, mix)
+                at = self.turn(scene, at, mix)
         return scene
 
-    def _unanswered(self, scene: Scene, at: int) -> int:
+    def unanswered(self, scene: Scene, at: int) -> int:
+        """A stop word or a backchannel while nobody speaks; returns its end."""
         if self.rng.random() < 0.5:
             return self._say(scene, "stop_words", self.stop_words, at)
         return self._say(scene, "backchannels", self.backchannels, at)
 
-    def _turn(self, scene: Scene, at: int, mix: Mix) -> int:
+    def turn(self, scene: Scene, at: int, mix: Mix) -> int:
         """A command, its reply and what is said over it; returns when the next thing may begin."""
-        command, spoken = self._command(mix)
-        answer = self._answers[self._reply_of[command.reply]]
+        command, spoken = self.command(mix)
+        answer = self.answer_of(command)
         first = answer_chunk(scene.say("command", spoken, at, key=answer.key))
         while True:
             last = first + len(answer.codes)
@@ -134,11 +138,15 @@ class DialogueSampler:
                 end = self._say(scene, kind, self.stop_words, onset)
                 stopped = scene.reply(answer, first, break_chunk(onset, end))
                 return max(end, stopped * CHUNK) + self._samples(0.5, 2.5)
-            command, spoken = self._command(mix)
-            following = self._answers[self._reply_of[command.reply]]
+            command, spoken = self.command(mix)
+            following = self.answer_of(command)
             end = scene.say("command", spoken, onset, key=following.key)
             scene.reply(answer, first, break_chunk(onset, end))
             answer, first = following, answer_chunk(end)
+
+    def answer_of(self, command: Utterance) -> Answer:
+        """The reply that a command gets."""
+        return self.answers[self._reply_of[command.reply]]
 
     def _overlap(self, mix: Mix) -> str:
         draw = float(self.rng.random())
@@ -152,7 +160,8 @@ class DialogueSampler:
             draw -= share
         return "nothing"
 
-    def _command(self, mix: Mix) -> tuple[Utterance, Spoken]:
+    def command(self, mix: Mix) -> tuple[Utterance, Spoken]:
+        """A command, perhaps with pauses at safe places."""
         command = self.commands[self.rng.integers(len(self.commands))]
         spoken = self.spoken(command)
         places = self.bank.domain.pause_places(command.text)
@@ -175,6 +184,7 @@ class DialogueSampler:
             user.word_starts.astype(np.int64),
             user.phone_ids.astype(np.int64),
             user.phone_starts.astype(np.int64),
+            user.text,
         )
 
     def _samples(self, low: float, high: float) -> int:
@@ -183,7 +193,7 @@ class DialogueSampler:
     def _sound(self, key: int, voice: str) -> np.ndarray:
         """A reply's own sound at 16 kHz, for its leakage into the microphone."""
         if (key, voice) not in self._sounds:
-            wave = self._replies[key].waves[voice].astype(np.float32) / 32768
+            wave = self.replies[key].waves[voice].astype(np.float32) / 32768
             self._sounds[key, voice] = resample_exactly(wave, 2, 3)
         return self._sounds[key, voice]
 
@@ -200,13 +210,21 @@ class DialogueSampler:
                 leaked[begin : begin + len(sound)] += sound
         return leaked
 
+    def heard(self, scene: Scene, mix: Mix) -> np.ndarray:
+        """What the user's microphone hears of a scene [samples]."""
+        leaked = self._leakage(scene) if self.rng.random() < mix.leakage else None
+        return self._acoustics.mix(
+            self.rng,
+            scene.user,
+            leaked,
+            echo=bool(self.rng.random() < mix.echo),
+            noisy=bool(self.rng.random() < mix.noise),
+            lowest_gain=mix.lowest_gain,
+            least_snr=mix.least_snr,
+        )
+
     def _finish(self, scenes: list[Scene], mix: Mix) -> Batch:
-        waves = []
-        for scene in scenes:
-            leaked = self._leakage(scene) if self.rng.random() < mix.leakage else None
-            echo = bool(self.rng.random() < mix.echo)
-            noisy = bool(self.rng.random() < mix.noise)
-            waves.append(self._acoustics.mix(self.rng, scene.user, leaked, echo=echo, noisy=noisy))
+        waves = [self.heard(scene, mix) for scene in scenes]
         stack: Callable[[str], np.ndarray] = lambda name: np.stack(  # noqa: E731
             [getattr(scene, name) for scene in scenes]
         )

@@ -7,7 +7,7 @@ Training aids look back: an encoder frame is labelled with the phone PHONE_DELAY
 chunk with the word WORD_DELAY before its end.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ class Spoken:
     word_starts: Ints
     phone_ids: Ints
     phone_starts: Ints
+    text: str = ""
+    pauses: tuple[tuple[int, int], ...] = ()  # their first samples and those after their last
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Event:
     begin: int
     end: int
     key: int
-    pauses: list[tuple[int, int]] = field(default_factory=list)
+    text: str = ""
+    pauses: tuple[tuple[int, int], ...] = ()
 
 
 def with_pauses(spoken: Spoken, places: list[int], silences: list[int]) -> Spoken:
@@ -76,7 +79,8 @@ def with_pauses(spoken: Spoken, places: list[int], silences: list[int]) -> Spoke
     ]
     word_ids, words = _insert_zeros(spoken.word_ids, words, gaps)
     phone_ids, phones = _insert_zeros(spoken.phone_ids, phones, gaps)
-    return Spoken(np.concatenate(waves), word_ids, words, phone_ids, phones)
+    pauses = tuple((gap, gap + silence) for gap, silence in zip(gaps, silences, strict=True))
+    return Spoken(np.concatenate(waves), word_ids, words, phone_ids, phones, spoken.text, pauses)
 
 
 def _insert_zeros(ids: Ints, starts: Ints, gaps: list[int]) -> tuple[Ints, Ints]:
@@ -128,7 +132,8 @@ class Scene:
             places = np.searchsorted(starts, times, side="right") - 1
             inside &= places >= 0
             track[first:last][inside] = ids[places[inside]]
-        self.events.append(Event(kind, begin, end, key))
+        pauses = tuple((begin + first, begin + after) for first, after in spoken.pauses)
+        self.events.append(Event(kind, begin, end, key, spoken.text, pauses))
         return end
 
     def reply(self, answer: Answer, first: int, stop: int | None = None) -> int:

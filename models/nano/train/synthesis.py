@@ -272,7 +272,7 @@ def trim(
 
 
 @functools.cache
-def _smooth_numbers(limit: int = 1 << 22) -> npt.NDArray[np.int64]:
+def _smooth_numbers(limit: int = 1 << 25) -> npt.NDArray[np.int64]:
     """Numbers without prime factors above 5: lengths with a fast Fourier transform."""
     two, three, five = (
         base ** np.arange(int(np.log(limit) / np.log(base)) + 1) for base in (2, 3, 5)
