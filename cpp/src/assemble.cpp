@@ -90,7 +90,9 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
   flow_graphs_ = {graph(contract::flow_condition::kGraph, options),
                   graph(contract::flow_modulation::kGraph, options),
                   graph(contract::flow_field::kGraph, options)};
-  flow_ = make_graph_flow_decoder(flow_graphs_, manifest_.flow);
+  FlowConfig flow = manifest_.flow;
+  flow.n_codes = manifest_.vocabulary.audio_codes;
+  flow_ = make_graph_flow_decoder(flow_graphs_, flow);
   VocoderConfig vocoder = manifest_.vocoder;
   vocoder.max_push_frames = max_frames(manifest_.flow, 2 * manifest_.flow.codes_per_chunk);
   vocoder_ = make_graph_vocoder(graph(contract::vocoder::kGraph, options), vocoder);

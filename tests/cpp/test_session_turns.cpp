@@ -31,6 +31,8 @@ TEST(turns_share_one_history) {
   CHECK_EQ(run.text(), "BCDEFG");
   CHECK(run.states.back() == State::listening);
   CHECK(run.find(EventKind::reply_ended)->reason == EndReason::model);
+  CHECK_EQ(run.find(EventKind::turn_ended)->sample, 2 * std::int64_t{kChunk});
+  CHECK_EQ(run.count(EventKind::turn_ended), 1);
   CHECK_EQ(run.first(0), 2 * std::int64_t{kChunk} + 2 * 240);
   CHECK_EQ(run.first(14), 2 * std::int64_t{kChunk} + 2 * 240 + 14 * 960);
   const std::int64_t held = session.position();

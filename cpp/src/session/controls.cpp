@@ -21,38 +21,33 @@ std::unique_lock<std::mutex> Session::Impl::enter(const char* verb) {
 
 void Session::Impl::end_turn() {
   const std::unique_lock<std::mutex> lock = enter("end_turn");
-  if (turns_ == nullptr) {
-    throw InputError(
-        "[session.end_turn] expected mode turns, got duplex; do just go on stepping: the model "
-        "hears when a turn ends");
-  }
-  if (done_.state != State::listening) {
-    throw InputError(
-        "[session.end_turn] expected the session to listen, got a reply under way; do interrupt() "
-        "first or wait for its end");
-  }
-  turns_->end_turn(position() + (done_.pending >= 0 ? 1 : 0));
-  turn_start_ = parts_.backbone->next_position(*backbone_state_);
-  turn_start_pending_ = done_.pending;
-  done_.state = State::preparing;
+  take_turn("end_turn", [&](std::int64_t held) { turns_->end_turn(held); });
 }
 
 void Session::Impl::send_text(std::string_view text) {
   const std::unique_lock<std::mutex> lock = enter("send_text");
+  take_turn("send_text", [&](std::int64_t held) { turns_->end_turn_with_text(text, held); });
+}
+
+// `build` makes the prompt of a turn behind so many positions; where it throws, nothing changes.
+template <typename Build>
+void Session::Impl::take_turn(const char* verb, Build build) {
+  const std::string where = std::string("[session.") + verb + "] ";
   if (turns_ == nullptr) {
-    throw InputError(
-        "[session.send_text] expected mode turns, got duplex, which only listens; do open the "
-        "session with mode turns");
+    throw InputError(where +
+                     "expected mode turns, got duplex, where the model hears by itself when "
+                     "a turn ends; do go on stepping, or open the session with mode turns");
   }
   if (done_.state != State::listening) {
-    throw InputError(
-        "[session.send_text] expected the session to listen, got a reply under way; do "
-        "interrupt() first or wait for its end");
+    throw InputError(where +
+                     "expected the session to listen, got a reply under way; do "
+                     "interrupt() first or wait for its end");
   }
-  turns_->end_turn_with_text(text, position() + (done_.pending >= 0 ? 1 : 0));
+  build(position() + (done_.pending >= 0 ? 1 : 0));
   turn_start_ = parts_.backbone->next_position(*backbone_state_);
   turn_start_pending_ = done_.pending;
   done_.state = State::preparing;
+  done_.turn_ended = true;
 }
 
 // Only leaves a note, so that a user interface may call it while another thread steps.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 namespace parley {
 
@@ -102,6 +103,7 @@ void Session::Impl::check_input(std::span<const float> in, std::span<float> out)
 // What the backbone reads in this step, and what it answers.
 void Session::Impl::think() {
   const std::span<const Position> heard = listener_->positions();
+  if (std::exchange(work_.turn_ended, false)) add_event(EventKind::turn_ended);
   if (work_.state == State::preparing && listener_->complete()) begin_reply();
   const bool draws = work_.state != State::speaking || work_.drawing;
   const Plan* plan = draws ? policy_->plan(work_.state) : nullptr;

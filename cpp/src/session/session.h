@@ -44,6 +44,7 @@ class Session::Impl {
   struct Progress {
     State state = State::listening;
     EndReason force = EndReason::none;  // why the next control slot is made to stop the reply
+    bool turn_ended = false;            // turns: said, not yet told
     bool drawing = false;               // the reply still grows
     bool sounded = false;               // the reply has had a code
     bool drop = false;                  // queued sound is to fade out in this step
@@ -69,6 +70,8 @@ class Session::Impl {
   void draw(const Plan& first_plan);
   bool wants_more(const Plan& plan, std::size_t slot, int n_draws) const;
   const Plan* take(std::int32_t id, const Plan* plan);  // what a drawn id does
+  template <typename Build>
+  void take_turn(const char* verb, Build build);
   void begin_reply();
   void end_reply(EndReason reason);
   void feed(bool want_logits);

@@ -285,13 +285,12 @@ class GraphFlowDecoder final : public FlowDecoder {
     }
   }
 
-  // An id of -1 is padding in the graph, which no reply has. Ids beyond the codebook are the
-  // graph's to refuse, since it alone knows how many there are.
-  static void check_codes(const char* verb, std::span<const std::int32_t> codes) {
+  // An id of -1 is padding in the graph, which no reply has.
+  void check_codes(const char* verb, std::span<const std::int32_t> codes) const {
     for (std::int32_t code : codes) {
-      if (code >= 0) continue;
-      throw InputError(std::string("[flow_decoder.") + verb +
-                       "] expected codes of at least 0, got " + std::to_string(code) +
+      if (code >= 0 && (config_.n_codes == 0 || code < config_.n_codes)) continue;
+      throw InputError(std::string("[flow_decoder.") + verb + "] expected codes from 0 to " +
+                       std::to_string(config_.n_codes - 1) + ", got " + std::to_string(code) +
                        "; subtract the vocabulary's audio_begin from ids");
     }
   }

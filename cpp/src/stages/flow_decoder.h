@@ -27,6 +27,7 @@ struct FlowConfig {
   std::size_t frames_per_code = 4;
   std::size_t codes_per_chunk = 4;
   std::size_t past_codes = 16;      // of the reply, recomputed with every chunk
+  std::int32_t n_codes = 0;         // in the codebook; 0: not checked here
   std::size_t lookahead_codes = 0;  // codes that must wait behind a code before it is decoded
   std::vector<float> latent_mean;   // [z]
   std::vector<float> latent_var;    // [z]
