@@ -9,6 +9,8 @@ from train.domain import Domain, load_domain
 from train.synthesis import Speech
 from train.user_bank import Plan, write_shard
 
+CHUNKS = 12  # of every reply
+
 DOMAIN = """
 version: 1
 slots:
@@ -71,13 +73,13 @@ def _write_replies(folder: Path, domain: Domain) -> None:
     words = []
     for row in rows:
         ids = [domain.reply_words.index(word) for word in row["text"].split()]
-        words += [*ids, *[-1] * (8 - len(ids))]
-    chunks = 8 * len(rows)
+        words += [*ids, *[-1] * (CHUNKS - len(ids))]
+    chunks = CHUNKS * len(rows)
     waves = {f"wave_{v}": np.full(3840 * chunks, 1000, np.int16) for v in "ab"}
     latents = {f"latents_{v}": np.zeros((16 * chunks, 64), np.float16) for v in "ab"}
     np.savez(
         folder / "replies.npz",
-        lengths=np.full(len(rows), 8 * 3840),
+        lengths=np.full(len(rows), CHUNKS * 3840),
         codes=(np.arange(4 * chunks) % 512).astype(np.int16),
         words=np.array(words, np.int16),
         latent_mean=np.zeros(64, np.float32),

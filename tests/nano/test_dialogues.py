@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_bank import tone_speech, write_bank
+from synthetic_bank import CHUNKS, tone_speech, write_bank
 from train.bank import Bank, BankError
 from train.dialogues import DialogueSampler, Mix
 from train.reply_bank import assign, k_means, schedule, warp
@@ -177,8 +177,8 @@ def test_what_is_said_over_a_reply(bank: Bank) -> None:
         over = [event for event in scene.events if event.kind == kind]
         assert over and len(over) == len(replies)
         for reply, event in zip(replies, over, strict=True):
-            assert reply.begin < event.begin < reply.begin + 8 * CHUNK
-            whole = reply.end - reply.begin == 8 * CHUNK
+            assert reply.begin < event.begin < reply.begin + CHUNKS * CHUNK
+            whole = reply.end - reply.begin == CHUNKS * CHUNK
             assert whole or kind == "stop_words"
             if kind == "stop_words":
                 assert reply.end <= break_chunk(event.begin, event.end) * CHUNK

@@ -11,13 +11,14 @@ well inside it, so an answer that begins a little late is still talked over.
 import argparse
 import json
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from train.bank import BANK, Bank
+from train.bank import BANK, Bank, BankError, Utterance
 from train.dialogues import DialogueSampler, Mix
-from train.scene import CHUNK, USER_HZ, Event, Scene, answer_chunk
+from train.scene import CHUNK, USER_HZ, Event, Scene, Spoken, answer_chunk
 from train.synthesis import resample_exactly
 
 OUT = BANK.parent / "scenarios"
@@ -104,12 +105,21 @@ def describe(events: list[Event], sampler: DialogueSampler) -> dict[str, list]:
     return {name: entries for name, entries in lists.items() if entries}
 
 
+def _command(
+    sampler: DialogueSampler, mix: Mix, fits: Callable[[Utterance, Spoken], bool]
+) -> tuple[Utterance, Spoken]:
+    for _ in range(1000):
+        command, spoken = sampler.command(mix)
+        if fits(command, spoken):
+            return command, spoken
+    raise BankError("[scenarios.choose] expected a fitting command, got none; make a larger bank")
+
+
 def turn_scene(sampler: DialogueSampler, mix: Mix) -> Scene:
     """One command (with pauses where the mix says so) and room for its reply."""
-    while True:
-        command, spoken = sampler.command(mix)
-        if spoken.pauses or not mix.pauses:
-            break
+    command, spoken = _command(
+        sampler, mix, lambda _, spoken: bool(spoken.pauses or not mix.pauses)
+    )
     at = int(sampler.rng.uniform(*QUIET_START) * USER_HZ)
     answer = sampler.answer_of(command)
     first = answer_chunk(at + len(spoken.wave))
@@ -123,11 +133,10 @@ def overlap_scene(sampler: DialogueSampler, mix: Mix, said: str) -> Scene:
     """A command, and over its reply something of the sampler's list `said`."""
     rng = sampler.rng
     margin = round((LEAD_OVER_SECONDS + TAIL_OVER_SECONDS) * USER_HZ)
-    while True:
-        command, spoken = sampler.command(mix)
-        answer = sampler.answer_of(command)
-        if len(answer.codes) * CHUNK > margin:
-            break
+    command, spoken = _command(
+        sampler, mix, lambda command, _: len(sampler.answer_of(command).codes) * CHUNK > margin
+    )
+    answer = sampler.answer_of(command)
     at = int(rng.uniform(*QUIET_START) * USER_HZ)
     first = answer_chunk(at + len(spoken.wave))
     end = (first + len(answer.codes)) * CHUNK
