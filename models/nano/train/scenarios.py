@@ -4,7 +4,7 @@
 NAME.json, in the format that `parley eval duplex --help` documents, and some reference renderings
 of replies. Kinds: turn, pause, backchannel, interruption_stop, interruption_command, noise, long.
 All voices are held out. The tag "split" is held_voice, or held_phrasing, held_combination (of slot
-values), noisy. The assistant is expected to begin as trained; what is said over a reply is placed
+values), noisy, or unseen_synthesizer (festival, which no training hears). The assistant is expected to begin as trained; what is said over a reply is placed
 well inside it, so an answer that begins a little late is still talked over.
 """
 
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from train import festival
+from train.acoustics import SPEECH_LEVEL
 from train.bank import BANK, Bank, BankError, Utterance
 from train.dialogues import DialogueSampler, Mix
 from train.scene import CHUNK, USER_HZ, Event, Scene, Spoken, answer_chunk
@@ -213,6 +215,31 @@ def write_scenarios(bank: Bank, folder: Path, count: int, *, seed: int, long: in
     _write_renderings(bank, folder / "replies", min(count, 100), seed)
 
 
+def write_unseen_synthesizer(bank: Bank, folder: Path, count: int, *, seed: int) -> None:
+    """Writes `count` turns that festival speaks; raises SynthesisError where it is missing."""
+    sampler = DialogueSampler(bank, "held_voices", seed)
+    commands = bank.domain.commands_of("train")
+    writer = Writer(folder)
+    for number, voice in enumerate(festival.VOICES):
+        share = sampler.rng.permutation(len(commands))[number : count : len(festival.VOICES)]
+        chosen = [commands[index] for index in share]
+        speeches = festival.say_all([command.text for command in chosen], voice)
+        for command, speech in zip(chosen, speeches, strict=True):
+            level = SPEECH_LEVEL / np.sqrt(np.mean(speech.wave**2))
+            sound = np.round(np.clip(speech.wave * level, -1, 1) * 32767).astype(np.int16)
+            sampler.commands = [
+                Utterance(
+                    sound, command.text, command.intent, dict(command.slots), command.reply,
+                    "train", "held", voice, speech.word_starts.astype(np.int32),
+                    speech.phone_ids.astype(np.uint8), speech.phone_starts.astype(np.int32),
+                )
+            ]  # fmt: skip
+            scene = turn_scene(sampler, CLEAR)
+            heard = sampler.heard(scene, CLEAR)
+            events = describe(scene.events, sampler)
+            writer.write("turn", heard, events, split="unseen_synthesizer", voice=voice)
+
+
 def _write_renderings(bank: Bank, folder: Path, count: int, seed: int) -> None:
     """Replies as the synthesizer speaks them: what a recogniser hears of these is its own limit."""
     folder.mkdir(exist_ok=True)
@@ -231,10 +258,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bank", type=Path, default=BANK, help="the bank's folder")
     parser.add_argument("--count", type=int, default=300, help="scenarios per kind and split")
     parser.add_argument("--long", type=int, default=2, help="conversations of ten minutes")
+    parser.add_argument("--festival", type=int, default=0, help="turns that festival speaks")
     parser.add_argument("--seed", type=int, default=1, help="other seeds give other scenarios")
     options = parser.parse_args(arguments)
     bank = Bank(options.bank)
     write_scenarios(bank, options.out, options.count, seed=options.seed, long=options.long)
+    if options.festival:
+        write_unseen_synthesizer(bank, options.out, options.festival, seed=options.seed)
     return 0
 
 
