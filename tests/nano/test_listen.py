@@ -10,7 +10,7 @@ import tolerances
 torch = pytest.importorskip("torch")
 
 from train.listen import STAGES, Gauges, Listener  # noqa: E402
-from train.listen_model import CHUNK_SAMPLES, encode, think  # noqa: E402
+from train.listen_model import CHUNK_SAMPLES, WINDOW, encode, think  # noqa: E402
 from train.listen_sequence import (  # noqa: E402
     SLOT_AUDIO,
     SLOT_LISTEN,
@@ -21,7 +21,7 @@ from train.listen_sequence import (  # noqa: E402
     legal_ids,
 )
 from train.optim import Optimizers  # noqa: E402
-from train.vocabulary import BREAK, END_OF_TEXT, SHIFT, THINK, Vocabulary  # noqa: E402
+from train.vocabulary import BREAK, END_OF_TEXT, N_BYTES, SHIFT, THINK, Vocabulary  # noqa: E402
 
 from parley_export.modules.front_end import FrontEndConfig, chunk_log_mel  # noqa: E402
 
@@ -167,3 +167,37 @@ def test_learns_one_dialogue_by_heart() -> None:
         rates = gauges.update(counts)
     assert min(rates[name] for name in ("think", "shift", "break", "word", "code")) > 0.99
     assert rates["false_shift"] < 0.01
+
+
+def test_a_rollout_reads_as_the_training_does(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a session draws, given back as labels, is what the training form finds most likely."""
+    from train.rollout import Conversation
+
+    torch.manual_seed(3)
+    features = torch.randn(1, 60, listener.model.config.backbone.width)
+    conversation, kinds = Conversation(listener), []
+    conversation.legal[:, :N_BYTES] = False  # labels have no bytes
+    without_bytes = torch.zeros_like(listener.illegal).masked_fill(~conversation.legal, -1e9)
+    monkeypatch.setattr(listener, "illegal", without_bytes)
+    with torch.no_grad():
+        for feature in features[0]:
+            kinds.append(conversation.step(feature))
+    codes = np.full((1, 60, 4), -1)
+    text = np.full((1, 60), -1)
+    special = WORDS.special
+    assert len(set(kinds)) > 1
+    for reply in conversation.replies:
+        codes[0, reply.first : reply.first + len(reply.codes)] = reply.codes
+    drawn = iter([i for reply in conversation.replies for i in reply.texts])
+    for chunk, kind in enumerate(kinds):
+        if kind in (1, 2):
+            token = next(drawn)
+            text[0, chunk] = -1 if token == special[END_OF_TEXT] else token - N_BYTES
+    sequences = build_sequences(np.array([kinds]), text, codes, WORDS, WINDOW)
+    with torch.no_grad():
+        hidden = listener.model.read(features, sequences.ids, sequences.chunk, sequences.keep)
+        logits, target = listener.draws(hidden, sequences)
+    best = logits.max(-1).values - logits.gather(1, target[:, None])[:, 0]
+    assert best.max() < tolerances.PREFIX_EQUALITY
