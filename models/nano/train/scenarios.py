@@ -3,9 +3,10 @@
 `python -m train scenarios --out DIR` writes NAME.wav (24 kHz, 16 bit, the user's microphone) with
 NAME.json, in the format that `parley eval duplex --help` documents, and some reference renderings
 of replies. Kinds: turn, pause, backchannel, interruption_stop, interruption_command, noise, long.
-All voices are held out. The tag "split" is held_voice, or held_phrasing, held_combination (of slot
-values), noisy, or unseen_synthesizer (festival, which no training hears). The assistant is expected to begin as trained; what is said over a reply is placed
-well inside it, so an answer that begins a little late is still talked over.
+All voices are held out. The tag "split" is held_voice; held_phrasing; held_combination (of slot
+values); noisy; unseen_synthesizer (festival, which no training hears). The assistant is expected
+to begin as trained; what is said over a reply is placed well inside it, so an answer that begins
+a little late is still talked over.
 """
 
 import argparse
