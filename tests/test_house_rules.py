@@ -120,13 +120,14 @@ def torch_import(path: Path) -> Iterator[str]:
                 yield "imports torch, which is for export/ and models/ alone"
 
 
+VENDOR = re.compile(r"(llama(-cpp)?|ggml[\w-]*|gguf|onnxruntime\w*|NvInfer\w*|cuda\w*)\.h")
+
+
 def vendor_header(path: Path) -> Iterator[str]:
     if path.suffix in CPP and not name_of(path).startswith("cpp/src/runners/"):
         for include in reading.cpp_includes(path.read_text()):
-            if (
-                re.match(r"(.*/)?(llama|ggml|gguf|onnxruntime|NvInfer|cuda)", include)
-                and not (ROOT / "cpp" / "src" / include).is_file()
-            ):
+            own = any((ROOT / top / include).is_file() for top in ("cpp/src", "kernels"))
+            if VENDOR.fullmatch(include.split("/")[-1]) and not own:
                 yield f"includes {include}, which is for cpp/src/runners/ alone"
 
 

@@ -1,0 +1,64 @@
+"""Runs the README's Python example and checks that what the documents name is there."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parley_apps import errors
+from parley_apps.main import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests" / "README.md"]
+MADE_BY_MAKE = ("demo/", "bundle/", "build/")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_example_runs(tiny_bundle: Path, tmp_path: Path) -> None:
+    (example,) = blocks(README, "python")
+    assert len(example.splitlines()) <= 11
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "bundle").symlink_to(tiny_bundle)
+    shutil.copytree(ROOT / "apps/parley_apps/data", tmp_path / "apps/parley_apps/data")
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "reply_started" in done.stdout
+    assert (tmp_path / "answer.wav").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_documents_exist(path: Path) -> None:
+    rules = re.findall(r"^([a-z -]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = {target for rule in rules for target in rule.split()}
+    shell = "\n".join(blocks(path.read_text(), "sh"))
+    text = shell + "\n" + "\n".join(re.findall(r"`((?:make|parley) [^`]*)`", path.read_text()))
+    for target in re.findall(r"^make ([a-z-]+)", text, re.MULTILINE):
+        assert target in targets, f"make {target}"
+    for command in re.findall(r"^parley ([a-z]+)", text, re.MULTILINE):
+        assert command in COMMANDS, f"parley {command}"
+
+
+def test_all_subcommands_and_exit_codes_are_told() -> None:
+    told = re.findall(r"^parley ([a-z]+)", "\n".join(blocks(README, "sh")), re.MULTILINE)
+    assert sorted(set(told)) == sorted(COMMANDS)
+    in_help = set(re.findall(r"^  (\d+) ", errors.EXIT_CODES_HELP, re.MULTILINE))
+    assert set(re.findall(r"^\| (\d+) \|", README, re.MULTILINE)) == in_help
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_in_documents_exist(path: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`([\w./-]+/[\w./-]*)`", prose) + re.findall(r"\]\(([^)]+)\)", prose)
+    for name in named:
+        places = [ROOT / name, ROOT / "cpp" / "src" / name, path.parent / name]
+        found = any(place.exists() or list(place.parent.glob(place.name + "*")) for place in places)
+        assert found or name.startswith(MADE_BY_MAKE), f"{path.name} names {name}"
