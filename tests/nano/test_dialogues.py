@@ -9,7 +9,7 @@ import pytest
 from synthetic_bank import CHUNKS, tone_speech, write_bank
 from train.bank import Bank, BankError
 from train.dialogues import DialogueSampler, Mix
-from train.reply_bank import assign, k_means, schedule, warp
+from train.reply_bank import Codebook, assign, k_means, schedule, warp
 from train.scene import (
     BREAK,
     CHUNK,
@@ -216,6 +216,22 @@ def test_k_means_centres_are_the_means_of_their_points() -> None:
     every = ((points[:, None] - centres) ** 2).sum(2)
     np.testing.assert_array_equal(nearest, every.argmin(1))
     np.testing.assert_allclose(distance, every.min(1), atol=tolerances.ROUNDED_MEANS)
+
+
+def test_a_codebook_is_the_same_from_its_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    shared = rng.normal(size=(2400, 64)).astype(np.float32)
+    # Voice b says the same, louder and brighter: codes must not tell.
+    latents = {"a": shared, "b": shared * 2 + 5}
+    readable = np.arange(600) < 560
+    book = Codebook.of(latents, readable)
+    book.write(tmp_path / "book.npz")
+    codes = book.codes(latents)
+    assert codes.shape == (600,)
+    again = Codebook.read(tmp_path / "book.npz").codes(latents)
+    assert (again != codes).mean() <= 1 / 100
+    swapped = Codebook(book.centres, book.mean[::-1], book.spread[::-1])
+    np.testing.assert_array_equal(swapped.codes({"a": latents["b"], "b": latents["a"]}), codes)
 
 
 def test_a_missing_bank_says_what_to_run(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ by side, so a code says what is spoken and never who speaks.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ CODES = 512
 SENTENCES = 600
 TAIL_SAMPLES = 1200
 PROMPT = "the nearest library is three miles away and your window is open today"
+CODEBOOK = Path(__file__).resolve().parent.parent / "checkpoints" / "codebook.npz"
 
 Array = npt.NDArray[np.float32]
 
@@ -151,6 +153,58 @@ def build_replies(domain: Domain, folder: Path) -> None:
     _write(folder, rows, waves, words)
 
 
+@dataclass(frozen=True)
+class Codebook:
+    """What makes codes of both voices' latents: centres [512, 512] of both side by side.
+
+    mean and spread [2, 64] are each voice's own: what is left is what both say.
+    """
+
+    centres: Array
+    mean: Array
+    spread: Array
+
+    @classmethod
+    def of(cls, latents: Mapping[str, Array], readable: npt.NDArray[np.bool_]) -> "Codebook":
+        """A codebook from the `readable` codes [N] of both voices' latents [4 N, 64]."""
+        frames = np.repeat(readable, FRAMES_PER_CODE)
+        chosen = [latents[voice][frames] for voice in VOICES]
+        mean = np.stack([part.mean(0) for part in chosen])
+        spread = np.stack([part.std(0) for part in chosen])
+        book = cls(np.empty((0, 0), np.float32), mean, spread)
+        return replace(book, centres=k_means(book.points(latents)[readable], CODES))
+
+    @classmethod
+    def read(cls, path: Path) -> "Codebook":
+        """The codebook in a file that `write` wrote."""
+        with np.load(path) as file:
+            return cls(*(file[name].astype(np.float32) for name in ("centres", "mean", "spread")))
+
+    def write(self, path: Path) -> None:
+        """Writes the codebook; centres as float16, as small as a checkpoint's."""
+        np.savez(path, centres=self.centres.astype(np.float16), mean=self.mean, spread=self.spread)
+
+    def points(self, latents: Mapping[str, Array]) -> Array:
+        """What the centres are compared with, [N, 512]."""
+        stacked = []
+        for voice, mean, spread in zip(VOICES, self.mean, self.spread, strict=True):
+            scaled = (latents[voice] - mean) / spread
+            stacked.append(scaled.reshape(-1, FRAMES_PER_CODE * BANDS))
+        return np.concatenate(stacked, 1).astype(np.float32)
+
+    def codes(self, latents: Mapping[str, Array]) -> npt.NDArray[np.int64]:
+        """The codes [N] of latents [4 N, 64]."""
+        points = self.points(latents)
+        codes, distance = assign(points, self.centres)
+        share = 100 * float(distance.mean() / points.var(0).sum())
+        print(
+            f"bank: {len(codes)} codes, {len(np.unique(codes))} different, "
+            f"{share:.1f} % of the variance left",
+            file=sys.stderr,
+        )
+        return codes
+
+
 def _write(
     folder: Path,
     rows: list[tuple[str, str]],
@@ -167,21 +221,10 @@ def _write(
     frames = np.repeat(readable, FRAMES_PER_CODE)
     both = np.concatenate([latents[voice][frames] for voice in VOICES])
     mean, variance = both.mean(0), both.var(0)
-    # Each voice by its own mean and spread: what is left is what both say.
-    stacked = []
-    for voice in VOICES:
-        own = latents[voice][frames]
-        scaled = (latents[voice] - own.mean(0)) / own.std(0)
-        stacked.append(scaled.reshape(-1, FRAMES_PER_CODE * BANDS))
-    points = np.concatenate(stacked, 1).astype(np.float32)
-    centres = k_means(points[readable], CODES)
-    codes, distance = assign(points, centres)
-    share = float(distance[readable].mean() / points[readable].var(0).sum())
-    print(
-        f"bank: {len(points)} codes, {len(np.unique(codes))} different, "
-        f"{100 * share:.1f} % of the variance left",
-        file=sys.stderr,
-    )
+    # The checkpoints know the codes of one codebook: the one that is committed with them.
+    book = Codebook.read(CODEBOOK) if CODEBOOK.exists() else Codebook.of(latents, readable)
+    book.write(folder / CODEBOOK.name)
+    codes = book.codes(latents)
     partial = folder / "replies.partial"
     with partial.open("wb") as file:
         np.savez(
