@@ -112,7 +112,8 @@ TEST(erasing_the_middle_forgets_it_and_shifting_closes_the_gap) {
   feed(*gap, *model, recent, 18);
   gap->erase(10, 18);
   feed(*gap, *model, {9}, 30);
-  CHECK(distance(gap->logits(), want) > 10 * tolerance::DECODER_ORDER_ABS);  // the gap is seen through the rotations
+  CHECK(distance(gap->logits(), want) >
+        10 * tolerance::DECODER_ORDER_ABS);  // the gap is seen through the rotations
 }
 
 TEST(positions_move_to_the_end_and_back) {
