@@ -73,6 +73,9 @@ def _add_duplex(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=options.natural, metavar="N", help="at most N per kind and split, by chance"
     )
+    parser.add_argument(
+        "--by", default="split", metavar="TAG", help="tag by which kinds are split (default: split)"
+    )
     parser.add_argument("--seed", type=options.natural, default=0, metavar="N", help="default: 0")
     parser.add_argument("--voice", metavar="V", help="one of those that `parley show` lists")
     options.add_json(parser, "everything")
@@ -109,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
             scenarios,
             seed=args.seed,
             workers=args.workers,
+            by=args.by,
             sample_speech=sample,
             renderings=renderings,
             tell=progress.update,

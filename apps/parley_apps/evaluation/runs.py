@@ -25,6 +25,7 @@ def evaluate(
     *,
     seed: int = 0,
     workers: int = 2,
+    by: str = "split",
     sample_speech: int = 0,
     renderings: Sequence[Rendering] = (),
     tell: Tell = lambda text: None,
@@ -32,8 +33,9 @@ def evaluate(
     """Runs every scenario as a conversation of its own, in duplex and without a teacher.
 
     seed: of the model's own chance and of the sample of replies that is listened to. workers:
-    conversations at the same time. sample_speech: replies for the recogniser, 0 for none;
-    renderings are what it hears for comparison. tell: gets lines of progress.
+    conversations at the same time. by: the tag by which kinds are split. sample_speech: replies
+    for the recogniser, 0 for none; renderings are what it hears for comparison. tell: gets lines
+    of progress.
     Returns plain data: "summary" (see `summary.summarize`), "speech" (None without a sample),
     "scenarios" (a list: name, kind, seconds, false starts, rows) and "real_time_factor".
     Raises InputError for a bundle without duplex, ImportError where the recogniser is missing.
@@ -51,7 +53,7 @@ def evaluate(
         heard = speech.listen(replies[:sample_speech], renderings, bundle.rate, list(known), tell)
     audio_s = sum(t.audio_s for t in takes)
     return {
-        "summary": summary.summarize(scenarios, takes, rows, starts),
+        "summary": summary.summarize(scenarios, takes, rows, starts, by=by),
         "speech": heard,
         "audio_seconds": audio_s,
         "real_time_factor": sum(t.cost_ms for t in takes) / 1000.0 / audio_s if audio_s else 0.0,

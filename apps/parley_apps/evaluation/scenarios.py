@@ -33,7 +33,7 @@ scenarios: a folder with two files per scenario (subfolders are not read):
      "backchannels": [{"start_s": 3.0, "end_s": 3.3, "text": "uh huh"}],
      "interruptions": [{"start_s": 3.0, "end_s": 3.6, "text": "stop",
                         "reply": null}],          null: silence; a text: the answer to a command
-     "tags": {"split": "held_voice"}}   results are told by "split" too; other tags are kept
+     "tags": {"split": "held_voice"}}   results are told by "split" too, or by --by
   Only "kind" and what the kind needs must be there; an unknown key is an error. noise: nobody
   speaks to the model. long: a conversation of many turns, told by the minute.
   replies/NAME.wav with replies/NAME.txt (the words) may hold reference renderings of replies: the

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # of the recogniser
 EDGE_S = 0.3  # silence before and after, which the recogniser wants
+DITHER = 1e-4  # digital silence has no logarithm: without a little noise it mishears the edges
 
 
 def is_installed() -> bool:
@@ -100,6 +101,7 @@ class Recogniser:
         """The sentence it hears in sound [n]; empty for none of them."""
         edge = np.zeros(round(EDGE_S * RATE), np.float32)
         wave = np.concatenate([edge, resampled(sound, rate, RATE), edge])
+        wave += DITHER * np.random.default_rng(0).standard_normal(wave.size).astype(np.float32)
         self._decoder.start_utt()
         pcm = np.rint(np.clip(wave, -1, 1) * 32767).astype("<i2")
         self._decoder.process_raw(pcm.tobytes(), no_search=False, full_utt=True)

@@ -33,19 +33,21 @@ def summarize(
     takes: Sequence[Take],
     rows: Sequence[Sequence[Row]],
     starts: Sequence[FalseStarts],
+    *,
+    by: str = "split",
 ) -> dict[str, Any]:
     """The numbers of an evaluation as plain data; all lists have one entry per scenario.
 
-    "groups": per kind, and per kind and "split" tag where there are several: n, dropped, success
-    and exact {n, k, rate, low, high}, word_error_rate, delays {shift_ms, sound_ms, stop_ms: {n,
-    p50, p95}}, why {reason: count}, dropped_why. "interruption" is both kinds together.
+    "groups": per kind, and per kind and value of the tag `by` where there are several: n, dropped,
+    success and exact {n, k, rate, low, high}, word_error_rate, delays {shift_ms, sound_ms,
+    stop_ms: {n, p50, p95}}, why {reason: count}, dropped_why. "interruption": both kinds together.
     "false_starts": count, minutes, per_minute, in all and "in_noise". "long": by minute.
     """
     flat = [row for some in rows for row in some]
     noise = [f for s, f in zip(scenarios, starts, strict=True) if s.kind == "noise"]
     return {
         "scenarios": len(scenarios),
-        "groups": _groups(flat),
+        "groups": _groups(flat, by),
         "false_starts": {**_starts(starts), "in_noise": _starts(noise)},
         "long": _long(scenarios, takes, rows),
     }
@@ -84,17 +86,17 @@ def delays(values: Iterable[float | None]) -> dict[str, Any]:
     return {"n": len(found), "p50": float(p50), "p95": float(p95)}
 
 
-def _groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _groups(rows: Sequence[Row], by: str) -> list[dict[str, Any]]:
     groups = []
     for kind in ORDER:
         own = [row for row in rows if row.kind == kind or kind == _family(row.kind)]
         if not own or (kind == "interruption" and len({row.kind for row in own}) == 1):
             continue
         groups.append(_group(kind, None, own))
-        splits = sorted({str(row.tags["split"]) for row in own if "split" in row.tags})
+        splits = sorted({str(row.tags[by]) for row in own if by in row.tags})
         if len(splits) > 1 and kind != "interruption":
             for split in splits:
-                some = [row for row in own if str(row.tags.get("split")) == split]
+                some = [row for row in own if str(row.tags.get(by)) == split]
                 groups.append(_group(kind, split, some))
     return groups
 
