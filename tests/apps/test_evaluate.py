@@ -246,4 +246,4 @@ def test_resampling_keeps_a_tone() -> None:
     got = speech.resampled(tone, 24_000, 16_000)
     assert got.size == 16_000
     spectrum = np.abs(np.fft.rfft(got))
-    assert int(spectrum.argmax()) == 440 and spectrum.max() == pytest.approx(8000, rel=1e-2)
+    assert int(spectrum.argmax()) == 440 and round(spectrum.max() / 100) == 80
