@@ -80,9 +80,12 @@ def test_streamed_chunks_equal_the_training_form(listener: Listener, log_mel: to
     assert (torch.cat(streamed) - whole).abs().max() < tolerances.PREFIX_EQUALITY
 
 
-def test_backbone_training_form_is_the_modules(listener: Listener) -> None:
+@pytest.mark.parametrize(("chunks", "window"), [(20, 32), (120, WINDOW)])
+def test_backbone_training_form_is_the_modules(
+    listener: Listener, chunks: int, window: int
+) -> None:
     backbone = listener.model.backbone
-    sequences = build_sequences(*dialogue(), WORDS, 32)
+    sequences = build_sequences(*dialogue(chunks), WORDS, window)
     x = torch.randn(1, sequences.ids.shape[1], backbone.config.width)
     with torch.no_grad():
         found = backbone.lm_head(think(backbone, x, sequences.keep))

@@ -62,8 +62,8 @@ STAGES = {
     "C": Stage(
         "C",
         12,
-        batch=8,
-        seconds=17.92,
+        batch=4,
+        seconds=35.84,  # so long that most of it is read with a full window
         lr=2e-3,
         decay_from=0.05,
         before="B",
@@ -71,7 +71,7 @@ STAGES = {
         weights=(1.0, 1.5, 1.5, 2.0, 0.7, 0.5),
         phone_weight=0.15,
         word_weight=0.4,
-        scenes={"pauses": 0.5, "backchannels": 0.4},
+        scenes={"pauses": 0.6, "backchannels": 0.35},
     ),
 }
 

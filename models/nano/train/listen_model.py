@@ -25,6 +25,8 @@ from parley_export.modules.front_end import FrontEndConfig, mel_filters
 from parley_export.modules.rotary import rotary_angles, rotary_rates, rotate
 
 WINDOW = 256  # positions, in whole chunks
+REACH = WINDOW + 8  # how far back a position can see: the window before its own step
+QUERY_BLOCK = 128  # positions that attend together, so that long sequences skip what is masked
 CHUNK_SAMPLES = 2560  # at 16 kHz
 ENCODER = EncoderConfig(width=192, layers=4, heads=3, ffn_width=768, n_mels=128, positions=1500)
 ADAPTER = AdapterConfig(width=192, out_width=256, hidden=256)
@@ -165,7 +167,10 @@ def attention_f32(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 
 def think(backbone: Backbone, x: Tensor, keep: Tensor) -> Tensor:
-    """Backbone.forward without its head: `[B, L, width]`; `keep` [B, L, L] bool is the mask."""
+    """Backbone.forward without its head: `[B, L, width]`; `keep` [B, L, L] bool is the mask.
+
+    No position may see more than REACH back.
+    """
     config = backbone.config
     positions = torch.arange(x.shape[1], device=x.device)
     rates = rotary_rates(config.head_width, config.rope_theta).to(x.device)
@@ -178,10 +183,22 @@ def think(backbone: Backbone, x: Tensor, keep: Tensor) -> Tensor:
         v = split_heads(attention.v_proj(normed), config.kv_heads)
         q, k = rotate(q, *angles), rotate(k, *angles)
         k, v = (t.repeat_interleave(groups, 1) for t in (k, v))
-        mixed = attention_f32(q, k, v, mask)
+        mixed = attend_window(q, k, v, mask)
         x = x + attention.o_proj(mixed.transpose(1, 2).flatten(-2))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
     return backbone.model.norm(x)
+
+
+def attend_window(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Attention `[B, H, L, D]` that leaves out keys more than REACH before a query."""
+    parts = []
+    for begin in range(0, q.shape[2], QUERY_BLOCK):
+        rows = slice(begin, begin + QUERY_BLOCK)
+        seen = slice(max(0, begin - REACH), begin + QUERY_BLOCK)
+        parts.append(
+            attention_f32(q[:, :, rows], k[:, :, seen], v[:, :, seen], mask[:, :, rows, seen])
+        )
+    return torch.cat(parts, 2)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
