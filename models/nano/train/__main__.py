@@ -16,6 +16,7 @@ STEPS = {
     "vocoder": "latents to samples",
     "flow": "audio codes to latents",
     "scenarios": "held-out scenarios for `parley eval duplex`",
+    "demo": "the recording that `make demo` answers",
     "assemble": "the checkpoint that `parley export` reads",
 }
 
