@@ -113,7 +113,7 @@ TEST(erasing_the_middle_forgets_it_and_shifting_closes_the_gap) {
   gap->erase(10, 18);
   feed(*gap, *model, {9}, 30);
   CHECK(distance(gap->logits(), want) >
-        10 * tolerance::DECODER_ORDER_ABS);  // the gap is seen through the rotations
+        10 * check::tolerance("DECODER_ORDER_ABS"));  // the gap is seen through the rotations
 }
 
 TEST(positions_move_to_the_end_and_back) {
