@@ -51,7 +51,7 @@ def to_png(result: Mapping[str, Any], title: str) -> bytes:
 def _draw(figure: Figure, result: Mapping[str, Any], title: str) -> None:
     long = result["summary"]["long"]
     grid = figure.add_gridspec(
-        2, 2, left=0.135, right=0.985, top=0.86, bottom=0.09, wspace=0.12, hspace=0.42,
+        2, 2, left=0.175, right=0.985, top=0.86, bottom=0.09, wspace=0.12, hspace=0.42,
         width_ratios=[1.15, 1],
     )  # fmt: skip
     _success(figure.add_subplot(grid[:, 0]), result["summary"]["groups"])
@@ -76,7 +76,10 @@ def _success(axis: Axes, groups: list[dict[str, Any]]) -> None:
     lowest = min((100 * g[key]["low"] for g in groups for key in ("success", "exact")
                   if g[key]["n"]), default=0.0)  # fmt: skip
     axis.set_xlim(max(0.0, 10 * np.floor(lowest / 10 - 0.2)), 101.5)
-    axis.set_yticks(range(len(names)), names, color=plot.INK)
+    axis.set_yticks(range(len(names)), names)
+    for label, group in zip(axis.get_yticklabels(), groups, strict=True):
+        whole = group["split"] is None and "_" not in group["kind"]
+        label.set(color=plot.INK if whole else plot.FAINT, fontweight="bold" if whole else "normal")
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xlabel("percent, with 95 % intervals")
     _bare(axis)
@@ -145,7 +148,10 @@ def _minutes(axis: Axes, by_minute: list[dict[str, Any]]) -> None:
     axis.set_ylim(top=102.0)
     axis.xaxis.get_major_locator().set_params(integer=True)
     _bare(axis)
-    axis.legend(frameon=False, fontsize=plot.FONT, loc="center right")
+    axis.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, frameon=False, fontsize=plot.FONT,
+        borderaxespad=0.1,
+    )  # fmt: skip
 
 
 def _bare(axis: Axes) -> None:

@@ -7,7 +7,7 @@ The recogniser gets the list of all expected replies as its grammar. It is no pa
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,38 +46,48 @@ def listen(
 ) -> dict[str, Any]:
     """What the recogniser hears in the replies of `rows` (sound at `rate` Hz).
 
-    replies: normal forms, its grammar; those with a word that it does not know are left out.
-    "expected": it heard the expected reply; "said": it heard the text that the model said. Of the
-    replies for whose text there is a reference rendering: "model_said" and "reference", the same
-    texts from both. "rows": scenario, said, heard.
+    replies: normal forms, its grammar. "expected": it heard the expected reply. "said": it heard
+    what the model said, where that is a reply that it can hear. Of these, the ones for whose text
+    there is a reference rendering: "model_said" and "reference", the same texts from both. Rows
+    whose expected reply has a word that it does not know are left out. "rows": what was heard.
     """
-    import parley
-
     recogniser = Recogniser(replies)
     references = {normal(r.text): r for r in renderings}
     told: list[dict[str, Any]] = []
     for n, row in enumerate(rows, 1):
-        said, expected = normal(row.said or ""), normal(row.expected or "")
-        if row.reply is None or not {said, expected} <= recogniser.known:
-            continue
-        sound = np.concatenate(row.reply.audio).astype(np.float32) / 32768
-        heard = recogniser.hear(sound, rate)
-        entry = {"scenario": row.scenario, "expected": expected, "said": said, "heard": heard}
-        if said in references:
-            reference = recogniser.hear(*parley.read_audio(references[said].audio))
-            entry["reference_heard"] = reference
-        told.append(entry)
-        tell(f"{n} of {len(rows)} replies listened to")
-    paired = [entry for entry in told if "reference_heard" in entry]
+        tell(f"listening to reply {n} of {len(rows)}")
+        if normal(row.expected or "") in recogniser.known:
+            told.append(_listen(row, recogniser, references, rate))
+    said = [entry for entry in told if entry["said"] in recogniser.known]
+    paired = [entry for entry in said if "reference_heard" in entry]
     return {
         "n": len(told),
         "left_out": len(rows) - len(told),
         "expected": share(e["heard"] == e["expected"] for e in told),
-        "said": share(e["heard"] == e["said"] for e in told),
+        "said": share(e["heard"] == e["said"] for e in said),
         "model_said": share(e["heard"] == e["said"] for e in paired),
         "reference": share(e["reference_heard"] == e["said"] for e in paired),
         "rows": told,
     }
+
+
+def _listen(
+    row: Row, recogniser: Recogniser, references: Mapping[str, Rendering], rate: int
+) -> dict[str, Any]:
+    import parley
+
+    assert row.reply is not None
+    sound = np.concatenate(row.reply.audio).astype(np.float32) / 32768
+    said = normal(row.said or "")
+    entry = {
+        "scenario": row.scenario,
+        "expected": normal(row.expected or ""),
+        "said": said,
+        "heard": recogniser.hear(sound, rate),
+    }
+    if said in references:
+        entry["reference_heard"] = recogniser.hear(*parley.read_audio(references[said].audio))
+    return entry
 
 
 class Recogniser:

@@ -88,14 +88,15 @@ def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _speech(speech: Mapping[str, Any]) -> Iterator[str]:
+    left_out = f" ({speech['left_out']} left out: words it lacks)" if speech["left_out"] else ""
     yield (
-        f"recogniser hears the expected reply in {percent(speech['expected'])} % and the text that "
-        f"was said in {percent(speech['said'])} % of {speech['n']} replies"
-        + (f" ({speech['left_out']} left out: words it lacks)" if speech["left_out"] else "")
+        f"recogniser: hears the expected reply in {percent(speech['expected'])} % of "
+        f"{speech['n']} replies{left_out}, what was said in {percent(speech['said'])} % of "
+        f"{speech['said']['n']}"
     )
     if speech["reference"]["n"]:
         yield (
-            f"of {speech['reference']['n']} texts with a reference rendering it hears "
+            f"of {speech['reference']['n']} of these with a reference rendering it hears "
             f"{percent(speech['model_said'])} % from the model, {percent(speech['reference'])} % "
             "from the reference"
         )
