@@ -49,8 +49,9 @@ def change_decoder(folder: Path, change) -> None:
 def test_reads_an_intact_checkpoint(intact_checkpoint):
     found = read(intact_checkpoint)
     assert found.configs.audio_codes == found.configs.flow.codes
-    assert found.voices["default"].tokens.ndim == 1 and found.voices["default"].tokens.dtype == np.int32
-    assert found.voices["default"].latents.shape[1] == found.configs.flow.z
+    voice = found.voices["default"]
+    assert voice.tokens.ndim == 1 and voice.tokens.dtype == np.int32
+    assert voice.latents.shape[1] == found.configs.flow.z
     norm = found.read("llm.model.norm.weight")
     assert norm.shape == (found.configs.backbone.width,)
     for part in ("encoder", "adapter", "flow", "vocoder"):

@@ -48,7 +48,7 @@ STAGES = {
     "A": Stage("A", 12, batch=16, seconds=7.68, lr=2e-3, decay_from=0.1),
     "B": Stage(
         "B",
-        30,
+        20,
         batch=8,
         seconds=15.36,
         lr=2e-3,
@@ -61,7 +61,7 @@ STAGES = {
     ),
     "C": Stage(
         "C",
-        12,
+        25,
         batch=4,
         seconds=35.84,  # so long that most of it is read with a full window
         lr=2e-3,
