@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 # Step -> its module in this package, which has add_arguments(parser) and run(args).
 STEPS = {
+    "all": "everything below that makes the bundle, in order",
     "bank": "the recordings and labels that all trainings read",
     "listen": "encoder, adapter and backbone (--stage A, B, C)",
     "rollout": "a quick look at a listening model, without teacher",
