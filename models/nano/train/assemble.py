@@ -230,7 +230,7 @@ def write_small(out: Path) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `python -m train assemble`."""
-    parser.add_argument("--out", type=Path, default=ROOT / "build/nano/nano")
+    parser.add_argument("--out", type=Path, default=ROOT / "build/nano/checkpoint")
     parser.add_argument(
         "--untrained", action="store_true", help="random flow and vocoder: to try the format"
     )
