@@ -44,6 +44,8 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A run in which everything was skipped is no success."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter and exitstatus == 0 and session.testscollected and not reporter.stats.get("passed"):
+    if exitstatus != 0 or session.config.option.collectonly or reporter is None:
+        return
+    if not reporter.stats.get("passed"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter.write_line("\nno test passed, all were skipped: that proves nothing", red=True)
