@@ -12,7 +12,8 @@ from train import flow, latents, optim, predicted, vocoder, voice_data  # noqa: 
 
 import tolerances  # noqa: E402
 from parley_export import loading  # noqa: E402
-from parley_export.modules import FlowField, Vocoder  # noqa: E402
+from parley_export.errors import BundleError  # noqa: E402
+from parley_export.modules import FlowConfig, FlowField, Vocoder, VocoderConfig  # noqa: E402
 
 torch.set_num_threads(1)
 SPLITS = {"train": 6, "sentence": 3, "held": 5, "prompt": 4}  # split -> chunks
@@ -188,6 +189,16 @@ def test_checkpoints_have_the_names_that_export_reads(tmp_path):
     }
     expected = loading.module_shapes(flow=flow.CONFIG, vocoder=vocoder.CONFIG)
     assert {name: tuple(tensor.shape) for name, tensor in states.items()} == expected
+
+
+def test_widths_per_stage_are_read_from_the_config():
+    assemble = pytest.importorskip("train.assemble")
+    config = assemble.decoder_config()
+    assert VocoderConfig.from_dict(config) == vocoder.CONFIG
+    assert FlowConfig.from_dict(config) == flow.CONFIG
+    config["model"]["wavegan"]["stage_channels"] = [8, 8]
+    with pytest.raises(BundleError, match="stage_channels to be 6 sizes, got 2"):
+        VocoderConfig.from_dict(config)
 
 
 def test_half_precision_copies_are_read_back(tmp_path, monkeypatch):
