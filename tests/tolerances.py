@@ -73,5 +73,12 @@ QUIET_SAMPLE = 1e-3
 # Sums of a few hundred float32 numbers around one.
 ROUNDED_MEANS = 1e-4
 
+# nano's audio codes on another processor: where the best two nearly tie, rounding decides.
+GOLDEN_CODES = 0.98
+# The root mean square of a chunk in which nano listens is 0; -60 dBFS is no speech.
+SILENT_RMS = 1e-3
+
 # nano's training form against the modules chunk by chunk: order of float32 sums over a few layers.
 PREFIX_EQUALITY = 1e-5
+# Features of a graph in float16 against float32, relative to the largest.
+HALF_FEATURES = 2e-2

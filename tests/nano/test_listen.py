@@ -204,3 +204,27 @@ def test_a_rollout_reads_as_the_training_does(
         logits, target = listener.draws(hidden, sequences)
     best = logits.max(-1).values - logits.gather(1, target[:, None])[:, 0]
     assert best.max() < tolerances.PREFIX_EQUALITY
+
+
+def test_the_shipped_bundle_gives_its_weights_back() -> None:
+    """What is read back hears as the bundle's own graph does."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("gguf")
+    ort = pytest.importorskip("onnxruntime")
+    from train.listen import open_listener
+    from train.shipped import BUNDLE, load_shipped
+
+    model = open_listener().model
+    load_shipped(model)
+    wave = 0.1 * torch.randn(1, CHUNK_SAMPLES, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        log_mel = model.log_mel(wave)
+        expected = model.features(log_mel, torch.tensor([0]))[1][0, 0].numpy()
+    session = ort.InferenceSession(BUNDLE / "encoder_chunk.onnx")
+    feeds = {"log_mel": log_mel.numpy()}
+    for given in session.get_inputs()[1:]:
+        kind = np.int64 if "int64" in given.type else np.float32
+        feeds[given.name] = np.zeros(given.shape, kind)
+    found = session.run(["features"], feeds)[0][0, 0]
+    assert np.abs(found - expected).max() < tolerances.HALF_FEATURES * np.abs(expected).max()
+    assert model.backbone.lm_head.weight.isfinite().all()

@@ -10,18 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from parley_export.modules import FlowField, Vocoder
 from train import flow, vocoder
 from train.listen import RUNS, STAGES, Listener, open_listener
 from train.listen_model import ADAPTER, ENCODER, WINDOW, backbone_config
+from train.shipped import load_shipped
 from train.vocabulary import Vocabulary, write_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
-CHECKPOINTS = ROOT / "models/nano/checkpoints"
-LISTEN_FILE = "listen.safetensors"
 PREFIXES = {"encoder": "encoder.", "adapter": "audio_adapter.", "backbone": "llm."}
 CONTEXT = 1024  # positions; the window, one long chunk and room before positions start over
 VOCODER_LOOKAHEAD = 4  # latent frames
@@ -138,7 +137,7 @@ def listen_state_dict(listener: Listener) -> dict[str, Tensor]:
 
 
 def latest_listener() -> Listener:
-    """The model of the furthest stage, or else of the committed half-precision file.
+    """The model of the furthest stage, or else that of the shipped bundle.
 
     Raises:
         FileNotFoundError: there is neither.
@@ -150,15 +149,7 @@ def latest_listener() -> Listener:
             state = torch.load(path, map_location="cpu", weights_only=True)["parts"]["model"]
             listener.model.load_state_dict(state)
             return listener
-    kept = CHECKPOINTS / LISTEN_FILE
-    if not kept.is_file():
-        raise FileNotFoundError(
-            f"[assemble.listen] expected a run in {RUNS} or {kept}, got neither; train listen first"
-        )
-    state = {name: tensor.float() for name, tensor in load_file(kept).items()}
-    for part, prefix in PREFIXES.items():
-        own = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
-        getattr(listener.model, part).load_state_dict(own)
+    load_shipped(listener.model)
     return listener
 
 
@@ -219,23 +210,11 @@ def write_checkpoint(out: Path, *, untrained: bool = False) -> None:
     shutil.copyfile(ROOT / "LICENSE", out / "LICENSE")
 
 
-def write_small(out: Path) -> None:
-    """The committed file: what listens and thinks, in half precision."""
-    state = listen_state_dict(latest_listener())
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / (LISTEN_FILE + ".partial")
-    save_file({name: tensor.half() for name, tensor in state.items()}, partial)
-    partial.replace(out / LISTEN_FILE)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `python -m train assemble`."""
     parser.add_argument("--out", type=Path, default=ROOT / "build/nano/checkpoint")
     parser.add_argument(
         "--untrained", action="store_true", help="random flow and vocoder: to try the format"
-    )
-    parser.add_argument(
-        "--small", action="store_true", help="also write models/nano/checkpoints/listen"
     )
 
 
@@ -243,5 +222,3 @@ def run(args: argparse.Namespace) -> None:
     """The step `assemble`."""
     torch.set_num_threads(1)
     write_checkpoint(args.out, untrained=args.untrained)
-    if args.small:
-        write_small(CHECKPOINTS)

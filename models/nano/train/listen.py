@@ -20,6 +20,7 @@ from torch.nn import functional
 from train.listen_model import WINDOW, ListenConfig, ListenModel, backbone_config
 from train.listen_sequence import Sequences, build_sequences, legal_ids
 from train.optim import Optimizers, Run, time_schedule
+from train.shipped import load_shipped
 from train.vocabulary import BREAK, END_OF_TEXT, SHIFT, THINK, Vocabulary
 
 RUNS = Path(__file__).resolve().parents[3] / "build/nano/runs"
@@ -218,8 +219,12 @@ def train(
     return run
 
 
-def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """The weights of a finished or running stage."""
+def load_weights(model: ListenModel, path: Path) -> None:
+    """The weights of a finished or running stage; without one, those that ship."""
+    if not path.is_file():
+        print(f"no {path}: starts from the shipped bundle")
+        load_shipped(model)
+        return
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["parts"]["model"])
 

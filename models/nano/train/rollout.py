@@ -159,7 +159,7 @@ def converse(listener: Listener, wave: np.ndarray, offset: int) -> list[Reply]:
 
 
 def expected_replies(kinds: np.ndarray, text: np.ndarray, listener: Listener) -> list[Reply]:
-    """The labels of one dialogue as replies; those that the end cuts off are left out."""
+    """The labels of one dialogue as replies; the end may cut off the last."""
     found: list[Reply] = []
     for chunk, kind in enumerate(kinds.tolist()):
         if kind == KIND_SHIFT:
@@ -168,12 +168,12 @@ def expected_replies(kinds: np.ndarray, text: np.ndarray, listener: Listener) ->
             found[-1].ids.append(listener.vocabulary.word_id(int(text[chunk])))
         if kind == KIND_BREAK:
             found[-1].stopped = chunk
-    return [reply for reply in found if reply.stopped >= 0]
+    return found
 
 
 def score(expected: list[Reply], said: list[Reply]) -> dict[str, int]:
     """Counts: replies expected, begun in time, of the exact text, ended in time; and false ones."""
-    counts = {"n": len(expected), "turn": 0, "exact": 0, "stop": 0, "false": 0}
+    counts = {"n": 0, "turn": 0, "exact": 0, "stop": 0, "false": 0}
     used: set[int] = set()
     for reply in expected:
         near = [
@@ -181,9 +181,12 @@ def score(expected: list[Reply], said: list[Reply]) -> dict[str, int]:
             for i, other in enumerate(said)
             if -EARLY <= other.first - reply.first <= LATE and i not in used
         ]
+        used.update(near[:1])
+        if reply.stopped < 0:  # cut off by the end: neither right nor false
+            continue
+        counts["n"] += 1
         if not near:
             continue
-        used.add(near[0])
         other = said[near[0]]
         n = min(len(reply.ids), len(other.ids))
         interrupted = abs(len(reply.ids) - len(other.ids)) <= STOP_LATE
