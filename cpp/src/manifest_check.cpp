@@ -6,6 +6,7 @@
 #include <set>
 #include <type_traits>
 
+#include "parley/events.h"
 #include "stages/contract.h"
 
 namespace parley {
@@ -175,7 +176,8 @@ void check_turns(const Manifest& m, const TurnsConfig& t) {
   check_id(m, "turns.close", t.close);
 }
 
-// Slots that always draw an audio code; none are counted where any id may come.
+// Slots that may draw an audio code: as many as a chunk's speech has, or fewer where other ids may
+// come in their place. None while listening.
 void check_plan(const Manifest& m, const std::string& key, const SlotPlan& plan,
                 bool may_be_empty) {
   expect(may_be_empty || !plan.empty(), key, "at least one slot", 0);
@@ -186,12 +188,13 @@ void check_plan(const Manifest& m, const std::string& key, const SlotPlan& plan,
     const auto holds = [&](SlotKind kind) {
       return std::count(slot.begin(), slot.end(), kind) > 0;
     };
-    free = free || holds(SlotKind::any) || (holds(SlotKind::audio) && slot.size() > 1);
-    n_audio += holds(SlotKind::audio) ? 1 : 0;
+    const bool may_sound = holds(SlotKind::any) || holds(SlotKind::audio);
+    free = free || holds(SlotKind::any) || (may_sound && slot.size() > 1);
+    n_audio += may_sound ? 1 : 0;
   }
-  const bool listens = key.ends_with("listen");
-  expect(free || n_audio == (listens ? 0 : m.flow.codes_per_chunk), key,
-         "a plan with " + std::to_string(listens ? 0 : m.flow.codes_per_chunk) +
+  const std::size_t wanted = key.ends_with("listen") ? 0 : m.flow.codes_per_chunk;
+  expect(free ? n_audio <= wanted : n_audio == wanted, key,
+         "a plan with " + std::to_string(wanted) +
              " audio slots, as many codes as a chunk's speech has",
          n_audio);
 }
@@ -222,6 +225,9 @@ void check_speech(const Manifest& m) {
   const FlowConfig& f = m.flow;
   expect(std::int64_t{m.codes_hz} * m.rates.chunk_ms % 1000 == 0 && f.codes_per_chunk > 0,
          "flow.codes_hz", "a whole number of codes per chunk", m.codes_hz);
+  // A step draws a chunk's codes behind those that wait for a whole chunk of them.
+  expect(2 * f.codes_per_chunk <= Event::kMaxCodes, "flow.codes_hz",
+         "at most " + std::to_string(Event::kMaxCodes / 2) + " codes per chunk", m.codes_hz);
   expect(f.latent_mean.size() == f.z, "flow.latent_mean", std::to_string(f.z) + " numbers (z)",
          f.latent_mean.size());
   expect(f.latent_var.size() == f.z, "flow.latent_var", std::to_string(f.z) + " numbers (z)",

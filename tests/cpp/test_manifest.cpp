@@ -225,6 +225,9 @@ TEST(manifest_plans_and_templates_fit) {
            {"\"next\": \"u {user} a\"", "\"next\": \"{system}{user}\"", "without {system}"},
            {"\"first\": \"s {system} u {user} a\"", "\"first\": \"{user}{user}\"", "turns.first"},
            {"[[\"think\", \"shift\"]]", "[]", "duplex.plans.listen to be at least one slot"},
+           {"[[\"think\", \"shift\"]]", "[[\"any\"]]", "a plan with 0 audio slots"},
+           {"[\"break\", \"text\", \"text_pad\"]", "[\"any\"]", "a plan with 4 audio slots"},
+           {"\"codes_hz\": 25", "\"codes_hz\": 62500", "at most 8 codes per chunk"},
            {"[[\"think\", \"shift\"]]", "[[]]", "at least one kind"},
            {"[[\"think\", \"shift\"]]", "[[\"think\", \"shift\"], [\"audio\"]]", "0 audio slots"},
            {"\"speak\": [[\"break\", \"text\", \"text_pad\"],", "\"speak\": [[\"audio\"],",
@@ -232,8 +235,8 @@ TEST(manifest_plans_and_templates_fit) {
        }) {
     check_refused(change);
   }
-  parsed(changed(manifest_text(), "\"speak\": [[\"break\", \"text\", \"text_pad\"],",
-                 "\"speak\": [[\"any\"],"));
+  parsed(changed(manifest_text(), "\"speak\": [[\"break\", \"text\", \"text_pad\"], [\"audio\"],",
+                 "\"speak\": [[\"break\"], [\"any\"],"));
 }
 
 TEST(manifest_graphs_and_states_fit) {

@@ -145,4 +145,15 @@ TEST(old_chunks_are_forgotten_and_positions_start_over) {
   CHECK_EQ(fed[0], 'P' - 'A');
 }
 
+TEST(kinds_that_overlap_give_an_id_once) {
+  const Vocabulary vocabulary{110, 110, 100, 105, {{"think", kThink}}};
+  DuplexConfig config;
+  config.text_pad = 7;
+  const Slot slot =
+      compile_slot({SlotKind::text, SlotKind::text_pad, SlotKind::text}, vocabulary, &config, 210);
+  REQUIRE(slot.size() == 2);
+  CHECK_EQ(slot[0].end, kThink);
+  CHECK_EQ(slot[1].begin, kThink + 1);
+}
+
 }  // namespace

@@ -43,6 +43,51 @@ TEST(a_failed_step_changes_nothing) {
   }
 }
 
+TEST(a_failed_step_keeps_what_the_penalties_cover) {
+  for (int failing = 0; failing < 8; ++failing) {
+    std::array<Stages, 2> stages;
+    std::array<Run, 2> runs;
+    std::vector<Session> sessions;
+    for (std::size_t k = 0; k < 2; ++k) {
+      SessionParts parts = stages[k].duplex();
+      parts.duplex->sampling.temperature = 1.0F;
+      parts.duplex->sampling.repetition_penalty = 20.0F;  // so that THINK gives way to SHIFT
+      int calls = 0;
+      stages[k].flow->on_push = [&] {
+        if (calls++ == failing && k == 1) throw Error("scripted failure");
+      };
+      Session& session = sessions.emplace_back(make_session(std::move(parts)));
+      while (runs[k].states.size() < 30) {
+        try {
+          runs[k].step(session);
+        } catch (const Error&) {  // tried again
+        }
+      }
+      CHECK(calls > failing);
+    }
+    CHECK(runs[0].count(EventKind::shift) > 0);
+    CHECK(runs[0].events == runs[1].events);
+    CHECK(stages[0].backbone->fed() == stages[1].backbone->fed());
+  }
+}
+
+TEST(an_interruption_is_told_even_if_its_step_fails) {
+  Stages stages;
+  stages.backbone->otherwise = code(3);
+  Session session = make_session(stages.turns());
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 2);
+  session.interrupt();
+  stages.flow->on_push = [] { throw Error("scripted failure"); };
+  CHECK_THROWS_MSG(Error, "scripted failure", run.step(session));
+  stages.flow->on_push = nullptr;
+  CHECK_EQ(run.count(EventKind::reply_ended), 0);
+  run.steps(session, 2);
+  CHECK_EQ(run.count(EventKind::reply_ended), 1);
+  CHECK(run.find(EventKind::reply_ended)->reason == EndReason::interrupted);
+}
+
 TEST(cancel_stops_a_step_and_changes_nothing) {
   Stages stages;
   stages.backbone->script = spoken_script();

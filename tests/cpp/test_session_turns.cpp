@@ -1,5 +1,6 @@
 // Whole turns with scripted stages: prompts, replies, history, limits and interruption.
 #include <algorithm>
+#include <limits>
 
 #include "session_run.h"
 
@@ -204,6 +205,80 @@ TEST(an_interruption_forgets_what_was_not_heard) {
   session.interrupt();
   run.steps(session, 1);
   CHECK_EQ(stages.backbone->fed().back(), code(3));
+}
+
+TEST(an_interruption_before_any_sound_forgets_what_was_drawn) {
+  Stages stages;
+  stages.backbone->script = {1, code(0), code(1)};
+  SessionParts parts = stages.turns();
+  parts.turns->max_tokens_per_step = 3;  // two codes wait for a whole chunk of them
+  Session session = make_session(std::move(parts));
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 1);
+  CHECK_EQ(stages.backbone->fed().back(), code(0));
+  session.interrupt();
+  run.steps(session, 1);
+  CHECK_EQ(stages.backbone->fed().back(), 1);
+}
+
+TEST(a_first_turn_that_was_abandoned_leaves_no_trace) {
+  Stages fresh;
+  fresh.backbone->script = {kEnd};
+  Session wanted = make_session(fresh.turns());
+  wanted.send_text("HI");
+  Run run;
+  run.steps(wanted, 1);
+
+  Stages stages;
+  stages.backbone->script = {kEnd};
+  SessionParts parts = stages.turns();
+  parts.prefill_budget = 3;
+  Session session = make_session(std::move(parts));
+  session.send_text("NO");
+  run.steps(session, 1);
+  CHECK(session.state() == State::preparing);
+  session.interrupt();
+  run.steps(session, 1);
+  CHECK(session.state() == State::listening);
+  session.send_text("HI");
+  run.steps(session, 4);
+  CHECK(stages.backbone->fed() == fresh.backbone->fed());  // the system prompt is read
+}
+
+TEST(an_interrupt_that_came_too_late_spares_the_next_turn) {
+  Stages stages;
+  stages.backbone->script = {1, kEnd};
+  Session session = make_session(stages.turns());
+  session.interrupt();  // nothing is under way
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 2);
+  CHECK_EQ(run.text(), "B");
+}
+
+TEST(a_limit_beyond_the_context_costs_no_memory) {
+  Stages stages;
+  stages.backbone->script = {code(0), kEnd};
+  SessionParts parts = stages.turns();
+  parts.turns->max_new_tokens = std::numeric_limits<int>::max();
+  Session session = make_session(std::move(parts));
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 2);
+  CHECK_EQ(run.first(0), 0);
+}
+
+TEST(ids_behind_the_codes_make_no_sound) {
+  Stages stages;
+  stages.backbone->script = {kAudio + 90, code(0), kEnd};
+  SessionParts parts = stages.turns();
+  parts.vocabulary.audio_codes = 90;
+  Session session = make_session(std::move(parts));
+  session.send_text("HI");
+  Run run;
+  run.steps(session, 2);
+  CHECK_EQ(run.first(0), 0);
 }
 
 }  // namespace

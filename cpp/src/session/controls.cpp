@@ -46,6 +46,7 @@ void Session::Impl::take_turn(const char* verb, Build build) {
   build(position() + (done_.pending >= 0 ? 1 : 0));
   turn_start_ = parts_.backbone->next_position(*backbone_state_);
   turn_start_pending_ = done_.pending;
+  interrupt_ = false;  // a note left too late was for the reply before
   done_.state = State::preparing;
   done_.turn_ended = true;
 }
@@ -66,22 +67,21 @@ void Session::Impl::apply_interrupt() {
     done_.force = EndReason::interrupted;  // the model reads a BREAK in its next control slot
     return;
   }
-  work_ = done_;
   if (done_.state == State::preparing) {
     parts_.backbone->truncate(*backbone_state_, turn_start_);
     turns_->abandon();
     done_.pending = turn_start_pending_;
   } else {
     // The history keeps what was played: codes nobody heard are forgotten, with what follows them.
-    const std::size_t heard = speech_->played_codes();
-    if (done_.sounded && heard < done_.n_code_positions) {
+    const std::size_t heard = done_.sounded ? speech_->played_codes() : 0;
+    if (heard < done_.n_code_positions) {
       const std::int64_t position = code_positions_[heard];
       if (position < parts_.backbone->next_position(*backbone_state_))
         parts_.backbone->truncate(*backbone_state_, position);
     }
     done_.pending = policy_->stop_id();
     done_.drop = true;
-    add_event(EventKind::reply_ended).reason = EndReason::interrupted;
+    done_.cut = done_.drawing;  // else its end was told
   }
   done_.drawing = false;
   done_.n_codes = 0;

@@ -160,6 +160,11 @@ void TurnListener::end_turn_with_text(std::string_view text, std::int64_t held) 
 }
 
 void TurnListener::abandon() {
+  --turns_taken_;
+  forget_turn();
+}
+
+void TurnListener::forget_turn() {
   samples_.clear();
   features_.clear();
   prompt_.clear();
@@ -201,7 +206,7 @@ void TurnListener::rollback() {
 
 void TurnListener::reset() {
   turns_taken_ = 0;
-  abandon();
+  forget_turn();
 }
 
 std::vector<std::int32_t> expand_template(const TokenModel& tokens, std::string_view pattern,

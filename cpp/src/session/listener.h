@@ -86,7 +86,7 @@ class TurnListener final : public Listener {
   // still there.
   void end_turn(std::int64_t held);
   void end_turn_with_text(std::string_view text, std::int64_t held);
-  // Forgets the turn under way: its audio, its prompt.
+  // Forgets the turn under way, its audio, its prompt, and that it was taken.
   void abandon();
   // All ids of the prompt, placeholders included: the sampler's penalties cover them.
   std::span<const std::int32_t> ids() const { return ids_; }
@@ -98,6 +98,7 @@ class TurnListener final : public Listener {
   void finish_segments(Timing& timing, const StopFlag& stop);
   void build_prompt(std::string_view pattern, std::string_view user, std::size_t n_features,
                     std::int64_t held);
+  void forget_turn();
 
   ListenerParts parts_;
   TurnsConfig turns_;

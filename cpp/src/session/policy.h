@@ -13,6 +13,12 @@ namespace parley {
 
 enum class Drawn : std::uint8_t { text, silent_text, audio, think, shift, break_, end };
 
+// Ids behind the codes are padding of the vocabulary and mean nothing.
+inline Drawn spoken_or_written(const Vocabulary& vocabulary, std::int32_t id) {
+  if (id < vocabulary.audio_begin) return Drawn::text;
+  return id - vocabulary.audio_begin < vocabulary.audio_codes ? Drawn::audio : Drawn::silent_text;
+}
+
 class TurnPolicy {
  public:
   virtual ~TurnPolicy() = default;
@@ -44,7 +50,7 @@ class NativePolicy final : public TurnPolicy {
     if (id == config_.shift) return Drawn::shift;
     if (id == config_.break_) return Drawn::break_;
     if (id == config_.text_pad) return Drawn::silent_text;
-    return id >= vocabulary_.audio_begin ? Drawn::audio : Drawn::text;
+    return spoken_or_written(vocabulary_, id);
   }
   std::int32_t stop_id() const override { return config_.break_; }
 
@@ -75,7 +81,7 @@ class WholeTurnPolicy final : public TurnPolicy {
       return Drawn::end;
     if (std::find(control_.begin(), control_.end(), id) != control_.end())
       return Drawn::silent_text;
-    return id >= vocabulary_.audio_begin ? Drawn::audio : Drawn::text;
+    return spoken_or_written(vocabulary_, id);
   }
   std::int32_t stop_id() const override { return config_.close; }
 

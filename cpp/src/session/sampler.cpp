@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "base/philox.h"
 #include "parley/errors.h"
@@ -23,14 +24,24 @@ float penalize(float score, float penalty) {
 
 Sampler::Sampler(std::size_t vocab_size, std::size_t max_ids, std::uint64_t seed) : seed_(seed) {
   ids_.reserve(max_ids);
+  former_.reserve(max_ids);
   seen_.assign(vocab_size, 0);
   candidates_.resize(vocab_size);
 }
 
 void Sampler::begin_turn(const SamplingConfig& config, std::span<const std::int32_t> ids) {
-  config_ = config;
+  // The turn before is kept: a step that fails goes back to it.
+  if (!std::exchange(began_, true)) exchange_turns();
   forget(0);
+  config_ = config;
   for (std::int32_t id : ids) accept(id);
+}
+
+void Sampler::exchange_turns() {
+  for (std::int32_t id : ids_) --seen_[static_cast<std::size_t>(id)];
+  std::swap(ids_, former_);
+  std::swap(config_, former_config_);
+  for (std::int32_t id : ids_) ++seen_[static_cast<std::size_t>(id)];
 }
 
 void Sampler::accept(std::int32_t id) {
@@ -118,11 +129,11 @@ void Sampler::forget(std::size_t n_ids) {
 void Sampler::commit() {
   committed_ids_ = ids_.size();
   committed_draws_ = n_draws_;
+  began_ = false;
 }
 
-// A turn that began since the last commit is begun anew when the step is tried again, so only ids
-// that were added to it have to go.
 void Sampler::rollback() {
+  if (std::exchange(began_, false)) exchange_turns();
   forget(std::min(committed_ids_, ids_.size()));
   n_draws_ = committed_draws_;
 }

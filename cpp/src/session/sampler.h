@@ -36,12 +36,16 @@ class Sampler {
   float score(std::span<const float> logits, std::int32_t id) const;
   std::int32_t draw(std::size_t n_candidates);
   void forget(std::size_t n_ids);
+  void exchange_turns();
 
   SamplingConfig config_;
   std::uint64_t seed_;
   std::vector<std::int32_t> ids_;      // of the turn, oldest first
-  std::vector<std::uint16_t> seen_;    // [vocab_size] how often an id is in ids_
+  std::vector<std::uint32_t> seen_;    // [vocab_size] how often an id is in ids_
   std::vector<Candidate> candidates_;  // scratch [vocab_size]
+  SamplingConfig former_config_;       // of the turn before, while began_
+  std::vector<std::int32_t> former_;   // its ids
+  bool began_ = false;                 // a turn, since the last commit
   std::uint64_t n_draws_ = 0;
   std::size_t committed_ids_ = 0;
   std::uint64_t committed_draws_ = 0;

@@ -41,7 +41,9 @@ Session::Impl::Impl(SessionParts parts)
         static_cast<std::size_t>(parts_.context), parts_.prefill_budget);
     turns_ = turns.get();
     listener_ = std::move(turns);
-    code_positions_.resize(static_cast<std::size_t>(parts_.turns->max_new_tokens) + 1);
+    // Every draw takes a position, so the context bounds a reply too.
+    code_positions_.resize(
+        std::min(static_cast<std::size_t>(parts_.turns->max_new_tokens), max_turn_ids(parts_)) + 1);
   }
   speech_.emplace(Speech::Parts{parts_.flow, parts_.vocoder, parts_.voice, parts_.clock,
                                 parts_.out_chunk_samples, fade_samples(parts_),
@@ -104,6 +106,8 @@ void Session::Impl::check_input(std::span<const float> in, std::span<float> out)
 void Session::Impl::think() {
   const std::span<const Position> heard = listener_->positions();
   if (std::exchange(work_.turn_ended, false)) add_event(EventKind::turn_ended);
+  if (std::exchange(work_.cut, false))
+    add_event(EventKind::reply_ended).reason = EndReason::interrupted;
   if (work_.state == State::preparing && listener_->complete()) begin_reply();
   const bool draws = work_.state != State::speaking || work_.drawing;
   const Plan* plan = draws ? policy_->plan(work_.state) : nullptr;

@@ -48,6 +48,7 @@ class Session::Impl {
     bool drawing = false;               // the reply still grows
     bool sounded = false;               // the reply has had a code
     bool drop = false;                  // queued sound is to fade out in this step
+    bool cut = false;                   // turns: the reply was interrupted, not yet told
     std::int32_t pending = -1;          // drawn, not yet read by the backbone
     std::uint32_t replies = 0;          // begun so far
     int n_drawn = 0;                    // ids of this reply

@@ -65,7 +65,16 @@ inline Slot compile_slot(const std::vector<SlotKind>& kinds, const Vocabulary& v
     }
   }
   std::sort(slot.begin(), slot.end(), [](IdRange a, IdRange b) { return a.begin < b.begin; });
-  return slot;
+  // Kinds may overlap; an id that came twice would be twice as likely.
+  Slot disjoint;
+  for (IdRange range : slot) {
+    if (!disjoint.empty() && range.begin < disjoint.back().end) {
+      disjoint.back().end = std::max(disjoint.back().end, range.end);
+    } else {
+      disjoint.push_back(range);
+    }
+  }
+  return disjoint;
 }
 
 inline Plan compile_plan(const SlotPlan& plan, const Vocabulary& vocabulary,
