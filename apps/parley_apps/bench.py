@@ -123,8 +123,19 @@ def _measure(
 
 
 def _steps(session: parley.Session, samples: Any) -> Iterator[parley.Step]:
+    from parley import ContextError
+
     while True:
-        yield from session.play(samples) if session.mode == "turns" else session.feed(samples)
+        if session.mode == "duplex":
+            yield from session.feed(samples)
+            continue
+        empty = session.position == 0
+        try:
+            yield from session.play(samples)
+        except ContextError:
+            if empty:
+                raise  # the turn alone is too long
+            session.reset()  # turns fill the context; the next one begins a conversation
 
 
 def _lines(result: dict[str, Any], budget_ms: float) -> Iterator[str]:

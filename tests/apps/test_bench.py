@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 
 import parley
 import tolerances
-from parley_apps.bench import sound
+from parley import ContextError
+from parley_apps.bench import _steps, sound
 from parley_apps.main import main
 from scripted_bundle import ScriptedBundle, opener, two_replies
 
@@ -69,3 +72,36 @@ def test_the_made_up_sound_is_the_same_each_time() -> None:
     np.testing.assert_array_equal(sound(24_000, 1), sound(24_000, 1))
     assert not np.array_equal(sound(24_000, 1), sound(24_000, 2))
     assert np.abs(sound(24_000, 1)).max() < 1.0
+
+
+class TurnsSession:
+    """Holds `room` turns of one step each, then refuses another until it is reset."""
+
+    mode = "turns"
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.position = 0
+        self.resets = 0
+
+    def play(self, samples: Any) -> Iterator[str]:
+        if self.position == self.room:
+            raise ContextError("full")
+        self.position += 1
+        yield "step"
+
+    def reset(self) -> None:
+        self.position = 0
+        self.resets += 1
+
+
+def test_a_full_context_begins_another_conversation() -> None:
+    session: Any = TurnsSession(room=3)
+    assert len(list(islice(_steps(session, None), 10))) == 10
+    assert session.resets == 3
+
+
+def test_a_turn_that_never_fits_is_an_error() -> None:
+    session: Any = TurnsSession(room=0)
+    with pytest.raises(ContextError):
+        next(_steps(session, None))
