@@ -1,4 +1,4 @@
-// What executes a graph or a token model: the only face of a vendor library; knows nothing of speech.
+// What executes a graph or a token model: the only face of a vendor library; no speech here.
 #pragma once
 #include <cstdint>
 #include <memory>
