@@ -35,6 +35,7 @@ _CODES = {
     "CancelledError": INTERRUPTED,
     "KeyboardInterrupt": INTERRUPTED,
     "OSError": IO,
+    "Error": BAD_BUNDLE,  # the engine could not go on with what the models gave
 }
 
 

@@ -108,9 +108,10 @@ void Session::Impl::reset() {
 }
 
 void Session::Impl::close() {
+  // Closed first, so that a caller who goes on stepping cannot keep the lock from us.
+  if (closed_.exchange(true)) return;
   stop_.set();
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (closed_.exchange(true)) return;
   listener_.reset();
   turns_ = nullptr;
   speech_.reset();

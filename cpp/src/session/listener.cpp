@@ -107,7 +107,8 @@ void TurnListener::finish_segments(Timing& timing, const StopFlag& stop) {
   }
   std::size_t row = 0;
   for (Position& position : prompt_)
-    if (position.id == placeholder_) position.feature = &features_[width * row++];
+    if (position.id == placeholder_ && row < n_features_)
+      position.feature = &features_[width * row++];
   encoded_ = true;
 }
 

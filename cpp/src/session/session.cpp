@@ -280,6 +280,7 @@ void Session::Impl::rollback() noexcept {
 // Duplex has no end: the oldest chunks go, whole ones, and positions start over while listening.
 void Session::Impl::forget_old_chunks() {
   if (!window_) return;
+  const Stopwatch watch(*parts_.clock, timing_.backbone_ns);
   window_->add_chunk(chunk_start_);
   const std::int64_t next = parts_.backbone->next_position(*backbone_state_);
   const ChunkWindow::Range old = window_->excess(next);
