@@ -1,49 +1,53 @@
-# parley's commands: `make demo` and `make test`; knows no compiler flag (CMakeLists.txt) and no package (pyproject.toml).
+# parley's commands, above all `make demo` and `make test`; knows no compiler flag (CMakeLists.txt) and no package (pyproject.toml).
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint test-cpp test-python install clean distclean
+.PHONY: help demo nano eval test lint test-cpp test-python install clean distclean
 
 # Everything runs with the environment's own programs first; paths may hold spaces.
 VENV_PATH := PATH="$$PWD/.venv/bin:$$PATH"
 CPP_FILES := find cpp kernels tests -name '*.h' -o -name '*.cpp'
-BUNDLE_SOURCES := $(shell find export tests/tiny_checkpoint.py -name '*.py')
 RECORDINGS := apps/parley_apps/data
 
 help:
-	@echo "make demo      install, and answer a recording: leaves sound, text, trace and picture in demo/"
+	@echo "make demo      install, and hold a conversation: leaves sound, text, trace and picture in demo/"
 	@echo "make test      install, and run every check: lint, types, C++ with sanitizers, pytest"
+	@echo "make nano      train the small model that ships anew, with the speech it learns from (two hours)"
+	@echo "make eval      how nano behaves in scenarios made for it; LIMIT=50 takes 50 of each kind"
 	@echo "make install   only the environment in .venv"
 	@echo "make lint, make test-cpp, make test-python: the parts of make test"
-	@echo "make clean     remove what was built and the demo; make distclean: .venv too"
+	@echo "make clean     remove what was built and the demo; make distclean: trainings and .venv too"
 
 install:
 	@python=$$(.make/check.sh) && exec "$$python" .make/install.py
 
-demo: install demo/bundle/manifest.json
-	@echo "== Two recorded questions, answered in turns"
-	@$(VENV_PATH) parley talk demo/bundle --mode turns --in $(RECORDINGS)/question.wav \
-	  --in $(RECORDINGS)/follow_up.wav --max-new-tokens 200 --out demo/answer.wav \
+demo: install
+	@echo "== A recorded user talks with nano in full duplex: both may speak at any time"
+	@mkdir -p demo
+	@$(VENV_PATH) parley talk nano --in $(RECORDINGS)/conversation.wav --out demo/answer.wav \
 	  --text demo/transcript.jsonl --trace demo/trace.json --plot demo/timeline.png >demo/summary.txt
-	@grep real-time demo/summary.txt
-	@echo "== The first question again in full duplex: both may speak at any time"
-	@$(VENV_PATH) parley talk demo/bundle --mode duplex --in $(RECORDINGS)/question.wav --seed 5 \
-	  --out demo/duplex.wav --plot demo/duplex.png >demo/summary.txt
-	@grep real-time demo/summary.txt
-	@echo "== Done. The default model has random weights: its speech is noise, all else is real. Look at:"
+	@grep -v '^[a-z]* *demo/' demo/summary.txt
+	@echo "== Done. Look at:"
 	@echo "   demo/timeline.png      both waveforms, who has the floor, tokens, each chunk's cost against 160 ms"
-	@echo "   demo/answer.wav        what parley said: 24 kHz, 16 bit"
+	@echo "   demo/answer.wav        what nano said, 24 kHz, 16 bit; $(RECORDINGS)/conversation.wav is the user"
 	@echo "   demo/transcript.jsonl  who said what and when, one JSON object a line"
 	@echo "   demo/trace.json        every stage of every chunk; opens in ui.perfetto.dev and chrome://tracing"
-	@echo "   demo/duplex.png and demo/duplex.wav: the same for full duplex"
 
-demo/bundle/manifest.json: $(BUNDLE_SOURCES) | install
-	@echo "== The default bundle: a tiny model with random weights, made and exported here"
-	@rm -rf build/demo demo/bundle && mkdir -p build/demo demo
-	@$(VENV_PATH) PYTHONPATH=tests python -c "import pathlib, tiny_checkpoint as tiny; \
-	  tiny.write_checkpoint(pathlib.Path('build/demo/tiny-noise'))"
-	@cp LICENSE build/demo/tiny-noise/
-	@$(VENV_PATH) parley export build/demo/tiny-noise --out demo/bundle --duplex
+# Everything of nano's recipe can be stopped; what is finished is not done again.
+nano: install
+	@$(VENV_PATH) sh -c 'cd models/nano && python -m train all'
+	@$(MAKE) --no-print-directory install
+	@echo "== Done: models/nano/bundle is new and installed; make demo and make eval use it"
+
+eval: install build/nano/scenarios/.made
+	@$(VENV_PATH) parley eval duplex nano --scenarios build/nano/scenarios $(LIMIT:%=--limit %) \
+	  --plot build/nano/behaviour.png
+
+build/nano/scenarios/.made: | install
+	@echo "== Held-out scenarios, about 6 hours of speech by espeak-ng and flite; festival too if it is there"
+	@$(VENV_PATH) sh -c 'cd models/nano && python -m train bank && \
+	  python -m train scenarios $$(command -v festival >/dev/null && echo --festival 200)'
+	@touch $@
 
 test: install
 	@$(MAKE) --no-print-directory lint-only
@@ -73,8 +77,10 @@ test-python-only:
 	@echo "== pytest"
 	@$(VENV_PATH) OMP_NUM_THREADS=1 python -m pytest
 
+# Speech and trainings in build/nano take hours to make: only distclean removes them.
 clean:
-	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache
+	if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name nano -exec rm -rf {} +; fi
+	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
 
 distclean: clean
-	rm -rf .venv
+	rm -rf build .venv

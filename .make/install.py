@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOGS = ROOT / "build" / "log"
 SOURCES = ("pyproject.toml", "CMakeLists.txt", "LICENSE", "cpp", "runtime", "export", "apps")
+SOURCES += ("models/nano/bundle",)
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 

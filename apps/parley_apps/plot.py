@@ -36,7 +36,7 @@ CONTROL = {  # kind -> marker, colour, name in the legend
     "shift": ("^", "#2e8b57", "SHIFT"),
     "break": ("X", LATE, "BREAK"),
     "turn_ended": ("|", USER, "turn ended"),
-    "window": ("s", "#6b5b95", "window"),
+    "window": (".", "#6b5b95", "window"),
     "underrun": ("v", LATE, "underrun"),
     "muted": ("v", INK, "muted"),
 }
@@ -153,10 +153,10 @@ def _tokens(axis: Axes, conversation: Conversation, seconds: float, inches: floa
     for kind, (marker, color, name) in CONTROL.items():
         at = [event.time_s for event in events if event.kind == kind]
         if at:
-            small = kind == "think"
+            small = kind in ("think", "window")
             handles += axis.plot(
                 at,
-                [1.0] * len(at),
+                [0.75 if kind == "window" else 1.0] * len(at),
                 linestyle="none",
                 marker=marker,
                 color=color,
