@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from parley_apps import options
+from parley_apps import errors, options
 from parley_apps.golden import Row, compare, skipped
 from parley_apps.progress import Progress
 
@@ -41,8 +41,6 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from parley_apps import errors
-
     parser.description = EXAMPLES
     parser.epilog = errors.EXIT_CODES_HELP
     options.add_bundle(parser)
@@ -78,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     passed = all(row.passed for row in compared)
     worst = max(compared, key=lambda row: (not row.passed, row.strain))
     _print(rows, worst, passed, args)
-    return 0 if passed else 1
+    return errors.OK if passed else errors.DIFFERS
 
 
 def load_golden(path: Path) -> dict[str, Any]:

@@ -36,7 +36,6 @@ class Speech {
 
   // From a code to its sound, in samples: the look-ahead of both stages.
   std::size_t delay() const { return delay_; }
-  std::size_t samples_per_code() const { return samples_per_code_; }
 
   void begin(std::uint64_t seed, std::uint32_t reply);
   // `last`: no codes follow. At most max_codes_per_step codes between two commits.

@@ -129,11 +129,3 @@ def resample_input(samples: Tensor, config: FrontEndConfig) -> Tensor:
     """`[n]` at input_hz -> at encoder_hz."""
     zeros, rolloff = config.resampler_zeros, config.resampler_rolloff
     return resample(samples, config.input_hz, config.encoder_hz, zeros, rolloff)
-
-
-def turn_log_mel(samples: Tensor, config: FrontEndConfig) -> list[Tensor]:
-    """A turn `[n]` at input_hz -> per segment `[n_mels, segment frames]`."""
-    return [
-        segment_log_mel(resample_input(segment, config), config)
-        for segment in cut_turn(samples, config)
-    ]
