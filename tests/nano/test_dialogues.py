@@ -48,9 +48,9 @@ def test_the_answer_begins_two_chunks_after_the_last_sample() -> None:
 
 
 def test_an_interruption_is_decided_by_time_or_by_its_end() -> None:
-    # 0.68 s after its onset is 10,880 samples: the chunk that holds this moment's end.
-    assert break_chunk(0, 99999) == 4
-    assert break_chunk(CHUNK - 1, 99999) == 5
+    # 0.64 s after its onset is 10,240 samples: the chunk that holds this moment's end.
+    assert break_chunk(0, 99999) == 3
+    assert break_chunk(1, 99999) == break_chunk(CHUNK - 1, 99999) == 4
     # "stop" of 0.3 s ends in chunk 1: BREAK in chunk 2.
     assert break_chunk(0, 4800) == 2
 

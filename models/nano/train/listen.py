@@ -193,9 +193,17 @@ def encoder_rate(stage: Stage) -> Callable[[str], float]:
 
 
 def train(
-    listener: Listener, stage: Stage, draw: Callable[[], Batch], folder: Path, minutes: float
+    listener: Listener,
+    stage: Stage,
+    draw: Callable[[], Batch],
+    folder: Path,
+    minutes: float,
+    start: Path | None = None,
 ) -> Run:
-    """Run one stage to its end, or on from where it stopped; the weights lie in folder/last.pt."""
+    """Run one stage from the weights in `start` to its end, or on from where it stopped.
+
+    The weights lie in folder/last.pt.
+    """
     model = listener.model
     names = ("encoder", "adapter", "phone_head", "early_word_head")
     named = [
@@ -203,8 +211,8 @@ def train(
         for name, parameter in model.named_parameters()
         if stage.before or name.startswith(names)
     ]
-    if stage.before and not (folder / "last.pt").is_file():
-        load_weights(model, folder.parent / f"listen_{stage.before}/last.pt")
+    if start is not None and not (folder / "last.pt").is_file():
+        load_weights(model, start)
     optimizers = Optimizers(named, stage.lr, scale=encoder_rate(stage))
     run = Run(folder, {"model": model, "optimizers": optimizers}, 60 * minutes)
     gauges = Gauges()
@@ -243,6 +251,9 @@ def add_arguments(parser: Any) -> None:
     """Of `python -m train listen`."""
     parser.add_argument("--stage", choices=tuple(STAGES), required=True)
     parser.add_argument("--minutes", type=float, help="training time (default: the recipe's)")
+    parser.add_argument(
+        "--start", type=Path, help="last.pt to start from (default: of the stage before)"
+    )
     parser.add_argument("--seed", type=int, default=1)
 
 
@@ -262,5 +273,8 @@ def run(args: Any) -> None:
     def draw() -> Batch:
         return sample(stage.batch, stage.seconds, **stage.scenes)
 
+    start: Path | None = args.start
+    if start is None and stage.before:
+        start = RUNS / f"listen_{stage.before}/last.pt"
     minutes = args.minutes or stage.minutes
-    train(listener, stage, draw, RUNS / f"listen_{stage.name}", minutes)
+    train(listener, stage, draw, RUNS / f"listen_{stage.name}", minutes, start)
