@@ -39,7 +39,7 @@ CLEAR = Mix(pauses=0.0, leakage=0.0, lowest_gain=-20.0, least_snr=20.0)
 NOISY = Mix(pauses=0.0, leakage=0.0, lowest_gain=-30.0, least_snr=6.0)
 QUIET_START = (0.6, 1.6)  # seconds before the user speaks
 TAIL_SECONDS = 1.5
-LEAD_OVER_SECONDS, TAIL_OVER_SECONDS = 0.4, 1.2
+LEAD_OVER_SECONDS, TAIL_OVER_SECONDS = 0.4, 1.5
 LONG_SECONDS, NOISE_SECONDS = 600.0, 60.0
 LONG = Mix(
     pauses=0.25, backchannels=0.1, stops=0.08, new_commands=0.08, unanswered=0.05, leakage=0.0,
