@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from parley_apps import errors
 
@@ -15,7 +16,7 @@ COMMANDS = {
     "talk": ("parley_apps.talk", "hold a conversation with recordings, into a WAV file"),
     "show": ("parley_apps.show", "tell what a bundle is and what its licence asks"),
     "verify": ("parley_apps.verify", "compare every stage with golden numbers"),
-    "bench": ("parley_apps.bench", "measure what a chunk costs on this machine"),
+    "bench": ("parley_apps.benchmark", "measure what a chunk costs on this machine"),
     "eval": ("parley_apps.evaluate", "measure how a bundle behaves in conversations"),
     "doctor": ("parley_apps.doctor", "tell what is installed, what is missing and how to get it"),
     "export": ("parley_apps.export", "make a bundle from a checkpoint"),
@@ -62,16 +63,29 @@ def build_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"parley {version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    chosen = next((a for a in arguments if not a.startswith("-")), None)
+    place = next((i for i, a in enumerate(arguments) if not a.startswith("-")), len(arguments))
+    chosen, *rest = arguments[place:] or [None]
     for name, (module_name, summary) in COMMANDS.items():
         sub = commands.add_parser(
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == chosen:
-            module = importlib.import_module(module_name)
+            module = _module(sub, module_name, rest)
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     return parser
+
+
+def _module(parser: argparse.ArgumentParser, name: str, rest: Sequence[str | None]) -> Any:
+    """The module of a command, or of its part where the next word names one in its PARTS."""
+    module = importlib.import_module(name)
+    word = rest[0] if rest else None
+    part = getattr(module, "PARTS", {}).get(word)
+    if part is None:
+        return module
+    parser.prog += f" {word}"
+    parser.add_argument("part", choices=[word], help=argparse.SUPPRESS)
+    return importlib.import_module(part)
 
 
 def version() -> str:

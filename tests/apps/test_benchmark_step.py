@@ -1,4 +1,4 @@
-"""`parley bench` over a scripted engine: its JSON and how long it runs."""
+"""`parley bench BUNDLE` over a scripted engine: its JSON and how long it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import parley
 import tolerances
 from parley import ContextError
-from parley_apps.bench import _steps, sound
+from parley_apps.benchmark.step import _steps, sound
 from parley_apps.main import main
 from scripted_bundle import ScriptedBundle, opener, two_replies
 

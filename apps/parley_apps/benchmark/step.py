@@ -1,4 +1,4 @@
-"""`parley bench`: what a chunk costs on this machine; loops over the step that everyone uses."""
+"""`parley bench BUNDLE`: what a step costs on this machine; loops over the step everyone uses."""
 
 from __future__ import annotations
 
