@@ -88,7 +88,8 @@ static void visit(Fields& f, GraphEntry& g) {
 
 static void visit(Fields& f, BackboneEntry& b) {
   f("file", b.file);
-  f("precision", b.precision, OneOf{{"f32", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"}});
+  f("precision", b.precision,
+    OneOf{{"f32", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k"}});
   f("vocab_size", b.vocab_size, Range{1, 1e8})("width", b.width, kSize);
   f("context", b.context, Range{1, 1e8});
 }

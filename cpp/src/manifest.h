@@ -57,7 +57,7 @@ struct GraphEntry {
 
 struct BackboneEntry {
   std::string file;
-  std::string precision;  // f32 | f16 | q8_0 | q6_k | q5_k_m | q4_k_m
+  std::string precision;  // f32, f16 or a type of llama.cpp, such as q4_k_m
   std::int32_t vocab_size = 0;
   std::int32_t width = 0;
   std::int32_t context = 0;

@@ -20,9 +20,17 @@ from typing import Any
 
 from parley_export.errors import BundleError, LibraryError
 
-PRECISIONS = ("f32", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m")
+PRECISIONS = ("f32", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
 # llama.h's numbers of file types.
-FILE_TYPES = {"q8_0": 7, "q6_k": 18, "q5_k_m": 17, "q4_k_m": 15}
+FILE_TYPES = {
+    "q8_0": 7,
+    "q6_k": 18,
+    "q5_k_m": 17,
+    "q4_k_m": 15,
+    "q4_0": 2,
+    "q3_k_m": 12,
+    "q2_k": 10,
+}
 MAX_ROWS_BYTES = 1 << 30  # rows that llama.cpp converts at once; bounds its anonymous memory
 _TENSOR_LINE = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
 

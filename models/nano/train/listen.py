@@ -197,6 +197,7 @@ def train(
     stage: Stage,
     draw: Callable[[], Batch],
     folder: Path,
+    *,
     minutes: float,
     start: Path | None = None,
 ) -> Run:
@@ -277,4 +278,4 @@ def run(args: Any) -> None:
     if start is None and stage.before:
         start = RUNS / f"listen_{stage.before}/last.pt"
     minutes = args.minutes or stage.minutes
-    train(listener, stage, draw, RUNS / f"listen_{stage.name}", minutes, start)
+    train(listener, stage, draw, RUNS / f"listen_{stage.name}", minutes=minutes, start=start)
