@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo nano eval test lint test-cpp test-python install clean distclean
+.PHONY: help demo nano eval quantized test lint test-cpp test-python install clean distclean
 
 # Everything runs with the environment's own programs first; paths may hold spaces.
 VENV_PATH := PATH="$$PWD/.venv/bin:$$PATH"
@@ -14,6 +14,7 @@ help:
 	@echo "make test      install, and run every check: lint, types, C++ with sanitizers, pytest"
 	@echo "make nano      train the small model that ships anew, with the speech it learns from (two hours)"
 	@echo "make eval      how nano behaves in scenarios made for it; LIMIT=50 takes 50 of each kind"
+	@echo "make quantized what quantization does to nano's behaviour, type by type; LIMIT=50 likewise"
 	@echo "make install   only the environment in .venv"
 	@echo "make lint, make test-cpp, make test-python: the parts of make test"
 	@echo "make clean     remove what was built and the demo; make distclean: trainings and .venv too"
@@ -42,6 +43,12 @@ nano: install
 eval: install build/nano/scenarios/.made
 	@$(VENV_PATH) parley eval duplex nano --scenarios build/nano/scenarios $(LIMIT:%=--limit %) \
 	  --plot build/nano/behaviour.png
+
+# From the trainings in build/nano, or from the weights that ship where there are none.
+quantized: install build/nano/scenarios/.made
+	@$(VENV_PATH) sh -c 'cd models/nano && python -m train assemble'
+	@$(VENV_PATH) parley eval quantization build/nano/checkpoint --scenarios build/nano/scenarios \
+	  --work build/nano/quantized $(LIMIT:%=--limit %)
 
 build/nano/scenarios/.made: | install
 	@echo "== Held-out scenarios, about 6 hours of speech by espeak-ng and flite; festival too if it is there"

@@ -228,3 +228,16 @@ def test_the_shipped_bundle_gives_its_weights_back() -> None:
     found = session.run(["features"], feeds)[0][0, 0]
     assert np.abs(found - expected).max() < tolerances.HALF_FEATURES * np.abs(expected).max()
     assert model.backbone.lm_head.weight.isfinite().all()
+
+
+def test_only_words_and_codes_are_forgotten(listener: Listener) -> None:
+    special = WORDS.special
+    heard_and_decided = [-1, special[THINK], special[SHIFT], special[BREAK], special[END_OF_TEXT]]
+    said = [WORDS.word_id(0), WORDS.word_id(2), WORDS.audio_begin, WORDS.size - 1]
+    ids = torch.tensor([heard_and_decided + said] * 200)
+    torch.manual_seed(3)
+    forgotten = listener.forget(ids, 0.25) != ids
+    assert not forgotten[:, : len(heard_and_decided)].any()
+    share = forgotten[:, len(heard_and_decided) :].float().mean()
+    assert 0.2 < share < 0.3
+    assert torch.equal(listener.forget(ids, 0.0), ids)

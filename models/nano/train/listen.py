@@ -42,6 +42,7 @@ class Stage:
     weights: tuple[float, ...] = ()
     phone_weight: float = 1.0
     word_weight: float = 0.7
+    forget: float = 0.0  # share of what was said that is hidden when it is read back
     scenes: dict[str, float] = field(default_factory=dict)  # for the sampler
 
 
@@ -72,6 +73,7 @@ STAGES = {
         weights=(1.0, 1.5, 1.5, 2.0, 0.7, 0.5),
         phone_weight=0.15,
         word_weight=0.4,
+        forget=0.1,
         scenes={"pauses": 0.6, "backchannels": 0.35},
     ),
 }
@@ -119,7 +121,8 @@ class Listener:
         sequences = build_sequences(
             batch["kinds"], batch["text"], batch["codes"], self.vocabulary, WINDOW
         )
-        hidden = self.model.read(features, sequences.ids, sequences.chunk, sequences.keep)
+        ids = self.forget(sequences.ids, stage.forget)
+        hidden = self.model.read(features, ids, sequences.chunk, sequences.keep)
         logits, target = self.draws(hidden, sequences)
         weight = self.weights(target, stage.weights)
         losses = functional.cross_entropy(logits, target, reduction="none")
@@ -127,6 +130,17 @@ class Listener:
         word_loss = self.word_loss(hidden, sequences, batch["words"])
         loss = token_loss + stage.word_weight * word_loss + stage.phone_weight * phone_loss
         return loss, self.counts(logits, target, sequences)
+
+    def forget(self, ids: Tensor, share: float) -> Tensor:
+        """`ids` with a share of words and codes replaced by text-pad (Bowman et al., 2016).
+
+        What the start of a reply usually leads to must not outweigh what the user said: a
+        combination of slots that never occurred is lost to its neighbours otherwise.
+        """
+        special = self.vocabulary.special
+        control = (ids >= min(special.values())) & (ids < self.vocabulary.audio_begin)
+        hidden = (ids >= 0) & ~control & (torch.rand(ids.shape) < share)
+        return torch.where(hidden, special[END_OF_TEXT], ids)
 
     def draws(self, hidden: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor]:
         """Logits `[n, vocab]` of all draws, legal ids only, and what should be drawn."""
