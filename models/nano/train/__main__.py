@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 STEPS = {
     "all": "everything below that makes the bundle, in order",
     "bank": "the recordings and labels that all trainings read",
+    "check": "minutes of checks before hours of training",
     "listen": "encoder, adapter and backbone (--stage A, B, C)",
     "rollout": "a quick look at a listening model, without teacher",
     "vocoder": "latents to samples",

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     flow, vocoder = 30 * share, 55 * share
     print(PLAN.format(minutes=max(sum(listen.values()), flow + vocoder)), flush=True)
     try:
-        run_all([step("bank")])
+        run_all([step("bank"), step("check")])
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(run_all, chains(listen, flow, vocoder)))
         run_all(export_commands(args.bundle))
