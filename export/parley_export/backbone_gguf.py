@@ -121,7 +121,7 @@ def write_gguf(
         LibraryError: the package gguf is missing.
         OSError: the disk is full or cannot be written.
     """
-    writer = _writer(config, tokenizer, name, max_positions)
+    writer = open_writer(config, tokenizer, name, max_positions)
     plan = []
     total = 0
     for source, (target, shape) in gguf_names(config).items():
@@ -129,7 +129,7 @@ def write_gguf(
         size = math.prod(shape) * (4 if kind == "F32" else 2)
         plan.append((source, target, kind))
         total += size
-        writer.add_tensor_info(target, shape, _dtype(kind), size, _gguf_type(kind))
+        writer.add_tensor_info(target, shape, _dtype(kind), size, gguf_type(kind))
     writer.add_file_type({"f32": 0, "f16": 1, "source": _file_type(plan)}[precision])
     try:
         writer.write_header_to_file(path)
@@ -171,7 +171,7 @@ def _dtype(kind: str) -> Any:
     return np.dtype({"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[kind])
 
 
-def _gguf_type(kind: str) -> Any:
+def gguf_type(kind: str) -> Any:
     import gguf
 
     return gguf.GGMLQuantizationType[kind]
@@ -202,7 +202,7 @@ def _pieces(name: str, tensor: Any, kind: str) -> Iterator[Any]:
             yield piece.to(torch.float32 if kind == "F32" else torch.float16).numpy()
 
 
-def _writer(config: BackboneConfig, tokenizer: Tokenizer, name: str, max_positions: int) -> Any:
+def open_writer(config: BackboneConfig, tokenizer: Tokenizer, name: str, max_positions: int) -> Any:
     try:
         import gguf
     except ImportError as e:

@@ -187,8 +187,11 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
 
 def read_configs(layout: Layout) -> Configs:
     """Read both config files; raises BundleError that names what each section has wrong."""
-    config = read_json(layout.folder / "config.json")
-    decoder = read_json(layout.decoder_config)
+    return parse_configs(read_json(layout.folder / "config.json"), read_json(layout.decoder_config))
+
+
+def parse_configs(config: dict[str, Any], decoder: dict[str, Any]) -> Configs:
+    """The sizes in both files' contents; raises BundleError as read_configs does."""
     problems = Problems("checkpoint.read_config", "only Covo-Audio checkpoints work")
     if config.get("model_type") != "covo_audio":
         raise BundleError(

@@ -13,6 +13,7 @@ from typing import Any
 from parley_export import backbone_gguf, bundle, graphs, loading, manifest, voices
 from parley_export.checkpoint import (
     Checkpoint,
+    Configs,
     Layout,
     licence_file,
     read_checkpoint,
@@ -22,6 +23,7 @@ from parley_export.checkpoint import (
 from parley_export.errors import InputError
 from parley_export.progress import MemoryWatch, Progress, size
 from parley_export.quantize import FILE_TYPES, quantize, require_llama
+from parley_export.settings import Settings
 
 BACKBONE_FILE = "backbone.gguf"
 SOURCE_FILE = "backbone.source.gguf"  # what is quantized; never part of the bundle
@@ -68,7 +70,6 @@ def export_bundle(options: Options, memory: MemoryWatch) -> Report:
     Raises:
         InputError, BundleError, LibraryError, OSError: nothing is left behind then.
     """
-    begin = time.monotonic()
     bundle.check_target(Path(os.path.abspath(options.out)), options.force)
     if options.backbone in FILE_TYPES:
         require_llama()
@@ -81,8 +82,16 @@ def export_bundle(options: Options, memory: MemoryWatch) -> Report:
             "no whole turns, got none; add --duplex"
         )
     bundle.check_space(Path(os.path.abspath(options.out)).parent, needed_bytes(checkpoint, options))
+    return write_bundle(Job, checkpoint, options, memory)
+
+
+def write_bundle(
+    kind: type[Job], checkpoint: Checkpoint, options: Options, memory: MemoryWatch
+) -> Report:
+    """Write the bundle of a checked checkpoint and move it into place."""
+    begin = time.monotonic()
     with bundle.PartialBundle(options.out, options.force) as partial:
-        job = _Job(options, checkpoint, partial.folder, memory)
+        job = kind(options, checkpoint, partial.folder, memory)
         try:
             report = job.run()
         finally:
@@ -99,7 +108,7 @@ def needed_bytes(checkpoint: Checkpoint, options: Options) -> int:
     extra = 0
     if options.backbone in FILE_TYPES:
         extra = _source_bytes(checkpoint)
-    parts = _part_bytes(checkpoint, options)
+    parts = part_bytes(checkpoint, options)
     return int(1.03 * (backbone + max(extra, sum(parts.values())))) + SPARE_BYTES
 
 
@@ -108,22 +117,31 @@ def _source_bytes(checkpoint: Checkpoint) -> int:
     return sum(checkpoint.shards.tensors[name].nbytes for name in names)
 
 
-def _part_bytes(checkpoint: Checkpoint, options: Options) -> dict[str, int]:
+def part_bytes(checkpoint: Checkpoint, options: Options) -> dict[str, int]:
     """Graph -> about how many bytes its weights take."""
-    width = 2 if options.graphs == "f16" else 4
+    return part_bytes_of(
+        checkpoint.configs, checkpoint.settings, duplex=options.duplex, graphs=options.graphs
+    )
+
+
+def part_bytes_of(
+    configs: Configs, settings: Settings, *, duplex: bool, graphs: str
+) -> dict[str, int]:
+    """The same from sizes alone."""
+    width = 2 if graphs == "f16" else 4
     weights = {
         part: width
         * sum(
             _product(shape)
-            for shape in loading.module_shapes(**{part: getattr(checkpoint.configs, part)}).values()
+            for shape in loading.module_shapes(**{part: getattr(configs, part)}).values()
         )
         for part in loading.PARTS
     }
     hearing = weights["encoder"] + weights["adapter"]
-    parts = {"encoder_segment": hearing} if checkpoint.settings.turns else {}
-    if options.duplex:
+    parts = {"encoder_segment": hearing} if settings.turns else {}
+    if duplex:
         parts["encoder_chunk"] = hearing
-    flow = checkpoint.configs.flow
+    flow = configs.flow
     known = width * flow.codes * flow.code_width
     # Nearly all of the modulation graph is one linear layer per block.
     modulation = width * (6 * flow.layers + 2) * flow.hidden * flow.hidden
@@ -141,7 +159,7 @@ def _product(shape: tuple[int, ...]) -> int:
     return n
 
 
-class _Job:
+class Job:
     """One export under way: the checked checkpoint, the folder it goes to, and its progress."""
 
     def __init__(self, options: Options, checkpoint: Checkpoint, folder: Path, memory: MemoryWatch):
@@ -149,9 +167,18 @@ class _Job:
         self.checkpoint = checkpoint
         self.folder = folder
         self.memory = memory
-        self.parts = _part_bytes(checkpoint, options)
-        self.sources = source_files(checkpoint.layout, checkpoint.shards)
+        self.parts = part_bytes(checkpoint, options)
+        self.sources = self._sources()
         self.progress = Progress(self._steps())
+
+    def _sources(self) -> dict[str, Path]:
+        return source_files(self.checkpoint.layout, self.checkpoint.shards)
+
+    def _licence(self) -> tuple[str | None, str, str]:
+        """The checkpoint's licence text, its name, and what the user must be shown."""
+        file = licence_file(self.checkpoint.layout)
+        text = None if file is None else file.read_text("utf-8", "replace")
+        return text, *manifest.licence_and_notice(text)
 
     def _steps(self) -> dict[str, float]:
         config = self.checkpoint.configs.backbone
@@ -172,9 +199,7 @@ class _Job:
 
     def run(self) -> Report:
         report = Report(bundle=os.path.abspath(self.options.out))
-        text = licence_file(self.checkpoint.layout)
-        licence = None if text is None else text.read_text("utf-8", "replace")
-        report.licence, report.notice = manifest.licence_and_notice(licence)
+        licence, report.licence, report.notice = self._licence()
         self.progress.note(f"notice: {report.notice}")
         hashes = self._hash("hashing the checkpoint", self.sources)
         report.backbone = self._backbone()

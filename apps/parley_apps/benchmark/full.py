@@ -1,0 +1,253 @@
+"""`parley bench --shapes full`: the published shapes with random weights, stage by stage.
+
+Each stage runs in a process of its own, on a bundle that holds that stage in full and the others
+small. Upstream's way is done by the same engine with the same kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from parley_apps import machine
+from parley_apps.benchmark import bound, cost, sizes
+from parley_apps.benchmark.cost import CHUNK_S, Cost, Way
+from parley_apps.benchmark.stage import (
+    BRANCHES,
+    EVALUATIONS,
+    PROMPT_AND_CHUNK,
+    VOCODER_WINDOW,
+    Task,
+)
+
+CACHE = Path("~/.cache/parley/shapes")
+STAGES = ("encoder", "backbone", "flow", "vocoder")
+# Runs of upstream's way that one chunk needs, and what a run is.
+UPSTREAM_RUNS = {"encoder": 1, "backbone": cost.POSITIONS, "flow": EVALUATIONS, "vocoder": 1}
+UPSTREAM_WORDS = {
+    "encoder": "a fresh 30 s window",
+    "backbone": f"{cost.POSITIONS} passes, one per position",
+    "flow": f"prompt and chunk anew: {PROMPT_AND_CHUNK} latent frames, {BRANCHES} branches, "
+    f"{EVALUATIONS} evaluations",
+    "vocoder": f"its window of {VOCODER_WINDOW} latent frames anew",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the published shapes (with --shapes; needs parley[export])")
+    add = group.add_argument
+    add("--shapes", choices=["full"], help="measure random weights of the published shapes")
+    add(
+        "--backbone",
+        choices=["q4_k_m"],
+        default="q4_k_m",
+        help="type of the backbone's weights (default: q4_k_m)",
+    )
+    add("--graphs", choices=["f32", "f16"], default="f32", help="of the others (default: f32)")
+    add(
+        "--stages",
+        metavar="LIST",
+        type=_stages,
+        default=STAGES,
+        help=f"some of {','.join(STAGES)} (default: all)",
+    )
+    add("--chunks", type=_count, default=24, metavar="N", help="per stage (default: 24)")
+    add(
+        "--tries",
+        type=_count,
+        default=3,
+        metavar="N",
+        help="runs of upstream's way, which for the flow decoder is one evaluation (default: 3)",
+    )
+    add(
+        "--cache",
+        type=Path,
+        default=CACHE,
+        metavar="DIR",
+        help=f"where the bundles are kept, 12 GB (default: {CACHE})",
+    )
+
+
+def _stages(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if not set(names) <= set(STAGES):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(STAGES)}, got {text}")
+    return names
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
+    return number
+
+
+def run(args: argparse.Namespace) -> int:
+    folders = make_bundles(args)
+    threads = args.threads or machine.usable_cores()
+    _say("measuring memory and arithmetic of this machine")
+    limits = bound.measure(threads)
+    rows = {}
+    for stage, folder in folders.items():
+        _say(f"measuring the {stage}, {args.chunks} chunks")
+        task = Task(str(folder), stage, threads, args.chunks, args.tries)
+        rows[stage] = row(stage, folder, measure_apart(task), limits)
+    result = {
+        "shapes": args.shapes,
+        "backbone": args.backbone,
+        "graphs": args.graphs,
+        "threads": threads,
+        "bound": limits,
+        "stages": rows,
+        **total(rows),
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+        "command": shlex.join(["parley", *sys.argv[1:]]),
+    }
+    print(json.dumps(result) if args.json else "\n".join(lines(result)))
+    return 0
+
+
+def make_bundles(args: argparse.Namespace) -> dict[str, Path]:
+    """Stage -> folder of its bundle; says what will be made and how large it is, then makes it."""
+    try:
+        from parley_export import shapes
+        from parley_export.progress import MemoryWatch
+        from parley_export.settings import Settings
+    except ImportError as error:
+        raise ImportError(
+            f"[bench.shapes] expected the packages of the exporter, got no {error.name}; "
+            "do `pip install 'parley[export]'`"
+        ) from error
+    cache = args.cache.expanduser()
+    plans = shapes.plan(cache, args.stages, args.backbone, args.graphs, Settings())
+    _say(f"bundles in {cache}, one per stage; what is finished is kept:")
+    for line in shapes.describe(plans):
+        _say(line)
+    for plan in plans:
+        with MemoryWatch() as memory:
+            shapes.make(plan, memory)
+    return {plan.stage: plan.folder for plan in plans}
+
+
+def measure_apart(task: Task) -> dict[str, Any]:
+    """stage.measure in a process of its own; raises LibraryError with its last words."""
+    from parley import LibraryError
+
+    command = [sys.executable, "-m", "parley_apps.benchmark.stage", json.dumps(asdict(task))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        words = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise LibraryError(
+            f"[bench.measure] expected the {task.stage} to be measured, got exit code "
+            f"{done.returncode} and: {words}; do look whether memory suffices, or leave the stage "
+            "out with --stages"
+        )
+    return dict(json.loads(done.stdout))
+
+
+def row(
+    stage: str, folder: Path, measured: dict[str, Any], limits: dict[str, Any]
+) -> dict[str, Any]:
+    """What was measured, beside what the machine allows and what upstream's way costs."""
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    found = sizes.from_bundle(folder, manifest)
+    way = replace(cost.own_way(manifest), context=measured["position"])
+    own = cost.costs(found, way)[stage]
+    theirs_ms = UPSTREAM_RUNS[stage] * statistics.median(measured["upstream_runs_ms"])
+    theirs = cost.costs(found, upstream_way(way))[stage]
+    return {
+        **measured,
+        **against_bound(own, measured["ms"]["p50_ms"], limits),
+        "upstream": {
+            "what": UPSTREAM_WORDS[stage],
+            "measured": f"median of {len(measured['upstream_runs_ms'])} x {UPSTREAM_RUNS[stage]}",
+            "ms": theirs_ms,
+            **against_bound(theirs, theirs_ms, limits),
+        },
+        "ratio": theirs_ms / measured["ms"]["p50_ms"],
+    }
+
+
+def upstream_way(own: Way) -> Way:
+    """Upstream's loop with the bundle's own precisions and context."""
+    return replace(
+        own,
+        encoder_fresh=True,
+        passes=cost.POSITIONS,
+        flow_frames=PROMPT_AND_CHUNK,
+        flow_keys=0,
+        evaluations=EVALUATIONS,
+        guided=EVALUATIONS,
+        modulation=True,
+        vocoder_frames=VOCODER_WINDOW,
+    )
+
+
+def against_bound(moved: Cost, ms: float, limits: dict[str, Any]) -> dict[str, Any]:
+    """Bytes, FLOPs, the least milliseconds they allow here, and how near `ms` comes."""
+    rates = (
+        1e9 * max(limits["read_gb_per_s"], limits["triad_gb_per_s"]),
+        1e9 * limits["gemm_gflops"],
+    )
+    least_ms = 1000 * moved.seconds(*rates)
+    return {
+        "bytes": moved.n_bytes,
+        "flops": moved.flops,
+        "bound_ms": least_ms,
+        "binds": moved.binds(*rates),
+        "percent_of_bound": 100 * least_ms / ms if ms > 0 else 0.0,
+    }
+
+
+def total(rows: dict[str, Any]) -> dict[str, Any]:
+    """Sums over the measured stages, which run one after another."""
+    own = sum(row["ms"]["p50_ms"] for row in rows.values())
+    theirs = sum(row["upstream"]["ms"] for row in rows.values())
+    return {
+        "sum_ms": own,
+        "rtf": own / 1000 / CHUNK_S,
+        "upstream_sum_ms": theirs,
+        "ratio": theirs / own if own else 0.0,
+    }
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """The table for people."""
+    what, limits = result["machine"], result["bound"]
+    yield f"published shapes, random weights: backbone {result['backbone']}, {result['graphs']}"
+    yield f"{what['cpu']}, {result['threads']} threads of {what['cores']} cores"
+    yield (
+        f"measured: read {limits['read_gb_per_s']:.1f} GB/s, triad "
+        f"{limits['triad_gb_per_s']:.1f} GB/s, float32 product {limits['gemm_gflops']:.0f} GFLOPS"
+    )
+    yield (
+        f"{'ms per chunk':12s}{'median':>9s}{'95 %':>9s}{'99 %':>9s}{'GB':>8s}{'GFLOP':>8s}"
+        f"{'bound':>9s}{'of it':>7s}{'upstream':>11s}{'ratio':>8s}"
+    )
+    for stage, row in result["stages"].items():
+        ms = row["ms"]
+        yield (
+            f"{stage:12s}{ms['p50_ms']:9.1f}{ms['p95_ms']:9.1f}{ms['p99_ms']:9.1f}"
+            f"{row['bytes'] / 1e9:8.2f}{row['flops'] / 1e9:8.1f}{row['bound_ms']:9.1f}"
+            f"{row['percent_of_bound']:6.0f}%{row['upstream']['ms']:11.0f}{row['ratio']:8.1f}"
+        )
+    yield f"{'sum':12s}{result['sum_ms']:9.1f}{'':52s}{result['upstream_sum_ms']:10.0f}" + (
+        f"{result['ratio']:8.1f}"
+    )
+    yield f"real-time factor {result['rtf']:.1f}; upstream's way:"
+    for stage, row in result["stages"].items():
+        way = row["upstream"]
+        part = f"{way['percent_of_bound']:.0f} % of bound"
+        yield f"  {stage}: {way['what']} ({way['measured']}, {part})"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

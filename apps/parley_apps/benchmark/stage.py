@@ -1,0 +1,119 @@
+"""Measures one stage of a bundle, and upstream's way of doing it; runs as a process of its own.
+
+Both are interleaved, so that a busy machine slows both. `python -m parley_apps.benchmark.stage`
+takes one JSON object and prints one; full.py is its only caller.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+WARM_UP_CHUNKS = 2
+PROMPT_AND_CHUNK = 1183  # latent frames: the published voice and one chunk
+VOCODER_WINDOW = 61  # latent frames that upstream's loop decodes for each chunk
+SEGMENT_MEL_FRAMES = 3000
+EVALUATIONS = 18
+BRANCHES = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to measure; `tries` is how often upstream's way runs."""
+
+    folder: str
+    stage: str
+    threads: int
+    chunks: int
+    tries: int
+    upstream: bool = True
+
+
+def measure(task: Task) -> dict[str, Any]:
+    """Milliseconds of `stage` in every step, of upstream's way, and what it took to begin."""
+    import parley
+    from parley.metrics import peak_memory_mb, percentiles
+
+    begin = time.perf_counter()
+    with parley.open(task.folder, threads=task.threads, verify=False) as bundle:
+        opened = time.perf_counter()
+        # Random weights: likeliest ids could repeat one kind for ever, drawn ones do not.
+        with bundle.session("duplex", system="", temperature=1.0) as session:
+            prepared = time.perf_counter()
+            step = _Stepper(session, task.stage)
+            for _ in range(WARM_UP_CHUNKS):
+                step()
+            run = _upstream(task.stage, bundle) if task.upstream else None
+            own, theirs = _interleave(step, run, task.chunks, task.tries)
+            position = session.position
+        return {
+            "open_s": opened - begin,
+            "session_s": prepared - opened,
+            "chunks": len(own),
+            "position": position,
+            "ms": percentiles(own),
+            "upstream_runs_ms": theirs,
+            "peak_memory_mb": peak_memory_mb(),
+        }
+
+
+def _interleave(
+    step: Callable[[], float], run: Callable[[], object] | None, chunks: int, tries: int
+) -> tuple[list[float], list[float]]:
+    """Own chunks in `tries` portions; after each of them upstream's way once."""
+    own: list[float] = []
+    theirs: list[float] = []
+    for k in range(tries):
+        while len(own) < chunks * (k + 1) // tries:
+            own.append(step())
+        if run is not None:
+            begin = time.perf_counter()
+            run()
+            theirs.append(1000 * (time.perf_counter() - begin))
+    return own, theirs
+
+
+class _Stepper:
+    """Steps until the stage has worked; gives its milliseconds."""
+
+    def __init__(self, session: Any, stage: str) -> None:
+        self._session, self._stage = session, stage
+        self._draw = np.random.default_rng(0)
+
+    def __call__(self) -> float:
+        while True:
+            noise = 0.1 * self._draw.standard_normal(self._session.chunk_samples)
+            step = self._session.step(noise.astype(np.float32))
+            ms = step.timing_ms.get(self._stage, 0.0)
+            wanted = self._stage == "encoder" or step.state == "speaking"
+            if wanted and ms > 0.0:
+                return float(ms)
+
+
+def _upstream(stage: str, bundle: Any) -> Callable[[], object]:
+    """One run of what upstream's loop does; full.py says how many of them a chunk needs."""
+    bench, draw = bundle.workbench(), np.random.default_rng(1)
+    flow = bundle.manifest["flow"]
+    if stage == "encoder":
+        mels = bundle.manifest["front_end"]["n_mels"]
+        log_mel = draw.standard_normal((mels, SEGMENT_MEL_FRAMES)).astype(np.float32)
+        return lambda: bench.encode_segment(log_mel)
+    if stage == "backbone":
+        bench.feed([0])
+        return lambda: bench.feed([1])
+    if stage == "flow":
+        shape = (BRANCHES, PROMPT_AND_CHUNK, flow["hidden"] + 2 * flow["z"])
+        inputs = draw.standard_normal(shape).astype(np.float32)
+        return lambda: bench.flow_field(inputs, 0.5)
+    latents = draw.standard_normal((VOCODER_WINDOW, flow["z"])).astype(np.float32)
+    return lambda: bench.vocode(latents)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Task(**json.loads(sys.argv[1])))))

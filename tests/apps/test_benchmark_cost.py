@@ -1,0 +1,146 @@
+"""Sizes and costs by arithmetic: against the files, and against a table made by hand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import parley
+from checkpoint_layout import TINY, decoder_config, model_config
+from parley_apps.benchmark import cost, simulate, sizes, weight_files
+from parley_apps.main import main
+from tolerances import COST_TABLE_REL
+
+DATA = Path(__file__).parents[1] / "cpp" / "data"
+
+# Milliseconds per chunk: way -> device -> encoder, backbone, flow, vocoder, sum. From the table of
+# physical limits that the project was planned with.
+TABLE: dict[str, dict[str, tuple[float, ...]]] = {
+    "upstream": {
+        "h200": (2.9, 15.1, 21.3, 0.2, 39),
+        "4090": (13.7, 71.9, 102, 1.0, 189),
+        "4060-laptop": (75, 283, 562, 5.4, 925),
+        "agx-orin": (54, 354, 401, 3.8, 813),
+        "orin-nano": (133, 710, 991, 9.5, 1844),
+        "m4-max": (66, 133, 496, 4.7, 699),
+        "2-core": (18_080, 2415, 134_800, 1287, 156_600),
+    },
+    "faithful": {
+        "h200": (0.3, 8.1, 1.6, 0.1, 10.1),
+        "4090": (1.3, 38.7, 7.6, 0.3, 47.9),
+        "4060-laptop": (5.2, 152, 29.8, 1.2, 189),
+        "agx-orin": (6.5, 191, 37.2, 1.5, 236),
+        "orin-nano": (13, 383, 74.7, 3.0, 473),
+        "m4-max": (2.4, 71.5, 15.6, 0.9, 90.4),
+        "2-core": (84, 1301, 4238, 247, 5870),
+    },
+    "balanced": {
+        "h200": (0.2, 4.4, 0.4, 0.1, 5.0),
+        "4090": (0.7, 20.8, 2.1, 0.3, 23.9),
+        "4060-laptop": (2.8, 81.9, 8.3, 1.2, 94.1),
+        "agx-orin": (3.6, 102, 10.3, 1.5, 118),
+        "orin-nano": (7.1, 205, 20.7, 3.0, 236),
+        "m4-max": (1.3, 38.4, 4.3, 0.9, 45.0),
+        "2-core": (84, 699, 1177, 247, 2207),
+    },
+}
+
+
+def half_a_digit(value: float) -> float:
+    """Half of the last digit that the table shows."""
+    return 0.5 if value == round(value) else 0.05
+
+
+@pytest.mark.parametrize("name", simulate.DEVICES)
+@pytest.mark.parametrize("way", cost.WAYS, ids=lambda way: way.name)
+def test_the_published_sizes_against_the_table(way: cost.Way, name: str) -> None:
+    told = simulate.simulate(simulate.published(), [way], simulate.DEVICES[name])[way.name]
+    *stages, total = TABLE[way.name][name]
+    got = [row["ms"] for row in told["stages"].values()]
+    for ms, expected in zip([*got, told["ms"]], [*stages, total], strict=True):
+        assert ms == pytest.approx(expected, rel=COST_TABLE_REL, abs=half_a_digit(expected))
+    assert told["rtf"] == pytest.approx(told["ms"] / 160)
+
+
+def test_a_chunk_by_hand() -> None:
+    """One layer of everything, in numbers that can be followed."""
+    flow = sizes.FlowSizes(hidden=2, layers=1, blocks=10, rest=3, modulation=7)
+    way = cost.Way("own", flow_frames=4, flow_keys=6, evaluations=2, guided=1, flow="f32")
+    # Three branch-evaluations of four frames; 26 FLOPs of weights, 4 x 10 keys x 2 of attention.
+    assert cost.flow_cost(flow, way).flops == 3 * 4 * (26 + 80)
+    # Weights twice; keys and values of six frames in f16 for each branch and evaluation.
+    assert cost.flow_cost(flow, way).n_bytes == 2 * 13 * 4 + 3 * 2 * 2 * 6 * 2
+    one = cost.Cost(30.0, 8.0)
+    assert one.seconds(10.0, 4.0) == 3.0 and one.binds(10.0, 4.0) == "memory"
+    assert one.seconds(100.0, 4.0) == 2.0 and one.binds(100.0, 4.0) == "arithmetic"
+
+
+def test_a_bundle_has_the_sizes_of_its_config(tiny_bundle: Path) -> None:
+    manifest = parley.read_manifest(tiny_bundle)
+    found = sizes.from_bundle(tiny_bundle, manifest)
+    config = sizes.from_config(model_config(TINY), decoder_config(TINY))
+    assert found.encoder == config.encoder
+    assert found.flow == config.flow
+    assert found.vocoder == config.vocoder
+    backbone = found.backbone
+    assert backbone.body_bytes is not None and backbone.body_bytes >= 4 * backbone.body
+    assert backbone.head_bytes == 4 * backbone.rows * backbone.width
+    for name in ("body", "width", "layers", "kv_width", "text_rows", "audio_rows"):
+        assert getattr(backbone, name) == getattr(config.backbone, name), name
+
+
+def test_shapes_of_an_onnx_file() -> None:
+    onnx = pytest.importorskip("onnx", reason="pip install 'parley[export]'")
+    for path in sorted(DATA.glob("*.onnx")):
+        graph = onnx.load(path, load_external_data=False).graph
+        assert weight_files.onnx_shapes(path) == {w.name: tuple(w.dims) for w in graph.initializer}
+
+
+def test_shapes_of_a_gguf_file() -> None:
+    gguf = pytest.importorskip("gguf", reason="pip install 'parley[export]'")
+    for path in sorted(DATA.glob("*.gguf")):
+        read = {
+            t.name: (tuple(reversed(t.shape.tolist())), int(t.n_bytes))
+            for t in gguf.GGUFReader(path).tensors
+        }
+        ours = weight_files.gguf_tensors(path)
+        assert {name: (t.shape, t.n_bytes) for name, t in ours.items()} == read
+
+
+@pytest.mark.parametrize("kept", [3, 30, 300])
+def test_a_damaged_file_is_an_error(kept: int, tmp_path: Path) -> None:
+    for name, read in (
+        ("stream.onnx", weight_files.onnx_shapes),
+        ("decoder_f32.gguf", weight_files.gguf_tensors),
+    ):
+        path = tmp_path / name
+        path.write_bytes((DATA / name).read_bytes()[:kept])
+        with pytest.raises(ValueError):
+            read(path)
+
+
+def simulated(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main(["bench", *arguments, "--json"]) == 0
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def test_the_command(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = simulated(["--simulate", "all"], capsys)
+    assert told["sizes"] == "published" and len(told["devices"]) == len(simulate.DEVICES)
+    told = simulated([str(tiny_bundle), "--simulate", "10GB/s,0.5TF"], capsys)
+    (ways,) = told["devices"].values()
+    assert set(ways) == {"upstream", "faithful", "bundle"}
+    assert ways["bundle"]["ms"] < ways["upstream"]["ms"]
+    assert main(["bench", "--simulate", "2-core"]) == 0
+    out = capsys.readouterr().out
+    assert "2-core slice: 30 GB/s, 0.125 TFLOPS" in out and "RTF" in out
+
+
+@pytest.mark.parametrize("text", ["toaster", "0GB/s,1TF", "10GB/s", "10 GB/s,1TF"])
+def test_an_unknown_device_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected one of h200"):
+        simulate.device(text)

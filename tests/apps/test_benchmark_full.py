@@ -1,0 +1,135 @@
+"""`parley bench --shapes`: what is made of measured milliseconds; the stages over scripts."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import parley
+from parley_apps.benchmark import bound, cost, full, stage
+from parley_apps.main import main
+from scripted_bundle import ScriptedBundle, two_replies
+from tolerances import SAME_REL
+
+LIMITS = {"threads": 1, "read_gb_per_s": 10.0, "triad_gb_per_s": 20.0, "gemm_gflops": 100.0}
+
+
+def test_how_near_the_bound() -> None:
+    told = full.against_bound(cost.Cost(n_bytes=1e9, flops=1e9), 100.0, LIMITS)
+    assert told["binds"] == "memory" and told["bound_ms"] == pytest.approx(50.0)
+    assert told["percent_of_bound"] == pytest.approx(50.0)
+    assert full.against_bound(cost.Cost(1e9, 1e9), 0.0, LIMITS)["percent_of_bound"] == 0.0
+
+
+def measured(task: stage.Task) -> dict[str, Any]:
+    """Milliseconds that differ by stage."""
+    ms = 10.0 * (1 + full.STAGES.index(task.stage))
+    return {
+        "open_s": 1.0,
+        "session_s": 1.0,
+        "chunks": task.chunks,
+        "position": 100,
+        "ms": {"p50_ms": ms, "p95_ms": 2 * ms, "p99_ms": 3 * ms},
+        "upstream_runs_ms": [5 * ms, 7 * ms, 100 * ms],
+        "peak_memory_mb": 1.0,
+    }
+
+
+@pytest.fixture
+def command(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command with made-up measurements of the tiny bundle."""
+    monkeypatch.setattr(full, "make_bundles", lambda args: dict.fromkeys(args.stages, tiny_bundle))
+    monkeypatch.setattr(full, "measure_apart", measured)
+    monkeypatch.setattr(bound, "measure", lambda threads: LIMITS)
+    return ["bench", "--shapes", "full", "--chunks", "4"]
+
+
+def test_ratios(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    runs = {"encoder": 1, "backbone": 6, "flow": 18, "vocoder": 1}
+    for name, row in told["stages"].items():
+        assert row["ratio"] == pytest.approx(7 * runs[name]), "the median run, as often as needed"
+        assert row["upstream"]["what"] and str(runs[name]) in row["upstream"]["measured"]
+        assert row["bytes"] > 0 and 0 < row["flops"] <= row["upstream"]["flops"]
+    assert told["sum_ms"] == pytest.approx(100.0) and told["rtf"] == pytest.approx(0.625)
+    assert told["bound"] == LIMITS and "--shapes full" in told["command"]
+
+
+def test_the_table(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--stages", "flow,vocoder"]) == 0
+    out = capsys.readouterr().out
+    assert "triad 20.0 GB/s" in out and "18 evaluations" in out
+    assert "encoder" not in out and "upstream" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench"],
+        ["bench", "bundle", "--shapes", "full"],
+        ["bench", "--shapes", "full", "--stages", "ears"],
+        ["bench", "--shapes", "full", "--chunks", "0"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2 and "expected" in capsys.readouterr().err
+
+
+def test_a_stage_that_fails_says_why(tmp_path: Path) -> None:
+    task = stage.Task(str(tmp_path / "nothing"), "flow", 1, 1, 1)
+    with pytest.raises(parley.LibraryError, match=r"expected the flow to be measured.*BundleError"):
+        full.measure_apart(task)
+
+
+@pytest.mark.parametrize("name", full.STAGES)
+def test_every_stage_of_a_real_bundle(
+    name: str, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "PROMPT_AND_CHUNK", 99)
+    told = stage.measure(stage.Task(str(tiny_bundle), name, 1, chunks=3, tries=2))
+    assert told["chunks"] == 3 and len(told["upstream_runs_ms"]) == 2
+    assert 0 < told["ms"]["p50_ms"] <= told["ms"]["p99_ms"]
+    assert told["position"] > 0 and told["peak_memory_mb"] > 0
+
+
+def test_both_ways_take_turns() -> None:
+    order: list[str] = []
+    numbers = count(1)
+
+    def step() -> float:
+        order.append("own")
+        return float(next(numbers))
+
+    own, theirs = stage._interleave(step, lambda: order.append("theirs"), 5, 2)
+    assert own == [1.0, 2.0, 3.0, 4.0, 5.0] and len(theirs) == 2
+    assert order == ["own", "own", "theirs", "own", "own", "own", "theirs"]
+    assert stage._interleave(step, None, 2, 3)[1] == []
+
+
+def test_steps_in_which_the_stage_rests_do_not_count() -> None:
+    with ScriptedBundle(two_replies()).session("turns") as session:
+        assert stage._Stepper(session, "backbone")() == 5.0
+        assert session.state == "speaking"
+
+
+def test_the_matrix_product_multiplies() -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(bound.matmul_model(300))
+    a, b = np.random.default_rng(0).standard_normal((2, 300, 300)).astype(np.float32)
+    (c,) = session.run(None, {"a": a, "b": b})
+    assert np.abs(c - a @ b).max() < SAME_REL * np.abs(c).max()
+
+
+def test_the_bound_is_measured_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = bound.measure(1)
+    assert told["threads"] == 1
+    assert all(told[name] > 0 for name in ("read_gb_per_s", "triad_gb_per_s", "gemm_gflops"))
