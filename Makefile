@@ -42,7 +42,7 @@ nano: install
 
 eval: install build/nano/scenarios/.made
 	@$(VENV_PATH) parley eval duplex nano --scenarios build/nano/scenarios $(LIMIT:%=--limit %) \
-	  --plot build/nano/behaviour.png
+	  --plot build/nano/behaviour.png --save build/nano/behaviour.json
 
 # From the trainings in build/nano, or from the weights that ship where there are none.
 quantized: install build/nano/scenarios/.made

@@ -69,6 +69,7 @@ def _add_duplex(parser: argparse.ArgumentParser) -> None:
         "--scenarios", type=Path, required=True, metavar="DIR", help="the folder, see below"
     )
     parser.add_argument("--plot", type=Path, metavar="F.PNG", help="the result as a picture")
+    parser.add_argument("--save", type=Path, metavar="F.JSON", help="what --json prints, as a file")
     speech = parser.add_mutually_exclusive_group()
     speech.add_argument(
         "--no-speech", action="store_true", help="behaviour alone, without the recogniser"
@@ -116,7 +117,8 @@ def _measure_duplex(args: argparse.Namespace) -> int:
         from parley_apps import plot
 
         plot.check_installed()
-        check_writable(args.plot)
+    for path in filter(None, (args.plot, args.save)):
+        check_writable(path)
     scenarios, renderings = _read(args)
     sample = _speech_sample(args, progress)
     progress.say(f"opening {args.bundle}")
@@ -138,8 +140,11 @@ def _measure_duplex(args: argparse.Namespace) -> int:
 
         title = f"{name}: behaviour in {len(scenarios)} scenarios"
         write_atomically({args.plot: picture.to_png(result, title)})
+    told = json.dumps({**result, **_about(args, name)}, ensure_ascii=False)
+    if args.save:
+        write_atomically({args.save: told.encode()})
     if args.json:
-        print(json.dumps({**result, **_about(args, name)}, ensure_ascii=False))
+        print(told)
     else:
         print(f"{name}: {len(scenarios)} scenarios, real-time factor {_factor(result)}")
         print("\n".join(table.lines(result)))

@@ -87,8 +87,10 @@ def test_table_and_picture(
 ) -> None:
     pytest.importorskip("matplotlib", reason="pip install 'parley[plot]'")
     picture = tmp_path / "behaviour.png"
-    assert run(scenarios, "--plot", str(picture)) == 0
+    saved = tmp_path / "result.json"
+    assert run(scenarios, "--plot", str(picture), "--save", str(saved)) == 0
     out = capsys.readouterr().out
+    assert json.loads(saved.read_text())["bundle"] == "scripted"
     for word in ("turn-taking", "  one", "backchannel", "SHIFT 380 / 380", "false starts"):
         assert word in out
     assert picture.read_bytes().startswith(b"\x89PNG")
