@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo nano eval quantized test lint test-cpp test-python install clean distclean
+.PHONY: help demo nano eval bench quantized test lint test-cpp test-python install clean distclean
 
 # Everything runs with the environment's own programs first; paths may hold spaces.
 VENV_PATH := PATH="$$PWD/.venv/bin:$$PATH"
@@ -15,6 +15,7 @@ help:
 	@echo "make nano      train the small model that ships anew, with the speech it learns from (two hours)"
 	@echo "make eval      how nano behaves in scenarios made for it; LIMIT=50 takes 50 of each kind"
 	@echo "make quantized what quantization does to nano's behaviour, type by type; LIMIT=50 likewise"
+	@echo "make bench     measure everything anew and write BENCHMARKS.md: about an hour, 12 GB in ~/.cache/parley"
 	@echo "make install   only the environment in .venv"
 	@echo "make lint, make test-cpp, make test-python: the parts of make test"
 	@echo "make clean     remove what was built and the demo; make distclean: trainings and .venv too"
@@ -43,6 +44,9 @@ nano: install
 eval: install build/nano/scenarios/.made
 	@$(VENV_PATH) parley eval duplex nano --scenarios build/nano/scenarios $(LIMIT:%=--limit %) \
 	  --plot build/nano/behaviour.png --save build/nano/behaviour.json
+
+bench: install
+	@$(VENV_PATH) parley bench report --run all
 
 # From the trainings in build/nano, or from the weights that ship where there are none.
 quantized: install build/nano/scenarios/.made

@@ -1,0 +1,272 @@
+"""`parley bench report`: runs the measurements and writes BENCHMARKS.md from what they gave.
+
+Each part is a command of its own whose JSON is kept beside the report, so that one part can be run
+anew and the report written again without running any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parley_apps import errors, machine, options
+
+PACKAGE = "parley_apps.benchmark"
+EXAMPLES = """\
+Writes BENCHMARKS.md: every table with the command that made it, the machine and the versions. What
+was measured before is kept as JSON in the results folder; --run measures parts of it anew.
+
+examples:
+  parley bench report
+  parley bench report --run all
+  parley bench report --run nano,hour --threads 1
+
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One section: the words after `parley bench`, and what writes its lines."""
+
+    name: str
+    title: str
+    about: str
+    words: tuple[str, ...]
+    module: str
+    plot: bool = False
+    threads: bool = False
+
+    def command(self, folder: Path, threads: int) -> list[str]:
+        """The command line after `parley`, without --json."""
+        words = ["bench", *self.words]
+        if self.plot:
+            words += ["--plot", str(folder / f"{self.name}.png")]
+        if self.threads and threads:
+            words += ["--threads", str(threads)]
+        return words
+
+
+PARTS = (
+    Part(
+        "nano",
+        "nano, step by step",
+        "The small model that ships, a recorded user, both models' turns. Chunks last 160 ms.",
+        ("nano", "--seconds", "120"),
+        "step",
+        threads=True,
+    ),
+    Part(
+        "hour",
+        "An hour of conversation",
+        "The same, for an hour of virtual time: cost and memory of every minute, and a line "
+        "through them.",
+        ("nano", "--hours", "1"),
+        "hour",
+        plot=True,
+        threads=True,
+    ),
+    Part(
+        "full",
+        "The published shapes",
+        "Random weights of the published shapes, stage by stage, against what this machine's "
+        "memory and arithmetic allow, and against upstream's way of doing it on the same engine "
+        "with the same kernels.",
+        ("--shapes", "full", "--backbone", "q4_k_m"),
+        "full",
+        threads=True,
+    ),
+    Part(
+        "kernels",
+        "Kernels",
+        "Single operations beside the graphs that they replace.",
+        ("kernels",),
+        "kernels",
+    ),
+    Part(
+        "vocoder",
+        "Vocoder: look-ahead",
+        "What a shorter look-ahead costs in accuracy, on nano.",
+        ("vocoder", "nano"),
+        "vocoder",
+        plot=True,
+    ),
+    Part(
+        "flow",
+        "Flow decoder: settings",
+        "Distance from the exact whole-utterance run, and cost, on nano.",
+        ("flow", "nano", "--sweep"),
+        "flow",
+        plot=True,
+    ),
+    Part(
+        "backbone",
+        "Backbone",
+        "The engine's loop beside llama.cpp's own on the same file.",
+        ("backbone", "nano"),
+        "backbone",
+    ),
+    Part(
+        "simulate",
+        "Arithmetic of devices",
+        "No measurement: the least time that bandwidth and arithmetic of a device allow.",
+        ("--simulate", "all"),
+        "simulate",
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = EXAMPLES
+    parser.epilog = errors.EXIT_CODES_HELP
+    parser.add_argument(
+        "--run",
+        dest="chosen",
+        type=_names,
+        default=(),
+        metavar="LIST",
+        help=f"measure these anew: all, or some of {','.join(part.name for part in PARTS)} "
+        "(default: none, only write)",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("benchmarks"),
+        metavar="DIR",
+        help="where JSON and pictures are kept (default: benchmarks)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("BENCHMARKS.md"), help="default: BENCHMARKS.md"
+    )
+    parser.add_argument("--note", help="a sentence about the circumstances, kept with each result")
+    parser.add_argument(
+        "--threads",
+        type=options.natural,
+        default=0,
+        metavar="N",
+        help="threads of the parts that take them (default: 0, as many as there are cores)",
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    known = [part.name for part in PARTS]
+    names = tuple(known if text == "all" else text.split(","))
+    if not set(names) <= set(known):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}, got {text}")
+    return names
+
+
+def run(args: argparse.Namespace) -> int:
+    args.results.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        if part.name in args.chosen:
+            kept = measure(part, args.results, args.threads, args.note)
+            path = args.results / f"{part.name}.json"
+            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    args.out.write_text("\n".join(document(args.results)) + "\n", encoding="utf-8")
+    print(f"wrote {args.out}")
+    return 0
+
+
+def measure(part: Part, folder: Path, threads: int, note: str | None) -> dict[str, Any]:
+    """Runs one part; its result or its last words, with command, machine and versions."""
+    words = part.command(folder, threads)
+    print(f"== parley {' '.join(words)}", file=sys.stderr, flush=True)
+    begin = time.monotonic()
+    command = [sys.executable, "-m", "parley_apps", *words, "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    kept: dict[str, Any] = {
+        "command": " ".join(["parley", *words]),
+        "seconds": round(time.monotonic() - begin, 1),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+    }
+    if note:
+        kept["note"] = note
+    if done.returncode == 0:
+        kept["result"] = json.loads(done.stdout)
+    else:
+        kept["error"] = f"exit code {done.returncode}: {last_words(done.stdout)}"
+    return kept
+
+
+def last_words(out: str) -> str:
+    """The message of a failed command, which it prints as JSON; or that there was none."""
+    try:
+        return str(json.loads(out)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return "no message"
+
+
+def document(folder: Path) -> Iterator[str]:
+    """The lines of BENCHMARKS.md."""
+    yield "# Benchmarks"
+    yield ""
+    yield "`parley bench report` wrote this file from the results in `benchmarks/`; its option"
+    yield "`--run` measures them anew. Every table stands under the command that made it."
+    yield "Milliseconds are wall clock unless a line says otherwise."
+    for part in PARTS:
+        yield ""
+        yield from section(part, folder)
+
+
+def section(part: Part, folder: Path) -> Iterator[str]:
+    """One part, also where it failed or was never run."""
+    yield f"## {part.title}"
+    yield ""
+    yield part.about
+    yield ""
+    path = folder / f"{part.name}.json"
+    if not path.is_file():
+        yield f"Not measured yet: `parley bench report --run {part.name}` does it."
+        return
+    kept = json.loads(path.read_text("utf-8"))
+    yield "```sh"
+    yield kept["command"]
+    yield "```"
+    yield ""
+    yield circumstances(kept)
+    yield ""
+    if "error" in kept:
+        yield f"It failed: {kept['error']}"
+        return
+    yield "```"
+    yield from table(part, kept["result"])
+    yield "```"
+    if (folder / f"{part.name}.png").is_file():
+        yield ""
+        yield f"![{part.title}]({folder.name}/{part.name}.png)"
+
+
+def circumstances(kept: dict[str, Any]) -> str:
+    """Machine, versions and date in a sentence or two."""
+    on, versions = kept["machine"], kept["versions"]
+    packages = ", ".join(f"{name} {v}" for name, v in versions.items() if v)
+    told = f"{on['cpu']}, {on['cores']} cores, {on['memory_gb']} GiB; {packages}; {kept['date']}, "
+    return told + f"{kept['seconds']:.0f} s." + (f" {kept['note']}" if "note" in kept else "")
+
+
+def table(part: Part, result: dict[str, Any]) -> Iterable[str]:
+    """As the command prints it for people: `lines` of its module, or plainly key by key."""
+    module = importlib.import_module(f"{PACKAGE}.{part.module}")
+    write = getattr(module, "lines", flat)
+    return [str(line).rstrip() for line in write(result)]
+
+
+def flat(value: Any, key: str = "") -> Iterator[str]:
+    """Every number and text of a nested result under its path."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in items:
+            yield from flat(inner, f"{key}.{name}" if key else str(name))
+    else:
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        yield f"{key:48s} {shown}"
