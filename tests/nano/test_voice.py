@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("safetensors")
+pytest.importorskip("onnx")
 
-from train import flow, latents, optim, predicted, vocoder, voice_data  # noqa: E402
+from train import flow, latents, optim, predicted, shipped_voice, vocoder, voice_data  # noqa: E402
 
 import tolerances  # noqa: E402
 from parley_export import loading  # noqa: E402
@@ -201,14 +201,37 @@ def test_widths_per_stage_are_read_from_the_config():
         VocoderConfig.from_dict(config)
 
 
-def test_half_precision_copies_are_read_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(voice_data, "CHECKPOINTS", tmp_path)
-    state = {"wavegan.x": torch.randn(5)}
-    voice_data.save_half(state, tmp_path / "vocoder.safetensors")
-    back = voice_data.weights_of("wavegan.", tmp_path / "no_run", "vocoder.safetensors")
-    assert back.keys() == {"x"} and torch.equal(back["x"], state["wavegan.x"].half().float())
-    with pytest.raises(FileNotFoundError, match="train that part first"):
-        voice_data.weights_of("wavegan.", tmp_path / "no_run", "flow.safetensors")
+@torch.no_grad()
+def test_the_shipped_bundle_gives_its_voice_back(tmp_path):
+    """Codes of a voice's prompt become its latents again, and these a wave that has them."""
+    field, wave = flow.load_flow(tmp_path), vocoder.load_vocoder(tmp_path)
+    stats = flow.read_stats(tmp_path)
+    mean, deviation = torch.from_numpy(stats.mean), torch.from_numpy(stats.var).sqrt()
+    for name in voice_data.VOICES:
+        voice = flow.read_voice(name, tmp_path)
+        assert voice["speaker"].shape == (1, flow.CONFIG.speaker_width)
+        raw = voice["latents"] * deviation + mean
+        made = flow.stream(field, voice, voice["tokens"]) * deviation + mean
+        again = latents.raw_latents(wave(raw.T[None])[:, 0])[0].T
+        for found in (made, again):
+            decibels = float((found - raw).abs().mean()) * 10 * latents.NEPERS / np.log(10)
+            assert decibels < tolerances.SHIPPED_LATENTS_DB
+
+
+def test_a_training_can_begin_with_what_ships(tmp_path, monkeypatch, bank):
+    """One step without a rate changes nothing: the run holds the bundle's weights."""
+    read = voice_data.load_replies
+    for module, part in ((flow, FlowField(flow.CONFIG)), (vocoder, Vocoder(vocoder.CONFIG))):
+        monkeypatch.setattr(module, "load_replies", lambda *splits: read(*splits, folder=bank))
+        name = "flow" if module is flow else "vocoder"
+        monkeypatch.setattr(vocoder, "PREDICTED", tmp_path / "none")
+        start = getattr(shipped_voice, f"shipped_{name}")(part)
+        module.train(1e-9, batch=2, lr=0.0, run=tmp_path / name, start=start)
+        found = voice_data.weights_of(tmp_path / name, dict)
+        assert found.keys() == start.keys()
+        assert all(torch.allclose(found[key], start[key]) for key in start)
+    with pytest.raises(FileNotFoundError, match="train the voice first"):
+        shipped_voice.shipped_vocoder(part, tmp_path)
 
 
 def test_a_run_goes_on_where_it_was_stopped(tmp_path):

@@ -163,25 +163,22 @@ def decoder_state_dict(untrained: bool) -> dict[str, Tensor]:
 
 def write_voices(folder: Path, untrained: bool) -> None:
     """token2wav/voices/NAME and global_mean_var.npy."""
-    if not untrained:
-        for name, path in flow.voice_files().items():
-            if path.is_dir():
-                shutil.copytree(path, folder / "voices" / name)
-            else:
-                shutil.copyfile(path, folder / path.name)
-        return
     field, random = flow.CONFIG, np.random.default_rng(0)
+    stats = flow.Stats(np.zeros(field.z, np.float32), np.ones(field.z, np.float32))
     for name in flow.VOICES:
-        place = folder / "voices" / name
-        place.mkdir(parents=True)
-        codes = random.integers(0, field.codes, (1, flow.PROMPT_CODES)).astype(np.int32)
-        frames = flow.PROMPT_CODES * field.frames_per_code
-        latents = random.standard_normal((1, frames, field.z), dtype=np.float32)
-        np.save(place / "prompt_token.npy", codes)
-        np.save(place / "prompt_latent.npy", latents)
-        np.save(place / "speaker_embed.npy", np.ones((1, field.speaker_width), np.float32))
-    stats = np.concatenate([np.zeros(field.z), np.ones(field.z)]).astype(np.float32)
-    np.save(folder / "global_mean_var.npy", stats[None])
+        if untrained:
+            frames = flow.PROMPT_CODES * field.frames_per_code
+            latents = random.standard_normal((frames, field.z), dtype=np.float32)
+            voice = {
+                "tokens": torch.from_numpy(random.integers(0, field.codes, flow.PROMPT_CODES)),
+                "latents": torch.from_numpy(latents),
+                "speaker": torch.ones(1, field.speaker_width),
+            }
+        else:
+            voice = flow.read_voice(name)
+        speaker = voice["speaker"][0]
+        flow.save_voice(folder / "voices" / name, voice["tokens"], voice["latents"], speaker)
+    flow.save_stats(folder, stats if untrained else flow.read_stats())
 
 
 def write_checkpoint(out: Path, *, untrained: bool = False) -> None:

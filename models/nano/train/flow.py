@@ -19,16 +19,16 @@ from parley_export.modules.flow import FlowAttention
 from parley_export.modules.rotary import rotate
 from train.latents import BANDS, FRAMES_PER_CODE, raw_latents_of
 from train.optim import Average, Optimizers, Run, time_schedule
+from train.shipped_voice import shipped_flow, shipped_speaker, shipped_stats
 from train.voice_data import (
-    CHECKPOINTS,
     CHUNK_CODES,
     NANO,
     TRAINING,
     VOICES,
     Reply,
+    Weights,
     load_replies,
     module_with,
-    save_half,
     weights_of,
 )
 
@@ -208,10 +208,21 @@ def stream(
     return torch.cat(out)
 
 
-def train(seconds: float, *, batch: int = 32, lr: float = 2e-3, run: Path = RUN) -> None:
-    """Train for `seconds` in all; goes on where an earlier call was stopped."""
-    torch.set_num_threads(1)
+def train(
+    seconds: float,
+    *,
+    batch: int = 32,
+    lr: float = 2e-3,
+    run: Path = RUN,
+    start: Weights | None = None,
+) -> None:
+    """Train for `seconds` in all; goes on where an earlier call was stopped.
+
+    start: weights that a new run begins with, else random ones.
+    """
     flow = make_flow()
+    if start is not None:
+        flow.load_state_dict(start)
     optimizers = Optimizers(flow.named_parameters(), lr)
     average = Average(flow, 0.999)
     loop = Run(run, {"model": flow, "optimizers": optimizers, "average": average}, seconds)
@@ -225,52 +236,56 @@ def train(seconds: float, *, batch: int = 32, lr: float = 2e-3, run: Path = RUN)
         optimizers.step(time_schedule(loop.progress, decay_from=0.4))
         average.update(flow)
         loop.after_step(loss=loss)
-    save_half(flow_state_dict(run), run / "flow.safetensors")
 
 
 def write_voices(windows: Windows, folder: Path) -> None:
     """Write each voice's three arrays as a checkpoint has them, and the latents' statistics."""
     for voice, name in enumerate(VOICES):
         batch = windows.gather([[windows.fixed[voice]]])
-        place = folder / name
-        place.mkdir(parents=True, exist_ok=True)
-        np.save(place / "prompt_token.npy", batch["codes"].numpy().astype(np.int32))
-        np.save(place / "prompt_latent.npy", batch["latents"].numpy())
-        np.save(place / "speaker_embed.npy", batch["speaker"].numpy())
-    stats = windows.stats
+        save_voice(folder / name, batch["codes"][0], batch["latents"][0], batch["speaker"][0])
+    save_stats(folder, windows.stats)
+
+
+def save_voice(folder: Path, tokens: Tensor, latents: Tensor, speaker: Tensor) -> None:
+    """One voice: tokens [P], latents [4 P, z] and speaker [S]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "prompt_token.npy", tokens[None].numpy().astype(np.int32))
+    np.save(folder / "prompt_latent.npy", latents[None].numpy())
+    np.save(folder / "speaker_embed.npy", speaker[None].numpy())
+
+
+def save_stats(folder: Path, stats: Stats) -> None:
     np.save(folder / "global_mean_var.npy", np.concatenate([stats.mean, stats.var])[None])
 
 
-def voice_files(run: Path = RUN) -> dict[str, Path]:
-    """Folder of each voice (prompt_token.npy, prompt_latent.npy, speaker_embed.npy), and under
-    "global_mean_var" the file of the latents' statistics. Raises FileNotFoundError."""
-    for folder in (run / "voices", CHECKPOINTS / "voices"):
-        if (folder / "global_mean_var.npy").is_file():
-            names = {name: folder / name for name in VOICES}
-            return {**names, "global_mean_var": folder / "global_mean_var.npy"}
-    raise FileNotFoundError(
-        f"[voice.files] expected voices in {run} or {CHECKPOINTS}, got none; train the flow first"
-    )
-
-
 def read_voice(name: str, run: Path = RUN) -> dict[str, Tensor]:
-    """A voice as `stream` takes it."""
-    folder = voice_files(run)[name]
-    tokens, latents, speaker = (
-        torch.from_numpy(np.load(folder / f"{leaf}.npy"))
-        for leaf in ("prompt_token", "prompt_latent", "speaker_embed")
-    )
-    return {"tokens": tokens[0].long(), "latents": latents[0], "speaker": speaker}
+    """A voice as `stream` takes it, of the training, or else of the shipped bundle."""
+    folder = run / "voices" / name
+    if folder.is_dir():
+        leaves = ("prompt_token", "prompt_latent", "speaker_embed")
+        tokens, latents, speaker = (np.load(folder / f"{leaf}.npy")[0] for leaf in leaves)
+    else:
+        tokens, latents, speaker = shipped_speaker(name).values()
+    return {
+        "tokens": torch.from_numpy(tokens).long(),
+        "latents": torch.from_numpy(latents),
+        "speaker": torch.from_numpy(speaker)[None],
+    }
 
 
 def read_stats(run: Path = RUN) -> Stats:
-    mean, var = np.load(voice_files(run)["global_mean_var"])[0].reshape(2, BANDS)
+    """Of the training, or else of the shipped bundle."""
+    path = run / "voices/global_mean_var.npy"
+    if not path.is_file():
+        return Stats(*shipped_stats())
+    mean, var = np.load(path)[0].reshape(2, BANDS)
     return Stats(mean, var)
 
 
 def load_flow(run: Path = RUN) -> FlowField:
-    """The trained field in float32 (moving average)."""
-    return module_with(FlowField(CONFIG), weights_of("token2latent.", run, "flow.safetensors"))
+    """The field for use, in float32: trained (moving average), or else as it ships."""
+    flow = FlowField(CONFIG)
+    return module_with(flow, weights_of(run, lambda: shipped_flow(flow)))
 
 
 def flow_state_dict(run: Path = RUN) -> dict[str, Tensor]:
@@ -296,8 +311,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=28)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--run", type=Path, default=RUN)
+    parser.add_argument(
+        "--shipped", action="store_true", help="a new run begins with the shipped bundle's weights"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """`python -m train flow`"""
-    train(arguments.minutes * 60, batch=arguments.batch, run=arguments.run)
+    torch.set_num_threads(1)
+    start = shipped_flow(FlowField(CONFIG)) if arguments.shipped else None
+    train(arguments.minutes * 60, batch=arguments.batch, run=arguments.run, start=start)

@@ -15,11 +15,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from parley_export.modules import Vocoder, VocoderConfig
+from train.discriminators import Contest
 from train.fused import fuse
 from train.latents import BANDS, HOP, raw_latents, raw_latents_of
 from train.optim import Average, Optimizers, Run, time_schedule
 from train.predicted import predict, read_predicted
-from train.voice_data import NANO, TRAINING, Reply, load_replies, module_with, save_half, weights_of
+from train.shipped_voice import shipped_vocoder
+from train.voice_data import (
+    NANO,
+    TRAINING,
+    Reply,
+    Weights,
+    load_replies,
+    module_with,
+    weights_of,
+)
 
 CONFIG = VocoderConfig(
     z=BANDS,
@@ -30,8 +40,11 @@ CONFIG = VocoderConfig(
     stage_widths=(128, 96, 64, 48, 24, 12),
 )
 RUN = NANO / "runs" / "vocoder"
+CONTEST_RUN = NANO / "runs" / "vocoder_contest"  # adversarial training
+PREDICTED = RUN / "predicted.npz"  # latents of the flow decoder
 RESOLUTIONS = (256, 512, 1024, 2048)  # window lengths of the loss in samples
 OWN_FRAMES, LEFT_FRAMES, RIGHT_FRAMES = 48, 16, 4
+CONTEST_SHARE = 0.5  # size of the judges' gradient beside the spectral one (Défossez et al., 2022)
 HALF_STAGES = 4  # stages whose convolutions run in bfloat16
 
 
@@ -109,19 +122,33 @@ class Crops:
         )
 
 
-def losses(vocoder: Vocoder, latents: Tensor, waves: Tensor) -> tuple[Tensor, Tensor]:
-    """Spectral loss and mel L1 of the own part of the crops."""
-    made = vocoder(latents)[:, 0]
-    made = made[:, LEFT_FRAMES * HOP : (LEFT_FRAMES + OWN_FRAMES) * HOP]
+def own_part(vocoder: Vocoder, latents: Tensor) -> Tensor:
+    """What the vocoder makes of crops, without their sides: `[B, samples of own]`."""
+    return vocoder(latents)[:, 0, LEFT_FRAMES * HOP : (LEFT_FRAMES + OWN_FRAMES) * HOP]
+
+
+def losses(made: Tensor, waves: Tensor) -> tuple[Tensor, Tensor]:
+    """Spectral loss and mel L1."""
     mel = (raw_latents(made) - raw_latents(waves)).abs().mean()
     return spectral_loss(made, waves), mel
 
 
-def train(seconds: float, *, batch: int = 8, lr: float = 1e-3, run: Path = RUN) -> None:
-    """Train for `seconds` in all; goes on where an earlier call was stopped."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+def train(
+    seconds: float,
+    *,
+    batch: int = 8,
+    lr: float = 1e-3,
+    run: Path = RUN,
+    start: Weights | None = None,
+    contest: Contest | None = None,
+) -> None:
+    """Train for `seconds` in all; goes on where an earlier call was stopped.
+
+    start: weights that a new run begins with, else random ones. contest: adversarial training.
+    """
     vocoder = MixedVocoder(CONFIG)
+    if start is not None:
+        vocoder.load_state_dict(start)
     if not fuse(vocoder):
         print("vocoder: no C++ compiler found; every step takes about ten times as long")
     optimizers = Optimizers(
@@ -129,23 +156,37 @@ def train(seconds: float, *, batch: int = 8, lr: float = 1e-3, run: Path = RUN) 
     )
     average = Average(vocoder, 0.998)
     parts = {"model": vocoder, "optimizers": optimizers, "average": average}
-    loop = Run(run, parts, seconds)
-    crops = Crops(load_replies(*TRAINING), loop.steps, read_predicted(run / "predicted.npz"))
+    loop = Run(run, parts | (contest.parts if contest else {}), seconds)
+    crops = Crops(load_replies(*TRAINING), loop.steps, read_predicted(PREDICTED))
     while loop.goes_on:
-        spectral, mel = losses(vocoder, *crops.batch(batch))
-        (spectral + 2 * mel).backward()
-        optimizers.step(time_schedule(loop.progress, decay_from=0.4))
+        latents, waves = crops.batch(batch)
+        made, factor = own_part(vocoder, latents), time_schedule(loop.progress, decay_from=0.4)
+        spectral, mel = losses(made, waves)
+        terms = {"spectral": spectral, "mel": mel}
+        (gradient,) = torch.autograd.grad(spectral + 2 * mel, made)
+        if contest:
+            fooling, judgement = contest.step(made, waves, factor)
+            (other,) = torch.autograd.grad(fooling, made)
+            gradient = gradient + CONTEST_SHARE * gradient.norm() / other.norm() * other
+            terms |= judgement
+        made.backward(gradient)
+        optimizers.step(factor)
         average.update(vocoder)
-        loop.after_step(spectral=spectral, mel=mel)
-    save_half(vocoder_state_dict(run), run / "vocoder.safetensors")
+        loop.after_step(**terms)
 
 
-def load_vocoder(run: Path = RUN) -> Vocoder:
-    """The trained vocoder in float32 with plain activations."""
-    return module_with(Vocoder(CONFIG), weights_of("wavegan.", run, "vocoder.safetensors"))
+def load_vocoder(run: Path | None = None) -> Vocoder:
+    """The vocoder for use, in float32 with plain activations: trained, or else as it ships.
+
+    run: of the furthest training unless given.
+    """
+    vocoder = Vocoder(CONFIG)
+    if run is None:
+        run = CONTEST_RUN if (CONTEST_RUN / "last.pt").is_file() else RUN
+    return module_with(vocoder, weights_of(run, lambda: shipped_vocoder(vocoder)))
 
 
-def vocoder_state_dict(run: Path = RUN) -> dict[str, Tensor]:
+def vocoder_state_dict(run: Path | None = None) -> dict[str, Tensor]:
     """The vocoder's weights under the checkpoint's names (`wavegan.`), float32."""
     return {f"wavegan.{name}": tensor for name, tensor in load_vocoder(run).state_dict().items()}
 
@@ -160,7 +201,7 @@ def overfits(steps: int = 150) -> Iterator[float]:
     )
     latents, waves = Crops(load_replies(*TRAINING)[:4], seed=1).batch(2)
     for _ in range(steps):
-        spectral, mel = losses(vocoder, latents, waves)
+        spectral, mel = losses(own_part(vocoder, latents), waves)
         (spectral + 2 * mel).backward()
         optimizers.step(1.0)
         yield float(mel.detach())
@@ -169,16 +210,38 @@ def overfits(steps: int = 150) -> Iterator[float]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--run", type=Path, default=RUN)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--run", type=Path, help="default: runs/vocoder or runs/vocoder_contest")
     parser.add_argument(
         "--predict", action="store_true", help="first make latents with the trained flow decoder"
+    )
+    parser.add_argument(
+        "--shipped", action="store_true", help="a new run begins with the shipped bundle's weights"
+    )
+    parser.add_argument(
+        "--adversarial",
+        action="store_true",
+        help="a new run begins with the plain training's weights and goes on against judges",
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """`python -m train vocoder`"""
     torch.set_num_threads(1)
-    arguments.run.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    start = None
+    if arguments.shipped:
+        start = shipped_vocoder(Vocoder(CONFIG))
+    elif arguments.adversarial:
+        start = load_vocoder(RUN).state_dict()
     if arguments.predict:
-        predict(arguments.run / "predicted.npz")
-    train(arguments.minutes * 60, batch=arguments.batch, run=arguments.run)
+        RUN.mkdir(parents=True, exist_ok=True)
+        predict(PREDICTED)
+    train(
+        arguments.minutes * 60,
+        batch=arguments.batch,
+        lr=arguments.lr,
+        run=arguments.run or (CONTEST_RUN if arguments.adversarial else RUN),
+        start=start,
+        contest=Contest(arguments.lr) if arguments.adversarial else None,
+    )

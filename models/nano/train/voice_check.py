@@ -1,6 +1,7 @@
 """Measures the trained voice on held-out sentences: numbers and a picture; trains nothing.
 
-`python -m train.voice_check --picture out.png` from models/nano.
+`python -m train.voice_check --listen 120 --picture voice.png` from models/nano; listening needs
+`pip install 'parley[eval]'`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,12 @@ import torch
 
 from train import flow as flow_training
 from train import vocoder as vocoder_training
-from train.latents import BANDS, FRAMES_PER_CODE, HOP, NEPERS, raw_latents_of
-from train.voice_data import CHUNK_CODES, TRAINING, VOICES, Reply, load_replies
+from train.latents import BANDS, FRAMES_PER_CODE, HOP, NEPERS, RATE, raw_latents_of
+from train.voice_data import CHUNK_CODES, ROOT, TRAINING, VOICES, Reply, load_replies
 
 DECIBELS = NEPERS * 10 / math.log(10)  # of power per unit of raw latents
 CHUNK_SAMPLES = CHUNK_CODES * FRAMES_PER_CODE * HOP
+WINDOW = 1024  # of spectrograms
 
 
 def decibels(a: np.ndarray, b: np.ndarray) -> float:
@@ -57,10 +60,10 @@ def border_step(wave: np.ndarray) -> float:
 class Voice:
     """Codes to samples, as the runtime's stages do it in PyTorch."""
 
-    def __init__(self, points: int) -> None:
-        self.flow = flow_training.load_flow()
+    def __init__(self, points: int, flow: Path, vocoder: Path | None) -> None:
+        self.flow = flow_training.load_flow(flow)
         self.flow.config = dataclasses.replace(self.flow.config, points=points)
-        self.vocoder = vocoder_training.load_vocoder()
+        self.vocoder = vocoder_training.load_vocoder(vocoder)
         self.voices = [flow_training.read_voice(name) for name in VOICES]
         self.stats = flow_training.read_stats()
 
@@ -74,51 +77,106 @@ class Voice:
 
 
 @torch.no_grad()
-def measure(replies: list[Reply], points: int) -> tuple[dict[str, float], list[list[np.ndarray]]]:
-    """Mean distances in dB, and of each reply the latents of original, copy and full path."""
-    voice, means = Voice(points), centroids(load_replies(*TRAINING))
+def measure(voice: Voice, replies: list[Reply]) -> tuple[dict[str, float], list[list[np.ndarray]]]:
+    """Mean distances in dB, and of each reply the waves: original, copy and full path."""
+    means = centroids(load_replies(*TRAINING))
     rows: list[dict[str, float]] = []
-    pictures = []
+    waves = []
     for reply in replies:
         real = raw_latents_of(reply.wave)
         copy = voice.wave(real)
         flat = means[reply.voice][reply.codes].reshape(-1, BANDS)
         made = voice.latents(reply.voice, reply.codes)
         full = voice.wave(made)
-        copied, heard = raw_latents_of(copy), raw_latents_of(full)
         rows.append(
             {
-                "copy_wave_db": decibels(real, copied),
+                "copy_wave_db": decibels(real, raw_latents_of(copy)),
                 "centroid_latent_db": decibels(real, flat),
                 "flow_latent_db": decibels(real, made),
                 "centroid_wave_db": decibels(real, raw_latents_of(voice.wave(flat))),
-                "full_wave_db": decibels(real, heard),
+                "full_wave_db": decibels(real, raw_latents_of(full)),
+                "harmonics_original_db": harmonics(reply.wave / 32768),
+                "harmonics_copy_db": harmonics(copy),
+                "harmonics_full_db": harmonics(full),
                 "border_step_original": border_step(reply.wave / 32768),
                 "border_step_full": border_step(full),
             }
         )
-        pictures.append([real, copied, heard])
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}, pictures
+        waves.append([reply.wave / 32768, copy, full])
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}, waves
 
 
-def draw(pictures: list[list[np.ndarray]], replies: list[Reply], path: Path) -> None:
-    """Log-mel spectrograms: original, copy by the vocoder, codes through flow and vocoder."""
+def harmonics(wave: np.ndarray) -> float:
+    """How far peaks stand above the valleys between them, 1.5 to 4 kHz, in dB; noise gives 7.
+
+    Of the frames that are loud there: the 90th over the 10th percentile of 300 Hz around.
+    """
+    power = spectrogram(wave)[round(1500 * WINDOW / RATE) : round(4000 * WINDOW / RATE)]
+    loud = power.mean(0)
+    power = 10 * np.log10(power[:, loud > np.quantile(loud, 0.7)] + 1e-12)
+    width = round(300 * WINDOW / RATE)
+    bands = power[: len(power) // width * width].reshape(-1, width, power.shape[1])
+    high, low = np.quantile(bands, (0.9, 0.1), axis=1)
+    return float((high - low).mean())
+
+
+def spectrogram(wave: np.ndarray) -> np.ndarray:
+    """Power `[WINDOW / 2 + 1, frames]`, of windows long enough to tell harmonics apart."""
+    samples = torch.from_numpy(np.asarray(wave, np.float32))
+    shape = torch.hann_window(WINDOW)
+    spectrum = torch.stft(samples, WINDOW, HOP // 2, window=shape, return_complex=True)
+    return spectrum.abs().square().numpy()
+
+
+@torch.no_grad()
+def hear(voice: Voice, replies: list[Reply]) -> dict[str, float]:
+    """Shares of replies that pocketsphinx with the list of all replies hears right, in percent:
+    of the synthesizer's own and of the full path."""
+    sys.path.insert(0, str(ROOT / "apps"))  # where parley is not installed
+    from parley_apps.evaluation.judge import normal
+    from parley_apps.evaluation.speech import Recogniser
+
+    recogniser = Recogniser(sorted({normal(r.text) for r in load_replies("held", "train")}))
+    known = [reply for reply in replies if normal(reply.text) in recogniser.known]
+    right = {"original": 0, "full": 0}
+    for reply in known:
+        made = voice.wave(voice.latents(reply.voice, reply.codes))
+        for name, wave in (("original", reply.wave / np.float32(32768)), ("full", made)):
+            right[name] += recogniser.hear(wave, RATE) == normal(reply.text)
+    shares = {f"heard_{name}_percent": 100 * n / len(known) for name, n in right.items()}
+    return {"heard_of": len(known), **shares}
+
+
+def draw(waves: list[list[np.ndarray]], replies: list[Reply], path: Path) -> None:
+    """Spectrograms to 6 kHz, a column for each reply: the synthesizer's own, nano's below."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = ("original", "vocoder", "codes, flow, vocoder")
-    figure, axes = pyplot.subplots(3, len(pictures), figsize=(7 * len(pictures), 9), squeeze=False)
-    for column, (rows, reply) in enumerate(zip(pictures, replies, strict=True)):
-        for row, (raw, name) in enumerate(zip(rows, names, strict=True)):
-            axis = axes[row][column]
-            axis.imshow(raw.T, origin="lower", aspect="auto", vmin=0, vmax=4.5, cmap="magma")
-            axis.set_title(f"{name}: voice {VOICES[reply.voice]}, {reply.text}", fontsize=8)
-            for border in range(16, len(raw), 16):
-                axis.axvline(border, color="white", linewidth=0.2)
+    figure, axes = pyplot.subplots(2, len(waves), figsize=(11, 5.5), squeeze=False, sharey=True)
+    for column, ((real, _, full), reply) in enumerate(zip(waves, replies, strict=True)):
+        for axis, wave, name in zip(
+            axes[:, column], (real, full), ("espeak-ng", "nano"), strict=True
+        ):
+            power = 10 * np.log10(spectrogram(wave)[: 6000 * WINDOW // RATE] + 1e-9)
+            extent = (0, len(wave) / RATE, 0, 6)
+            peak = power.max()
+            axis.imshow(
+                power,
+                origin="lower",
+                aspect="auto",
+                extent=extent,
+                vmin=peak - 65,
+                vmax=peak,
+                cmap="magma",
+            )
+            axis.set_title(f"{name}, voice {VOICES[reply.voice]}: {reply.text}", fontsize=9)
+        axes[1][column].set_xlabel("s")
+    for row in axes:
+        row[0].set_ylabel("kHz")
     figure.tight_layout()
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=70, pil_kwargs={"optimize": True})
 
 
 def spread(replies: list[Reply], count: int) -> list[Reply]:
@@ -130,16 +188,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--points", type=int, default=2)
+    parser.add_argument("--listen", type=int, default=0, help="replies for the recogniser")
+    parser.add_argument("--flow", type=Path, default=flow_training.RUN, help="its run folder")
+    parser.add_argument("--vocoder", type=Path, help="its run folder (default: the furthest)")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    voice = Voice(arguments.points, arguments.flow, arguments.vocoder)
     replies = spread(load_replies("held", "held_sentence"), arguments.count)
-    numbers, pictures = measure(replies, arguments.points)
+    numbers, waves = measure(voice, replies)
+    if arguments.listen:
+        numbers |= hear(voice, spread(load_replies("held", "train"), arguments.listen))
     print(json.dumps({name: round(value, 3) for name, value in numbers.items()}, indent=2))
     if arguments.picture:
         chosen = [0, len(replies) - 1]
-        some = [replies[i] for i in chosen]
-        draw([pictures[i] for i in chosen], some, arguments.picture)
+        draw([waves[i] for i in chosen], [replies[i] for i in chosen], arguments.picture)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from parley_export.modules import FlowField, Vocoder
@@ -17,11 +16,11 @@ from train.latents import FRAMES_PER_CODE, HOP
 
 ROOT = Path(__file__).resolve().parents[3]
 NANO = ROOT / "build" / "nano"
-CHECKPOINTS = ROOT / "models" / "nano" / "checkpoints"
 VOICES = ("a", "b")
 CHUNK_CODES = 4
 CODE_SAMPLES = FRAMES_PER_CODE * HOP
 TRAINING = ("train", "sentence")
+Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,29 +53,12 @@ def load_replies(*splits: str, folder: Path | None = None) -> list[Reply]:
     return found
 
 
-def save_half(state: dict[str, Tensor], path: Path) -> None:
-    """Write the weights in half precision, replaced in one piece."""
-    partial = path.with_suffix(".partial")
-    save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, partial)
-    os.replace(partial, path)
-
-
-def weights_of(prefix: str, run: Path, file: str, *, averaged: bool = True) -> dict[str, Tensor]:
-    """Weights of a training, or else of the committed half-precision file; names lose `prefix`.
-
-    Raises:
-        FileNotFoundError: there is neither.
-    """
-    last, kept = run / "last.pt", CHECKPOINTS / file
-    if last.is_file():
-        parts = torch.load(last, map_location="cpu", weights_only=True)["parts"]
-        return parts["average"]["weights"] if averaged else parts["model"]
-    if not kept.is_file():
-        raise FileNotFoundError(
-            f"[voice.weights] expected {last} or {kept}, got neither; train that part first"
-        )
-    state = load_file(kept)
-    return {name.removeprefix(prefix): tensor.float() for name, tensor in state.items()}
+def weights_of(run: Path, shipped: Callable[[], Weights]) -> Weights:
+    """The averaged weights of a training, finished or not; where there is none, what ships."""
+    last = run / "last.pt"
+    if not last.is_file():
+        return shipped()
+    return torch.load(last, map_location="cpu", weights_only=True)["parts"]["average"]["weights"]
 
 
 def module_with(module: Vocoder | FlowField, weights: dict[str, Tensor]) -> Vocoder | FlowField:
