@@ -21,6 +21,7 @@ PERIOD_WIDTHS = (1, 16, 32, 64, 64)
 WINDOWS = (512, 1024, 2048)
 SPECTRUM_WIDTHS = (1, 8, 16, 16, 32)
 LEAK = 0.1
+LR = 1e-3
 FOOLING, MATCHING = 0.2, 1.0  # weights beside one another
 Features = list[Tensor]  # of the layers, the last one are the scores: near 1 sounds real
 
@@ -95,7 +96,7 @@ class Contest:
     `parts` is what a `Run` keeps.
     """
 
-    def __init__(self, lr: float) -> None:
+    def __init__(self, lr: float = LR) -> None:
         self.judges = Judges()
         self.optimizers = Optimizers(
             self.judges.named_parameters(),

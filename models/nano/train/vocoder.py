@@ -243,5 +243,5 @@ def run(arguments: argparse.Namespace) -> None:
         lr=arguments.lr,
         run=arguments.run or (CONTEST_RUN if arguments.adversarial else RUN),
         start=start,
-        contest=Contest(arguments.lr) if arguments.adversarial else None,
+        contest=Contest() if arguments.adversarial else None,
     )
