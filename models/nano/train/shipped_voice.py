@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from parley_export.modules import FlowField, Vocoder
 from parley_export.modules.activation import EPSILON
@@ -42,16 +43,23 @@ def shipped_vocoder(like: Vocoder, bundle: Path = BUNDLE) -> Weights:
         stem, _, leaf = name.rpartition(".")
         stem = re.sub(r"^ups\.(\d+)\.0", r"ups.\1", stem)
         stem = re.sub(r"^resblocks\.(\d+)\.", r"resblocks.\1/", stem).removesuffix(".act")
-        if leaf == "alpha":
-            value = graph[f"{stem}/rate"][::2, 0].log()
-        elif leaf == "beta":
-            value = (1 / graph[f"{stem}/gain"][::2, 0] - EPSILON).log()
+        if leaf in ("alpha", "beta"):
+            value = logarithm(graph, stem, leaf)
         elif leaf == "weight_g":
             value = graph[f"{stem}.weight"].norm(dim=(1, 2), keepdim=True)
         else:
             value = graph[f"{stem}.{leaf.replace('weight_v', 'weight')}"]
         found[name] = value
     return found
+
+
+def logarithm(graph: Weights, activation: str, leaf: str) -> Tensor:
+    """alpha or beta `[C]`, from the fused operator or from plain nodes (see SnakeBeta)."""
+    if f"{activation}/{leaf}" in graph:
+        return graph[f"{activation}/{leaf}"]
+    if leaf == "alpha":
+        return graph[f"{activation}/rate"][::2, 0].log()
+    return (1 / graph[f"{activation}/gain"][::2, 0] - EPSILON).log()
 
 
 def shipped_flow(like: FlowField, bundle: Path = BUNDLE) -> Weights:
