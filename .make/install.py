@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOGS = ROOT / "build" / "log"
-SOURCES = ("pyproject.toml", "CMakeLists.txt", "LICENSE", "cpp", "runtime", "export", "apps")
-SOURCES += ("models/nano/bundle",)
+SOURCES = ("pyproject.toml", "CMakeLists.txt", "LICENSE", "cpp", "kernels", "runtime", "export")
+SOURCES += ("apps", "models/nano/bundle")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 

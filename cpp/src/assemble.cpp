@@ -48,6 +48,18 @@ std::vector<TensorSpec> with_states(std::vector<TensorSpec> tensors, const char*
   return tensors;
 }
 
+void check_custom_ops(const std::string& graph, const std::vector<std::string>& wanted) {
+  const std::vector<std::string>& known = graph_custom_ops();
+  for (const std::string& op : wanted) {
+    if (std::find(known.begin(), known.end(), op) != known.end()) continue;
+    std::string names;
+    for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
+    throw BundleError("[bundle.open] expected operators that this parley has (" + names +
+                      ") in graph " + graph + ", got " + op +
+                      "; do use a newer parley, or export the bundle with --no-fused");
+  }
+}
+
 void check_options(const SessionOptions& options) {
   const auto refuse = [](const char* expected, const std::string& got) {
     throw InputError(std::string("[bundle.session] expected ") + expected + ", got " + got +
@@ -112,6 +124,7 @@ std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
                                                        const OpenOptions& options) const {
   const GraphEntry* entry = manifest_.graph(name);
   if (entry == nullptr) return nullptr;
+  check_custom_ops(name, entry->custom_ops);
   check_external(MappedFile(folder_, entry->file), entry->external);
   GraphOptions settings;
   settings.device = options.device;

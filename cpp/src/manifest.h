@@ -50,6 +50,7 @@ struct GraphEntry {
   std::vector<std::string> external;  // files that hold its weights; it may refer to no other
   std::string precision;              // f32 | f16
   int opset = 0;
+  std::vector<std::string> custom_ops;  // operators beyond ONNX's own, "domain.Name"
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
   std::vector<StateSpec> states;

@@ -12,7 +12,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="folder, or Hugging Face repository id")
     add("--out", metavar="BUNDLE", type=Path, required=True, help="folder to create")
+    _add_places(add)
+    add(
+        "--backbone",
+        choices=PRECISIONS,
+        default="q4_k_m",
+        help="type of the backbone's weights (default: q4_k_m; f32 is exact)",
+    )
+    add(
+        "--graphs",
+        choices=("f32", "f16"),
+        default="f32",
+        help="arithmetic inside the other models (default: f32)",
+    )
+    add(
+        "--duplex",
+        action="store_true",
+        help="also write the chunk-streaming encoder and the full-duplex layout; the tokenizer "
+        "must hold <|THINK|>, <|SHIFT|> and <|BREAK|>",
+    )
+    add(
+        "--no-fused",
+        action="store_true",
+        help="write graphs of ONNX's own operators alone, which any ONNX runtime opens, several "
+        "times slower (default: the engine's operator parley.SnakeBeta in the vocoder)",
+    )
+    add("--system", metavar="TEXT|@FILE", help="persona of the system prompt, or a file with it")
+    add("--force", action="store_true", help="replace an existing bundle")
+    add("--yes", action="store_true", help="agree to the licence of a repository beforehand")
+    add("--json", action="store_true", help="print the report as JSON on standard output")
+
+
+def _add_places(add: Callable[..., Any]) -> None:
     add(
         "--voice",
         metavar="DIR",
@@ -73,28 +105,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder with model.pt and global_mean_var.npy (default: CHECKPOINT/token2wav)",
     )
-    add(
-        "--backbone",
-        choices=PRECISIONS,
-        default="q4_k_m",
-        help="type of the backbone's weights (default: q4_k_m; f32 is exact)",
-    )
-    add(
-        "--graphs",
-        choices=("f32", "f16"),
-        default="f32",
-        help="arithmetic inside the other models (default: f32)",
-    )
-    add(
-        "--duplex",
-        action="store_true",
-        help="also write the chunk-streaming encoder and the full-duplex layout; the tokenizer "
-        "must hold <|THINK|>, <|SHIFT|> and <|BREAK|>",
-    )
-    add("--system", metavar="TEXT|@FILE", help="persona of the system prompt, or a file with it")
-    add("--force", action="store_true", help="replace an existing bundle")
-    add("--yes", action="store_true", help="agree to the licence of a repository beforehand")
-    add("--json", action="store_true", help="print the report as JSON on standard output")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -147,6 +157,7 @@ def _run(args: argparse.Namespace, memory: MemoryWatch) -> int:
         duplex=args.duplex,
         system=system,
         force=args.force,
+        fused=not args.no_fused,
     )
     report = exporter.export_bundle(options, memory)
     if args.json:

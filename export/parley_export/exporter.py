@@ -45,6 +45,7 @@ class Options:
     duplex: bool = False
     system: str | None = None
     force: bool = False
+    fused: bool = True  # the engine's own operators where they are faster
 
 
 @dataclass
@@ -288,10 +289,11 @@ class Job:
         precision = self.options.graphs
         infos: dict[str, Any] = {}
 
-        def write(name: str, *modules: Any) -> None:
+        def write(name: str, *modules: Any, **choices: Any) -> None:
             export = getattr(graphs, f"export_{name}")
+            path = self.folder / f"{name}.onnx"
             with self.progress.step(f"graph {name}"):
-                infos[name] = export(*modules, self.folder / f"{name}.onnx", precision=precision)
+                infos[name] = export(*modules, path, precision=precision, **choices)
 
         encoder, adapter = self._load("encoder"), self._load("adapter")
         if self.checkpoint.settings.turns:
@@ -304,7 +306,7 @@ class Job:
         for name in ("flow_condition", "flow_modulation", "flow_field"):
             write(name, flow)
         del flow
-        write("vocoder", self._load("vocoder"))
+        write("vocoder", self._load("vocoder"), fused=self.options.fused)
         return infos
 
     def _load(self, part: str) -> Any:

@@ -22,6 +22,7 @@ from parley_export.errors import InputError
 
 OPSET = 20
 IR_VERSION = 10
+CUSTOM_DOMAIN, CUSTOM_OPSET = "parley", 1  # of the engine's own operators
 INLINE_BYTES = 1024  # smaller weights stay in the graph file
 ALIGNMENT = 4096  # of weights in the external file, so that a runtime can map them
 
@@ -33,12 +34,13 @@ Source = Tensor | Callable[[], Tensor]  # a weight, or how to get it when it is 
 
 
 class GraphInfo(TypedDict, total=False):
-    """One entry of the manifest's `graphs`; `states` only where there are any."""
+    """One entry of the manifest's `graphs`; `custom_ops` and `states` only where there are any."""
 
     file: str
     external: list[str]
     precision: str
     opset: int
+    custom_ops: list[str]
     inputs: list[dict[str, object]]
     outputs: list[dict[str, object]]
     states: list[dict[str, object]]
@@ -48,6 +50,7 @@ class GraphInfo(TypedDict, total=False):
 class _Weight:
     name: str
     read: Callable[[], Tensor]
+    precision: str
 
 
 class GraphBuilder:
@@ -107,8 +110,10 @@ class GraphBuilder:
     def cast(self, value: str, to: str, from_: str = "") -> str:
         return value if to == from_ else self.op("Cast", value, to=_ONNX_TYPES[to])
 
-    def weight(self, name: str, source: Source, *, shared: bool = False) -> str:
-        """A weight, read when the graph is saved; stored in the inner precision.
+    def weight(
+        self, name: str, source: Source, *, shared: bool = False, precision: str = ""
+    ) -> str:
+        """A weight, read when the graph is saved; of the inner precision if none is given.
 
         A shared one stands outside the scopes and is kept once under its name.
         """
@@ -116,7 +121,7 @@ class GraphBuilder:
             return name
         name = name if shared else "/".join([*self._scopes, name])
         read = source if callable(source) else lambda: source
-        self._weights.append(_Weight(name, read))
+        self._weights.append(_Weight(name, read, precision or self.precision))
         return name
 
     def ints(self, *values: int) -> str:
@@ -217,19 +222,25 @@ class GraphBuilder:
             [self._value(t) for t in self._outputs],
             initializers,
         )
-        opset = helper.make_opsetid("", OPSET)
+        opsets = [helper.make_opsetid("", OPSET)]
+        if self._custom_ops():
+            opsets.append(helper.make_opsetid(CUSTOM_DOMAIN, CUSTOM_OPSET))
         model = helper.make_model(
-            graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="parley"
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="parley"
         )
         path.write_bytes(model.SerializeToString())
         return self._info(path.name, [data.name] if used else [])
 
+    def _custom_ops(self) -> list[str]:
+        """`domain.Name` of the operators that are not ONNX's own."""
+        return sorted({f"{node.domain}.{node.op_type}" for node in self._nodes if node.domain})
+
     def _store(self, weight: _Weight, file: Any, location: str) -> onnx.TensorProto:
         with torch.no_grad():
-            tensor = weight.read().detach().to(_TORCH_TYPES[self.precision]).contiguous()
+            tensor = weight.read().detach().to(_TORCH_TYPES[weight.precision]).contiguous()
         array = tensor.numpy()
         proto = TensorProto(
-            name=weight.name, data_type=_ONNX_TYPES[self.precision], dims=array.shape
+            name=weight.name, data_type=_ONNX_TYPES[weight.precision], dims=array.shape
         )
         if array.nbytes < INLINE_BYTES:
             proto.raw_data = array.tobytes()
@@ -255,6 +266,8 @@ class GraphBuilder:
             inputs=[t.resolve(self.sizes) for t in self.contract.inputs],
             outputs=[t.resolve(self.sizes) for t in self.contract.outputs],
         )
+        if self._custom_ops():
+            info["custom_ops"] = self._custom_ops()
         if self.contract.states:
             info["states"] = [
                 {

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from parley_export import contract
+from parley_export.activation_graph import alias_free_activation
 from parley_export.graph_builder import GraphBuilder, GraphInfo
 from parley_export.modules import AudioAdapter, AudioEncoder, FlowField, Vocoder
-from parley_export.modules.activation import AliasFreeActivation, phase_filters
+from parley_export.modules.activation import AliasFreeActivation
 from parley_export.modules.encoder import EncoderLayer
 from parley_export.modules.flow import FlowBlock
 from parley_export.modules.vocoder import AmpBlock, CausalConv1d
@@ -302,8 +303,13 @@ def _silu(g: GraphBuilder, x: str) -> str:
     return g.op("Mul", x, g.op("Sigmoid", x))
 
 
-def export_vocoder(vocoder: Vocoder, path: Path, precision: str = "f32") -> GraphInfo:
-    """Latents to samples, weight norm folded on the way out; the module stays as it is."""
+def export_vocoder(
+    vocoder: Vocoder, path: Path, precision: str = "f32", *, fused: bool = True
+) -> GraphInfo:
+    """Latents to samples, weight norm folded on the way out; the module stays as it is.
+
+    `fused`: with the engine's own operator for the activations, or in ONNX's nodes alone.
+    """
     g = GraphBuilder(contract.graph("vocoder"), {"z": vocoder.config.z}, precision)
     pre, n_blocks = vocoder.conv_pre, len(vocoder.config.block_kernels)
     x = g.conv(g.input("latents"), pre.kernel, pre.bias, "conv_pre", pads=[3, 3])
@@ -314,18 +320,18 @@ def export_vocoder(vocoder: Vocoder, path: Path, precision: str = "f32") -> Grap
         outs = []
         for i in range(stage * n_blocks, (stage + 1) * n_blocks):
             with g.scope(f"resblocks.{i}"):
-                outs.append(_amp_block(g, x, vocoder.resblocks[i]))
+                outs.append(_amp_block(g, x, vocoder.resblocks[i], fused))
         x = g.op("Mul", g.op("Sum", *outs), g.scalar(1 / n_blocks))
-    x = _activation(g, x, vocoder.activation_post, "activation_post")
+    x = _activation(g, x, vocoder.activation_post, "activation_post", fused)
     g.output("wave", g.op("Tanh", _causal_conv(g, x, vocoder.conv_post, "conv_post")))
     return g.save(path)
 
 
-def _amp_block(g: GraphBuilder, x: str, block: AmpBlock) -> str:
+def _amp_block(g: GraphBuilder, x: str, block: AmpBlock, fused: bool) -> str:
     for i, (dilated, plain) in enumerate(zip(block.convs1, block.convs2, strict=True)):
-        y = _activation(g, x, block.activations[2 * i], f"activations.{2 * i}")
+        y = _activation(g, x, block.activations[2 * i], f"activations.{2 * i}", fused)
         y = _causal_conv(g, y, dilated, f"convs1.{i}")
-        y = _activation(g, y, block.activations[2 * i + 1], f"activations.{2 * i + 1}")
+        y = _activation(g, y, block.activations[2 * i + 1], f"activations.{2 * i + 1}", fused)
         x = g.op("Add", x, _causal_conv(g, y, plain, f"convs2.{i}"))
     return x
 
@@ -335,26 +341,11 @@ def _causal_conv(g: GraphBuilder, x: str, conv: CausalConv1d, name: str) -> str:
     return g.conv(x, conv.kernel, conv.bias, name, dilations=[conv.dilation], pads=[pad, 0])
 
 
-def _activation(g: GraphBuilder, x: str, module: AliasFreeActivation, name: str) -> str:
-    """`alias_free_snake` in plain nodes, the fallback of a fused operator."""
-    act, width = module.act, len(module.act.alpha)
+def _activation(
+    g: GraphBuilder, x: str, module: AliasFreeActivation, name: str, fused: bool
+) -> str:
     with g.scope(name):
-        up, down = (
-            g.weight(f"filters/{leaf}_{width}", kernel.repeat(width, 1, 1), shared=True)
-            for leaf, kernel in zip(("up", "down"), phase_filters(module.filter), strict=True)
-        )
-        rate = g.weight("rate", act.phase_rate)
-        gain = g.weight("gain", act.phase_gain)
-        x = g.op("Pad", x, g.ints(0, 0, 3, 0, 0, 3), mode="edge")
-        u = g.op("Conv", x, up, group=width)
-        wave = g.op("Sin", g.op("Mul", u, rate))
-        u = g.op("Add", u, g.op("Mul", g.op("Mul", wave, wave), gain))
-        phases = g.op("Reshape", u, g.ints(0, width, 2, -1))
-        axes, block = g.ints(2, 3), g.ints(1, 1, 2, 3)
-        first = g.op("Slice", phases, g.ints(0, 0), g.ints(1, 1), axes)
-        last = g.op("Slice", phases, g.ints(1, -1), g.ints(2, 1 << 30), axes)
-        edged = g.concat(3, g.op("Expand", first, block), phases, g.op("Expand", last, block))
-        return g.op("Conv", g.op("Reshape", edged, g.ints(0, 2 * width, -1)), down, group=width)
+        return alias_free_activation(g, x, module.act.alpha, module.act.beta, fused=fused)
 
 
 def _taps(conv: torch.nn.Module, name: str) -> tuple[torch.Tensor, torch.Tensor, str]:

@@ -19,6 +19,7 @@ from parley.errors import (
     LibraryError,
 )
 from parley.events import Answer, Event, Step
+from parley.ops import ops_library
 from parley.session import Session
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Step",
     "__version__",
     "open",
+    "ops_library",
     "read_audio",
     "read_manifest",
     "write_wav",

@@ -214,6 +214,9 @@ BAD_BUNDLES: dict[str, Callable[[Path], None]] = {
     "a file is gone": lambda bundle: (bundle / "flow_field.onnx").unlink(),
     "schema version": lambda bundle: edit(bundle, lambda m: m.update(schema_version=2)),
     "unknown key": lambda bundle: edit(bundle, lambda m: m.update(colour="red")),
+    "unknown operator": lambda bundle: edit(
+        bundle, lambda m: m["graphs"]["vocoder"].update(custom_ops=["parley.Later"])
+    ),
     "no JSON": lambda bundle: (bundle / "manifest.json").write_text("{"),
     "no manifest": lambda bundle: (bundle / "manifest.json").unlink(),
 }

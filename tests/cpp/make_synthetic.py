@@ -29,10 +29,11 @@ def info(name: str, kind: int, shape: list[int | str]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def save(name: str, nodes, inputs, outputs, initializers=()) -> None:
-    """Checks and writes one graph."""
+def save(name: str, nodes, inputs, outputs, initializers=(), *, custom=False) -> None:
+    """Checks and writes one graph; `custom`: with an operator of our own."""
     graph = helper.make_graph(list(nodes), name, inputs, outputs, list(initializers))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("parley", 1)]
+    model = helper.make_model(graph, opset_imports=opsets[: 1 + custom], ir_version=10)
     onnx.checker.check_model(model)
     (DATA / f"{name}.onnx").write_bytes(model.SerializeToString())
 
@@ -91,6 +92,15 @@ def pair() -> None:
     nodes = [helper.make_node("Add", ["a", "b"], ["sum"])]
     inputs = [info("a", F32, ["N"]), info("b", F32, ["M"])]
     save("pair", nodes, inputs, [info("sum", F32, ["K"])])
+
+
+def snakebeta() -> None:
+    """The activation of a window, with the reach of 5 cut off on both sides."""
+    names, attributes = ["x", "alpha", "beta", "range"], {"left": 5, "right": 5}
+    node = helper.make_node("SnakeBeta", names, ["y"], domain="parley", **attributes)
+    inputs = [info("x", F32, ["B", "C", "T"]), info("range", I64, [2])]
+    inputs += [info(name, F32, ["C"]) for name in ("alpha", "beta")]
+    save("snakebeta", [node], inputs, [info("y", F32, ["B", "C", "N"])], custom=True)
 
 
 def half() -> None:
@@ -194,7 +204,7 @@ def token_model(name: str, embedding: gguf.GGMLQuantizationType) -> None:
 def main() -> None:
     """Writes every file."""
     DATA.mkdir(exist_ok=True)
-    for make in (affine, stream, pair, half, external):
+    for make in (affine, stream, pair, snakebeta, half, external):
         make()
     token_model("decoder_f32", gguf.GGMLQuantizationType.F32)
     token_model("decoder_f16", gguf.GGMLQuantizationType.F16)

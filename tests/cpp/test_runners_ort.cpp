@@ -1,11 +1,14 @@
 // The ONNX Runtime runner against the real library and graphs that follow a formula.
 #include "runners/ort/ort.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <filesystem>
 #include <thread>
 
 #include "check.h"
+#include "kernels/snakebeta/snakebeta.h"
 #include "parley/errors.h"
 #include "runner_support.h"
 #include "scratch_folder.h"
@@ -247,4 +250,42 @@ TEST(absent_devices_are_library_errors_that_say_what_to_install) {
 TEST(the_version_is_told) {
   support::need(kLibrary);
   CHECK(onnxruntime_version("").rfind("1.", 0) == 0);
+}
+
+namespace {
+
+// Runs the operator on a window [1, channels, samples] and compares it with the kernel's own call.
+void check_snakebeta(std::int64_t channels, std::int64_t samples, int threads) {
+  constexpr std::size_t kReach =
+      SNAKEBETA_REACH;  // outputs without memory are not fetched: one to spare
+  const auto c = static_cast<std::size_t>(channels), t = static_cast<std::size_t>(samples);
+  const std::int64_t n = std::max<std::int64_t>(samples - 2 * SNAKEBETA_REACH, 0);
+  const std::array<std::int64_t, 2> range = {3, samples + 9};
+  std::vector<float> x(c * t), alpha(c), beta(c), y(c * static_cast<std::size_t>(n) + 1),
+      expected(y.size());
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 97) / 40.0F - 1.0F;
+  for (std::size_t i = 0; i < c; ++i) alpha[i] = beta[i] = static_cast<float>(i % 5) / 4.0F - 0.5F;
+  const auto graph = open("snakebeta.onnx", {.threads = threads});
+  const TensorView inputs[] = {view(x.data(), {1, channels, samples}), view(range.data(), {2}),
+                               view(alpha.data(), {channels}), view(beta.data(), {channels})};
+  const TensorView outputs[] = {view(y.data(), {1, channels, n})};
+  graph->run(inputs, outputs, StopFlag());
+  const snakebeta_window window = {c, t, range[0], range[1], kReach, kReach};
+  snakebeta_forward(&window, x.data(), alpha.data(), beta.data(), 0, c, expected.data());
+  CHECK(y == expected);
+}
+
+}  // namespace
+
+TEST(the_snakebeta_operator_runs_the_kernel) {
+  support::need(kLibrary);
+  check_snakebeta(3, 40, 1);
+  check_snakebeta(24, 8000, 2);  // several tasks
+  check_snakebeta(2, 2 * SNAKEBETA_REACH, 1);
+}
+
+TEST(the_snakebeta_operator_refuses_what_does_not_fit) {
+  support::need(kLibrary);
+  CHECK_THROWS_MSG(InputError, "[snakebeta.run] expected at least left + right",
+                   check_snakebeta(2, 2 * SNAKEBETA_REACH - 1, 1));
 }

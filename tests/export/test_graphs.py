@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_models import models, relative_error
 
+import parley
 import tolerances
 from parley_export import contract, graphs
 from parley_export.errors import InputError
@@ -44,6 +45,7 @@ class Bundle:
         if name not in self.sessions:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads, options.log_severity_level = 1, 3
+            options.register_custom_ops_library(parley.ops_library())
             file = str(self.folder / self.info(name)["file"])
             providers = ["CPUExecutionProvider"]
             self.sessions[name] = onnxruntime.InferenceSession(file, options, providers)
@@ -140,7 +142,8 @@ def test_file_is_valid_and_has_no_loose_ends(bundle, name):
     path = bundle.folder / info["file"]
     onnx.checker.check_model(str(path), full_check=True)
     model = onnx.load(str(path), load_external_data=False)
-    assert [(o.domain, o.version) for o in model.opset_import] == [("", info["opset"])]
+    opsets = [("", info["opset"]), *[("parley", 1)] * ("custom_ops" in info)]
+    assert [(o.domain, o.version) for o in model.opset_import] == opsets
     weights = model.graph.initializer
     located = {e.value for w in weights for e in w.external_data if e.key == "location"}
     assert located == set(info["external"]) <= {info["file"] + ".data"}

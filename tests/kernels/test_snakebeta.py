@@ -1,4 +1,4 @@
-"""The snakebeta kernel against its definition as matrices in double precision; knows no model."""
+"""The snakebeta kernel, every version of it, against its definition; knows no model."""
 
 import ctypes
 import shutil
@@ -7,108 +7,120 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kernels_reference import WINDOWS, Window, example, pointers, reference, windowed
 
 import tolerances
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "kernels" / "snakebeta" / "snakebeta_cpu.cpp"
+FOLDER = ROOT / "kernels" / "snakebeta"
+FAST = ["-O3", "-ffp-contract=fast", "-Wno-psabi"]
 BUILDS = {
-    "portable": ["-O3", "-std=c++20"],
-    "native": ["-O3", "-std=c++20", "-ffp-contract=fast", "-march=native", "-DSNAKEBETA_NATIVE"],
-    "plain": ["-O0", "-std=c++20", "-DSNAKEBETA_NATIVE"],
+    "portable": [*FAST, '-DSNAKEBETA_VERSION={"portable",portable}'],
+    "avx2": [*FAST, '-DSNAKEBETA_VERSION={"avx2",avx2}'],
+    "avx512": [*FAST, '-DSNAKEBETA_VERSION={"avx512",avx512}'],
+    "native": [*FAST, "-march=native"],
+    "plain": ["-O0", "-Wno-psabi", '-DSNAKEBETA_VERSION={"portable",portable}'],
 }
-BATCH, CHANNELS = 2, 3
+NEEDS = {"avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512vl", "avx512dq"}}
+
+
+def processor_flags():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
+
+
+def compiled(folder, flags, *sources):
+    if shutil.which("c++") is None:
+        pytest.skip("no c++; install a C++ compiler")
+    path = folder / "kernel.so"
+    command = ["c++", "-std=c++20", "-Wall", "-Wextra", "-Werror", *flags, "-fPIC", "-shared"]
+    subprocess.run([*command, f"-I{ROOT}", *map(str, sources), "-o", str(path)], check=True)
+    return ctypes.CDLL(str(path))
 
 
 @pytest.fixture(scope="module", params=BUILDS)
 def kernel(request, tmp_path_factory):
-    if shutil.which("c++") is None:
-        pytest.skip("no c++; install a C++ compiler")
-    path = tmp_path_factory.mktemp("kernel") / "snakebeta.so"
-    command = ["c++", *BUILDS[request.param], "-fPIC", "-shared", f"-I{ROOT}", str(SOURCE)]
-    subprocess.run([*command, "-o", str(path)], check=True)
-    library = ctypes.CDLL(str(path))
-    library.snakebeta_scratch.argtypes = [ctypes.c_size_t]
-    library.snakebeta_scratch.restype = ctypes.c_size_t
-    library.snakebeta_forward.restype = library.snakebeta_backward.restype = None
+    missing = NEEDS.get(request.param, set()) - processor_flags()
+    if missing:
+        pytest.skip(f"this processor has no {', '.join(sorted(missing))}")
+    sources = (FOLDER / "snakebeta_cpu.cpp", FOLDER / "snakebeta_backward.cpp")
+    library = compiled(tmp_path_factory.mktemp("kernel"), BUILDS[request.param], *sources)
+    library.snakebeta_backward_scratch.argtypes = [ctypes.c_size_t]
+    library.snakebeta_backward_scratch.restype = ctypes.c_size_t
+    library.snakebeta_version.restype = ctypes.c_char_p
+    if request.param in NEEDS:
+        assert library.snakebeta_version().decode() == request.param
     return library
 
 
-def taps():
-    """Kaiser-windowed sinc: cutoff a quarter of the doubled rate, half width 0.3, sum 1."""
-    attenuation = 2.285 * 5 * np.pi * 4 * 0.3 + 7.95
-    window = np.kaiser(12, 0.1102 * (attenuation - 8.7))
-    filter_ = window * np.sinc(0.5 * (np.arange(-6, 6) + 0.5))
-    return filter_ / filter_.sum()
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory):
+    """The GPU's form, a thread after another on the CPU."""
+    folder = tmp_path_factory.mktemp("blocks")
+    library = compiled(folder, FAST, Path(__file__).with_name("snakebeta_blocks.cpp"))
+    library.snakebeta_forward_cuda.restype = ctypes.c_char_p
+    return library
 
 
-def matrices(samples):
-    """Doubling `[2 T, T]` and halving `[T, 2 T]`, both with repeated edges."""
-    up, down = np.zeros((2 * samples, samples)), np.zeros((samples, 2 * samples))
-    for k, tap in enumerate(taps()):
-        for i in range(samples + 10):
-            # x repeated by 5 on both sides, zeros between, the filter, 15 cut on both sides.
-            place = 2 * i + k - 15
-            if 0 <= place < 2 * samples:
-                up[place, min(max(i - 5, 0), samples - 1)] += 2 * tap
-        for n in range(samples):
-            down[n, min(max(2 * n + k - 5, 0), 2 * samples - 1)] += tap
-    return up, down
+def outputs_of(window, x):
+    shape = (*x.shape[:2], window.samples - window.left - window.right)
+    return np.full(shape, np.nan, np.float32)
 
 
-def example(samples):
-    random = np.random.default_rng(samples)
-    x, grad = random.normal(0, 2, (2, BATCH, CHANNELS, samples))
-    alpha, beta = random.normal(0, 0.7, (2, CHANNELS))
-    return [a.astype(np.float32) for a in (x, alpha, beta, grad)]
+def forward(kernel, window, arrays, cuts=()):
+    """`arrays`: x, alpha, beta. Rows are given to as many calls as there are cuts and one more."""
+    x = arrays[0]
+    out = outputs_of(window, x)
+    for begin, end in zip((0, *cuts), (*cuts, x.shape[0] * x.shape[1]), strict=True):
+        rows = [ctypes.c_size_t(begin), ctypes.c_size_t(end)]
+        kernel.snakebeta_forward(ctypes.byref(window), *pointers(*arrays), *rows, *pointers(out))
+    return out
 
 
-def reference(x, alpha, beta, grad):
-    """out, and the gradients of x, alpha and beta."""
-    x, alpha, beta, grad = (a.astype(np.float64) for a in (x, alpha, beta, grad))
-    up, down = matrices(x.shape[-1])
-    u = x @ up.T
-    rate, scale = np.exp(alpha)[:, None], np.exp(beta)[:, None] + 1e-9
-    sine, slope = np.sin(u * rate), np.sin(2 * u * rate)
-    out = (u + sine**2 / scale) @ down.T
-    inner = grad @ down
-    grad_alpha = (inner * slope * u * rate / scale).sum((0, 2))
-    grad_beta = (-inner * sine**2 / scale**2 * np.exp(beta)[:, None]).sum((0, 2))
-    return out, (inner * (1 + rate * slope / scale)) @ up, grad_alpha, grad_beta
+def whole(x):
+    return Window(x.shape[1], x.shape[2], 0, x.shape[2], 0, 0)
 
 
-def run(kernel, x, alpha, beta, grad):
+def backward(kernel, x, alpha, beta, grad):
     sizes = [ctypes.c_size_t(n) for n in x.shape]
-    scratch = np.full(kernel.snakebeta_scratch(x.shape[-1]), np.nan, np.float32)
-    out, grad_x = np.full_like(x, np.nan), np.full_like(x, np.nan)
+    scratch = np.full(kernel.snakebeta_backward_scratch(x.shape[-1]), np.nan, np.float32)
+    grad_x = np.full_like(x, np.nan)
     grad_alpha, grad_beta = np.zeros_like(alpha), np.zeros_like(beta)
-
-    def pointers(*arrays):
-        return [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
-
-    kernel.snakebeta_forward(*pointers(x, alpha, beta), *sizes, *pointers(scratch, out))
     kernel.snakebeta_backward(
         *pointers(x, alpha, beta, grad), *sizes, *pointers(scratch, grad_x, grad_alpha, grad_beta)
     )
-    return out, grad_x, grad_alpha, grad_beta
+    return grad_x, grad_alpha, grad_beta
 
 
-@pytest.mark.parametrize("samples", [1, 2, 3, 7, 16, 33, 200])
+def near(got, expected):
+    return np.abs(got - expected).max() < tolerances.KERNEL_REL * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 7, 16, 33, 200, 600])
 def test_equals_its_definition(kernel, samples):
-    case = example(samples)
-    for got, expected in zip(run(kernel, *case), reference(*case), strict=True):
-        assert np.abs(got - expected).max() < tolerances.KERNEL_REL * max(1, np.abs(expected).max())
+    x, alpha, beta, grad = example(samples)
+    got = forward(kernel, whole(x), (x, alpha, beta)), *backward(kernel, x, alpha, beta, grad)
+    for one, expected in zip(got, reference(x, alpha, beta, grad), strict=True):
+        assert near(one, expected)
 
 
-def test_works_in_place(kernel):
-    x, alpha, beta, grad = example(50)
-    expected = run(kernel, x, alpha, beta, grad)[0]
-    scratch = np.zeros(kernel.snakebeta_scratch(50), np.float32)
-    pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (x, alpha, beta)]
-    sizes = [ctypes.c_size_t(n) for n in x.shape]
-    last = scratch.ctypes.data_as(ctypes.c_void_p)
-    kernel.snakebeta_forward(*pointers, *sizes, last, pointers[0])
-    assert (x == expected).all()
+@pytest.mark.parametrize("case", WINDOWS, ids=str)
+def test_windows_equal_the_whole(kernel, blocks, case):
+    window, arrays, expected, exact = windowed(*case)
+    out = forward(kernel, window, arrays, cuts=(1, 5))
+    assert not np.isnan(out).any()
+    if exact.any():
+        assert near(out[..., exact], expected[..., exact])
+    # The GPU's form agrees everywhere, also where the window's own edges are repeated.
+    device = outputs_of(window, arrays[0])
+    rows = ctypes.c_size_t(out.shape[0] * out.shape[1])
+    blocks.snakebeta_forward_cuda(
+        ctypes.byref(window), *pointers(*arrays), rows, *pointers(device), None
+    )
+    assert out.size == 0 or near(device, out)
 
 
 def test_large_phases_keep_their_angle(kernel):
@@ -116,7 +128,39 @@ def test_large_phases_keep_their_angle(kernel):
     x, alpha, beta, grad = example(40)
     x[:] = np.linspace(2000, 2001, x.size).reshape(x.shape)
     alpha[:], beta[:] = 0, 0
-    out = run(kernel, x, alpha, beta, grad)[0]
+    out = forward(kernel, whole(x), (x, alpha, beta))
     expected = reference(x, alpha, beta, grad)[0]
     # The doubled signal itself is rounded to 24 bits before its sine is taken.
     assert np.abs(out - expected).max() < tolerances.KERNEL_PHASE_ABS
+
+
+def test_cuda_compiles_for_its_architectures(tmp_path):
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc; install the CUDA toolkit")
+    build(tmp_path)
+
+
+def test_cuda_on_a_device(tmp_path):
+    if shutil.which("nvcc") is None or shutil.which("nvidia-smi") is None:
+        pytest.skip("no GPU with the CUDA toolkit")
+    device = build(tmp_path)
+    device.snakebeta_on_device.restype = ctypes.c_char_p
+    for case in WINDOWS:
+        window, arrays, expected, exact = windowed(*case)
+        out = outputs_of(window, arrays[0])
+        rows = ctypes.c_size_t(out.shape[0] * out.shape[1])
+        failure = device.snakebeta_on_device(
+            ctypes.byref(window), *pointers(*arrays), rows, *pointers(out)
+        )
+        assert failure is None, failure
+        if exact.any():
+            assert near(out[..., exact], expected[..., exact])
+
+
+def build(folder):
+    sources = [FOLDER / "snakebeta_cuda.cu", Path(__file__).with_name("snakebeta_device.cu")]
+    path = folder / "cuda.so"
+    kinds = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
+    command = ["nvcc", "-std=c++20", "-O3", *kinds, "-Xcompiler", "-fPIC", "-shared", f"-I{ROOT}"]
+    subprocess.run([*command, *map(str, sources), "-o", str(path)], check=True)
+    return ctypes.CDLL(str(path))

@@ -20,6 +20,7 @@ NAMES = [
     "Step",
     "__version__",
     "open",
+    "ops_library",
     "read_audio",
     "read_manifest",
     "write_wav",

@@ -20,15 +20,16 @@ from torch import Tensor, nn
 from parley_export.modules.activation import AliasFreeActivation
 
 ROOT = Path(__file__).resolve().parents[3]
-SOURCE = ROOT / "kernels" / "snakebeta" / "snakebeta_cpu.cpp"
+FOLDER = ROOT / "kernels" / "snakebeta"
+SOURCES = [FOLDER / "snakebeta_cpu.cpp", FOLDER / "snakebeta_backward.cpp"]
 FLAGS = [
     "-O3",
     "-std=c++20",
     "-ffp-contract=fast",
+    "-Wno-psabi",  # vectors are passed between inlined functions only
     "-fPIC",
     "-shared",
     "-march=native",
-    "-DSNAKEBETA_NATIVE",
     "-mprefer-vector-width=512",
 ]
 
@@ -40,6 +41,19 @@ class FusedActivation(AliasFreeActivation):
         return SnakeBetaFunction.apply(x.float(), self.act.alpha, self.act.beta)
 
 
+class Window(ctypes.Structure):
+    """`snakebeta_window`."""
+
+    _fields_ = (
+        ("channels", ctypes.c_size_t),
+        ("samples", ctypes.c_size_t),
+        ("first", ctypes.c_int64),
+        ("end", ctypes.c_int64),
+        ("left", ctypes.c_size_t),
+        ("right", ctypes.c_size_t),
+    )
+
+
 class SnakeBetaFunction(torch.autograd.Function):
     """`x` [B, C, T] float32 on the CPU, `alpha` and `beta` [C] -> [B, C, T]."""
 
@@ -47,9 +61,13 @@ class SnakeBetaFunction(torch.autograd.Function):
     def forward(ctx, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
         x = x.contiguous()
         ctx.save_for_backward(x, alpha, beta)
-        out, scratch = torch.empty_like(x), _scratch(x)
+        out = torch.empty_like(x)
+        batch, channels, samples = x.shape
+        whole = Window(channels, samples, 0, samples, 0, 0)
         inputs = (t.data_ptr() for t in (x, alpha, beta))
-        library().snakebeta_forward(*inputs, *x.shape, scratch.data_ptr(), out.data_ptr())
+        library().snakebeta_forward(
+            ctypes.byref(whole), *inputs, 0, batch * channels, out.data_ptr()
+        )
         return out
 
     @staticmethod
@@ -57,7 +75,7 @@ class SnakeBetaFunction(torch.autograd.Function):
         x, alpha, beta = ctx.saved_tensors
         grad = grad.contiguous()
         grads = torch.empty_like(x), torch.zeros_like(alpha), torch.zeros_like(beta)
-        scratch = _scratch(x)
+        scratch = torch.empty(library().snakebeta_backward_scratch(x.shape[-1]))
         inputs = (t.data_ptr() for t in (x, alpha, beta, grad))
         outputs = (t.data_ptr() for t in grads)
         library().snakebeta_backward(*inputs, *x.shape, scratch.data_ptr(), *outputs)
@@ -82,21 +100,22 @@ def library() -> ctypes.CDLL:
     Raises:
         OSError: the compiler failed; its words are in the message.
     """
-    text = SOURCE.read_bytes() + SOURCE.with_name("snakebeta.h").read_bytes()
+    text = b"".join(path.read_bytes() for path in sorted(FOLDER.glob("snakebeta*")))
     key = hashlib.sha256(text + " ".join(FLAGS).encode() + _processor()).hexdigest()[:16]
     path = ROOT / "build" / "nano" / "kernels" / f"snakebeta-{key}.so"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
-        command = [_compiler(), *FLAGS, f"-I{ROOT}", str(SOURCE), "-o", str(partial)]
+        command = [_compiler(), *FLAGS, f"-I{ROOT}", *map(str, SOURCES), "-o", str(partial)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise OSError(f"[fused.compile] expected {' '.join(command)} to work: {done.stderr}")
         partial.replace(path)
     found = ctypes.CDLL(str(path))
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    found.snakebeta_scratch.argtypes, found.snakebeta_scratch.restype = [size], size
-    found.snakebeta_forward.argtypes = [pointer] * 3 + [size] * 3 + [pointer] * 2
+    found.snakebeta_backward_scratch.argtypes = [size]
+    found.snakebeta_backward_scratch.restype = size
+    found.snakebeta_forward.argtypes = [pointer] * 4 + [size] * 2 + [pointer]
     found.snakebeta_backward.argtypes = [pointer] * 4 + [size] * 3 + [pointer] * 4
     found.snakebeta_forward.restype = found.snakebeta_backward.restype = None
     return found
@@ -113,7 +132,3 @@ def _processor() -> bytes:
     except OSError:
         return b""
     return "\n".join(sorted({line for line in lines if line.startswith("flags")})).encode()
-
-
-def _scratch(x: Tensor) -> Tensor:
-    return torch.empty(library().snakebeta_scratch(x.shape[-1]))

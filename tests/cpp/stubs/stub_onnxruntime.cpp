@@ -58,6 +58,9 @@ const char* error_message(const void*) {
 void* create_env(void*, void*, int, const char*, void** out) {
   return create<4>(out);
 }
+void* create_domain(const char*, void** out) {
+  return create<26>(out);
+}
 void* create_session(const void*, const char*, const void*, void** out) {
   return create<7>(out);
 }
@@ -172,6 +175,9 @@ const void* get_api(std::uint32_t) {
   put(23, nothing<23, void*, int>);
   put(24, set_threads);
   put(25, nothing<25, void*, int>);
+  put(26, create_domain);
+  put(27, nothing<27, void*, const void*>);
+  put(28, nothing<28, void*, void*>);
   put(30, count<30>);
   put(31, count<31>);
   put(33, type_info<33>);
@@ -186,7 +192,7 @@ const void* get_api(std::uint32_t) {
   put(69, memory_info);
   put(76, allocator_free);
   put(78, allocator);
-  const int releases[] = {92, 93, 94, 95, 96, 98, 100, 174, 208};
+  const int releases[] = {92, 93, 94, 95, 96, 98, 100, 101, 174, 208};
   for (int slot : releases) put(slot, drop);
   put(125, providers);
   put(126, nothing<126, char**, int>);

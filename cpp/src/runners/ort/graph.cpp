@@ -217,11 +217,16 @@ Handle<SessionOptions> make_options(const Library& library, const GraphOptions& 
   // ggml's threads want the cores as soon as a graph is done.
   set(api.add_config_entry(raw, "session.intra_op.allow_spinning", "0"));
   set(api.add_config_entry(raw, "session.inter_op.allow_spinning", "0"));
+  library.add_custom_ops(raw);
   add_device(library, raw, wanted.device, wanted.deterministic);
   return options;
 }
 
 }  // namespace
+
+const std::vector<std::string>& graph_custom_ops() {
+  return custom_op_names();
+}
 
 std::shared_ptr<const GraphRunner> open_graph(const std::string& library,
                                               const std::filesystem::path& graph,

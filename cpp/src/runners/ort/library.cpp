@@ -59,13 +59,13 @@ Library::Library(const std::string& path) : library_(path, kRemedy) {
   version_ = base->version_string();
   // Asked first: an older library prints to stderr when it is asked for a newer table.
   const bool new_enough = api_version(version_) >= kApiVersion;
-  const void* table = new_enough ? base->get_api(kApiVersion) : nullptr;
-  if (table == nullptr) {
+  table_ = new_enough ? base->get_api(kApiVersion) : nullptr;
+  if (table_ == nullptr) {
     throw LibraryError("[ort.open] expected ONNX Runtime 1." + std::to_string(kApiVersion) +
                        " or later in '" + path + "', got " + one_line(version_) + "; do " +
                        kRemedy);
   }
-  api_ = read_api(table);
+  api_ = read_api(table_);
   Env* env = nullptr;
   require(api_.create_env(keep_log, nullptr, kWarning, "parley", &env), "an environment");
   env_ = Handle<Env>(env, api_.release_env);
@@ -73,6 +73,11 @@ Library::Library(const std::string& path) : library_(path, kRemedy) {
   require(api_.create_cpu_memory_info(kDeviceAllocator, kDefaultMemory, &memory),
           "a description of CPU memory");
   cpu_memory_ = Handle<MemoryInfo>(memory, api_.release_memory_info);
+  require(make_custom_ops(table_, &custom_ops_), "a domain of operators");
+}
+
+void Library::add_custom_ops(SessionOptions* options) const {
+  require(ort::add_custom_ops(table_, options, custom_ops_), "to take parley's operators");
 }
 
 Failure Library::take(Status* status) const {

@@ -7,6 +7,7 @@
 
 #include "runners/dynamic_library.h"
 #include "runners/ort/api.h"
+#include "runners/ort/custom_ops.h"
 
 namespace parley::ort {
 
@@ -30,6 +31,8 @@ class Library {
   const std::string& version() const { return version_; }
   const std::string& path() const { return library_.path(); }
 
+  // Adds parley's own operators to a session's options.
+  void add_custom_ops(SessionOptions* options) const;
   // Reads and releases a status.
   Failure take(Status* status) const;
   // Throws LibraryError where the status is a failure: for calls that only a bad library refuses.
@@ -41,7 +44,9 @@ class Library {
 
   DynamicLibrary library_;
   std::string version_;
+  const void* table_ = nullptr;
   Api api_{};
+  CustomOpDomain* custom_ops_ = nullptr;
   Handle<Env> env_{nullptr, nullptr};
   Handle<MemoryInfo> cpu_memory_{nullptr, nullptr};
 };

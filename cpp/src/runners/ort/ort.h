@@ -28,6 +28,9 @@ std::shared_ptr<const GraphRunner> open_graph(const std::string& library,
                                               const std::filesystem::path& graph,
                                               const GraphOptions& options);
 
+// Operators beyond ONNX's own that any graph may use, as "domain.Name".
+const std::vector<std::string>& graph_custom_ops();
+
 // For `parley doctor`: the library's version, and the devices it was built for, by its own names
 // such as CPUExecutionProvider. Both throw LibraryError.
 std::string onnxruntime_version(const std::string& library);

@@ -1,0 +1,172 @@
+// The operator parley.SnakeBeta for ONNX Runtime's CPU and CUDA providers; the arithmetic is
+// kernels/snakebeta.
+#include "runners/ort/snakebeta_op.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <new>
+
+#include "kernels/snakebeta/snakebeta.h"
+
+namespace parley::ort {
+namespace {
+
+enum Input : std::size_t { kX, kAlpha, kBeta, kRange, kInputs };
+
+// About 25 microseconds of work: less is not worth waking a thread for.
+constexpr std::size_t kOutputsPerTask = 32768;
+
+struct Kernel {
+  KernelApi api;
+  bool cuda;
+  std::size_t left, right;
+};
+
+struct Call {
+  snakebeta_window window;
+  std::size_t rows, tasks;
+  const float *x, *alpha, *beta;
+  float* out;
+};
+
+#define PARLEY_TRY(status) \
+  if (Status* failed = (status); failed != nullptr) return failed
+
+struct Tensor {
+  const void* data;
+  std::size_t count, rank;
+  std::int64_t dims[3];
+};
+
+Status* read_input(const KernelApi& api, const KernelContext* context, std::size_t index,
+                   Tensor& out) {
+  const Value* value = nullptr;
+  PARLEY_TRY(api.input(context, index, &value));
+  void* data = nullptr;
+  PARLEY_TRY(api.tensor_data(const_cast<Value*>(value), &data));
+  out.data = data;
+  TensorInfo* info = nullptr;
+  PARLEY_TRY(api.tensor_info(value, &info));
+  Status* status = api.count(info, &out.count);
+  if (status == nullptr) status = api.rank(info, &out.rank);
+  if (status == nullptr)
+    status = api.dimensions(info, out.dims, std::min<std::size_t>(out.rank, 3));
+  api.release_tensor_info(info);
+  return status;
+}
+
+Status* complain(const KernelApi& api, const char* expected, std::size_t got) {
+  char text[200];
+  std::snprintf(text, sizeof text,
+                "[snakebeta.run] expected %s, got %zu; do export the graph again", expected, got);
+  return api.create_status(kInvalidArgument, text);
+}
+
+Status* read_call(const Kernel& kernel, KernelContext* context, Call& call) {
+  const KernelApi& api = kernel.api;
+  Tensor inputs[kInputs];
+  for (std::size_t i = 0; i < kInputs; ++i) PARLEY_TRY(read_input(api, context, i, inputs[i]));
+  const Tensor& x = inputs[kX];
+  if (x.rank != 3) return complain(api, "x of 3 dimensions", x.rank);
+  const auto channels = static_cast<std::size_t>(x.dims[1]);
+  const auto samples = static_cast<std::size_t>(x.dims[2]);
+  if (inputs[kAlpha].count != channels) return complain(api, "an alpha per channel", channels);
+  if (inputs[kBeta].count != channels) return complain(api, "a beta per channel", channels);
+  if (inputs[kRange].count != 2) return complain(api, "a range of 2", inputs[kRange].count);
+  if (samples < kernel.left + kernel.right)
+    return complain(api, "at least left + right samples", samples);
+  const auto* range = static_cast<const std::int64_t*>(inputs[kRange].data);
+  call.window = {channels, samples, range[0], range[1], kernel.left, kernel.right};
+  call.rows = static_cast<std::size_t>(x.dims[0]) * channels;
+  call.x = static_cast<const float*>(x.data);
+  call.alpha = static_cast<const float*>(inputs[kAlpha].data);
+  call.beta = static_cast<const float*>(inputs[kBeta].data);
+  const std::int64_t dims[] = {x.dims[0], x.dims[1],
+                               static_cast<std::int64_t>(samples - kernel.left - kernel.right)};
+  Value* out = nullptr;
+  PARLEY_TRY(api.output(context, 0, dims, 3, &out));
+  void* data = nullptr;
+  PARLEY_TRY(api.tensor_data(out, &data));
+  call.out = static_cast<float*>(data);
+  const std::size_t outputs = call.rows * static_cast<std::size_t>(dims[2]);
+  call.tasks =
+      std::clamp<std::size_t>(outputs / kOutputsPerTask, 1, std::max<std::size_t>(call.rows, 1));
+  return nullptr;
+}
+
+void run_task(void* user, std::size_t index) {
+  const Call& call = *static_cast<const Call*>(user);
+  snakebeta_forward(&call.window, call.x, call.alpha, call.beta, call.rows * index / call.tasks,
+                    call.rows * (index + 1) / call.tasks, call.out);
+}
+
+Status* compute(void* state, KernelContext* context) {
+  const Kernel& kernel = *static_cast<const Kernel*>(state);
+  Call call{};
+  PARLEY_TRY(read_call(kernel, context, call));
+#if defined(PARLEY_CUDA)
+  if (kernel.cuda) {
+    void* stream = nullptr;
+    PARLEY_TRY(kernel.api.stream(context, &stream));
+    const char* failure = snakebeta_forward_cuda(&call.window, call.x, call.alpha, call.beta,
+                                                 call.rows, call.out, stream);
+    return failure == nullptr ? nullptr : kernel.api.create_status(kEpFail, failure);
+  }
+#endif
+  if (call.tasks > 1) return kernel.api.parallel_for(context, run_task, call.tasks, 0, &call);
+  run_task(&call, 0);
+  return nullptr;
+}
+
+std::int64_t attribute(const KernelApi& api, const KernelInfo* info, const char* name) {
+  std::int64_t value = 0;
+  if (Status* missing = api.attribute(info, name, &value)) api.release_status(missing);
+  return value;
+}
+
+Status* create(const CustomOp* op, const void* table, const KernelInfo* info, void** out) {
+  const KernelApi api = read_kernel_api(table);
+  const std::int64_t left = attribute(api, info, "left"), right = attribute(api, info, "right");
+  if (left < 0 || right < 0) {
+    return api.create_status(kInvalidArgument,
+                             "[snakebeta.create] expected left and right of 0 or more, got less; "
+                             "do export the graph again");
+  }
+  *out = new (std::nothrow) Kernel{api, op->provider(op) != nullptr, static_cast<std::size_t>(left),
+                                   static_cast<std::size_t>(right)};
+  if (*out != nullptr) return nullptr;
+  return api.create_status(kEngineError,
+                           "[snakebeta.create] expected memory, got none; do free some");
+}
+
+CustomOp make_op(const char* (*provider)(const CustomOp*)) {
+  CustomOp op{};
+  op.name = [](const CustomOp*) { return "SnakeBeta"; };
+  op.provider = provider;
+  op.input_type = [](const CustomOp*, std::size_t i) { return int{i == kRange ? kInt64 : kFloat}; };
+  op.input_count = [](const CustomOp*) { return std::size_t{kInputs}; };
+  op.output_type = [](const CustomOp*, std::size_t) { return int{kFloat}; };
+  op.output_count = [](const CustomOp*) { return std::size_t{1}; };
+  op.destroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
+  op.input_characteristic = [](const CustomOp*, std::size_t) { return 0; };  // required
+  op.output_characteristic = op.input_characteristic;
+  op.input_memory = [](const CustomOp*, std::size_t i) { return i == kRange ? kCpuInput : 0; };
+  op.create = create;
+  op.compute = compute;
+  return op;
+}
+
+}  // namespace
+
+std::vector<const CustomOp*> snakebeta_ops() {
+  static const CustomOp cpu = make_op([](const CustomOp*) -> const char* { return nullptr; });
+#if defined(PARLEY_CUDA)
+  static const CustomOp cuda =
+      make_op([](const CustomOp*) -> const char* { return "CUDAExecutionProvider"; });
+  return {&cpu, &cuda};
+#else
+  return {&cpu};
+#endif
+}
+
+}  // namespace parley::ort
