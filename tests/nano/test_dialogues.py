@@ -140,8 +140,8 @@ def test_training_never_reads_a_held_out_item(bank: Bank) -> None:
     assert {group for _, group, _ in read} == {"train", "stop_words", "backchannels"}
     said: list[str] = []
     original = sampler.spoken
-    sampler.spoken = lambda user: said.append(user.text) or original(user)  # type: ignore
-    batch = sampler.batch(8, 20.0)
+    sampler.spoken = lambda user, speed: said.append(user.text) or original(user, speed)  # type: ignore
+    batch = sampler.batch(8, 20.0, speed=0.1)
     assert said and set(said) <= allowed
     held = {reply.text for reply in bank.replies_of("held")}
     assert held and not held & set(replies_in(batch, bank))
@@ -237,3 +237,19 @@ def test_a_codebook_is_the_same_from_its_file(tmp_path: Path) -> None:
 def test_a_missing_bank_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(BankError, match="python -m train bank"):
         Bank(tmp_path)
+
+
+def test_a_faster_speaker_has_faster_labels(bank: Bank) -> None:
+    sampler = DialogueSampler(bank, "train", 5)
+    user = sampler.commands[0]
+    plain = sampler.spoken(user)
+    lengths = []
+    for _ in range(20):
+        spoken = sampler.spoken(user, 0.2)
+        factor = len(plain.wave) / len(spoken.wave)
+        lengths.append(factor)
+        assert abs(spoken.word_starts - plain.word_starts / factor).max() <= 2
+        assert abs(spoken.phone_starts - plain.phone_starts / factor).max() <= 2
+        assert spoken.word_ids.tolist() == plain.word_ids.tolist()
+    assert min(lengths) < 0.9 and max(lengths) > 1.1
+    assert 0.79 < min(lengths) and max(lengths) < 1.21

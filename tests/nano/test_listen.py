@@ -241,3 +241,12 @@ def test_only_words_and_codes_are_forgotten(listener: Listener) -> None:
     share = forgotten[:, len(heard_and_decided) :].float().mean()
     assert 0.2 < share < 0.3
     assert torch.equal(listener.forget(ids, 0.0), ids)
+
+
+def test_some_bands_are_hidden_from_their_start_to_their_end(listener: Listener) -> None:
+    log_mel = torch.randn(50, 128, 40, generator=torch.Generator().manual_seed(4))
+    assert listener.hide_bands(log_mel, 0) is log_mel
+    changed = listener.hide_bands(log_mel, 16) != log_mel
+    assert torch.equal(changed.all(-1), changed.any(-1))
+    counts = changed.all(-1).sum(1)
+    assert counts.max() <= 32 and 8 < counts.float().mean() < 24

@@ -42,6 +42,7 @@ class Mix:
     leakage: float = 0.6
     echo: float = 0.5
     noise: float = 1.0
+    speed: float = 0.0  # how much faster or slower, and so higher or lower, at most
     longest_pause: float = 1.3
     lowest_gain: float = -30.0  # dB
     least_snr: float = 6.0  # dB
@@ -105,16 +106,16 @@ class DialogueSampler:
         at = self._samples(0.2, 2.0)
         while at < scene.samples:
             if self.rng.random() < mix.unanswered:
-                at = self.unanswered(scene, at) + self._samples(0.7, 2.0)
+                at = self.unanswered(scene, at, mix.speed) + self._samples(0.7, 2.0)
             else:
                 at = self.turn(scene, at, mix)
         return scene
 
-    def unanswered(self, scene: Scene, at: int) -> int:
+    def unanswered(self, scene: Scene, at: int, speed: float = 0.0) -> int:
         """A stop word or a backchannel while nobody speaks; returns its end."""
         if self.rng.random() < 0.5:
-            return self._say(scene, "stop_words", self.stop_words, at)
-        return self._say(scene, "backchannels", self.backchannels, at)
+            return self._say(scene, "stop_words", at, speed)
+        return self._say(scene, "backchannels", at, speed)
 
     def turn(self, scene: Scene, at: int, mix: Mix) -> int:
         """A command, its reply and what is said over it; returns when the next thing may begin."""
@@ -132,10 +133,10 @@ class DialogueSampler:
             onset = int(self.rng.integers(*room))
             if kind == "backchannels":
                 scene.reply(answer, first)
-                end = self._say(scene, kind, self.backchannels, onset)
+                end = self._say(scene, kind, onset, mix.speed)
                 return max(end + 4800, last * CHUNK) + self._samples(0.2, 2.0)
             if kind == "stop_words":
-                end = self._say(scene, kind, self.stop_words, onset)
+                end = self._say(scene, kind, onset, mix.speed)
                 stopped = scene.reply(answer, first, break_chunk(onset, end))
                 return max(end, stopped * CHUNK) + self._samples(0.5, 2.5)
             command, spoken = self.command(mix)
@@ -163,7 +164,7 @@ class DialogueSampler:
     def command(self, mix: Mix) -> tuple[Utterance, Spoken]:
         """A command, perhaps with pauses at safe places."""
         command = self.commands[self.rng.integers(len(self.commands))]
-        spoken = self.spoken(command)
+        spoken = self.spoken(command, mix.speed)
         places = self.bank.domain.pause_places(command.text)
         if places and self.rng.random() < mix.pauses:
             count = min(len(places), 1 + int(self.rng.random() < 0.3))
@@ -172,18 +173,28 @@ class DialogueSampler:
             spoken = with_pauses(spoken, chosen, silences)
         return command, spoken
 
-    def _say(self, scene: Scene, kind: str, users: list[Utterance], at: int) -> int:
-        return scene.say(kind, self.spoken(users[self.rng.integers(len(users))]), at)
+    def _say(self, scene: Scene, kind: str, at: int, speed: float) -> int:
+        users: list[Utterance] = getattr(self, kind)
+        return scene.say(kind, self.spoken(users[self.rng.integers(len(users))], speed), at)
 
-    def spoken(self, user: Utterance) -> Spoken:
-        """An utterance of the bank, a little louder or softer, with its labels."""
+    def spoken(self, user: Utterance, speed: float = 0.0) -> Spoken:
+        """An utterance of the bank, a little louder or softer, with its labels.
+
+        speed: played faster or slower by up to this share (Ko et al., 2015), as if another,
+        smaller or larger, speaker said it.
+        """
         gain = 10 ** (self.rng.uniform(-3, 3) / 20) / 32768
+        wave, factor = user.wave * np.float32(gain), 1.0
+        if speed:
+            factor = float(self.rng.uniform(1 - speed, 1 + speed))
+            times = np.arange(int(len(wave) / factor)) * factor
+            wave = np.interp(times, np.arange(len(wave)), wave).astype(np.float32)
         return Spoken(
-            user.wave * np.float32(gain),
+            wave,
             np.array([self._word_ids.get(word, -1) for word in user.text.split()], np.int64),
-            user.word_starts.astype(np.int64),
+            (user.word_starts / factor).astype(np.int64),
             user.phone_ids.astype(np.int64),
-            user.phone_starts.astype(np.int64),
+            (user.phone_starts / factor).astype(np.int64),
             user.text,
         )
 

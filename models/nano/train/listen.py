@@ -23,6 +23,7 @@ from train.optim import Optimizers, Run, time_schedule
 from train.shipped import load_shipped
 from train.vocabulary import BREAK, END_OF_TEXT, SHIFT, THINK, Vocabulary
 
+FORGOTTEN = "<|im_start|>"  # an id that no dialogue of nano has
 RUNS = Path(__file__).resolve().parents[3] / "build/nano/runs"
 Batch = dict[str, np.ndarray]
 
@@ -42,12 +43,22 @@ class Stage:
     weights: tuple[float, ...] = ()
     phone_weight: float = 1.0
     word_weight: float = 0.7
+    hidden_bands: int = 0  # mel bands that are blotted out, at most, twice in each dialogue
     forget: float = 0.0  # share of what was said that is hidden when it is read back
     scenes: dict[str, float] = field(default_factory=dict)  # for the sampler
 
 
 STAGES = {
-    "A": Stage("A", 12, batch=16, seconds=7.68, lr=2e-3, decay_from=0.1),
+    "A": Stage(
+        "A",
+        30,
+        batch=16,
+        seconds=7.68,
+        lr=2e-3,
+        decay_from=0.1,
+        hidden_bands=16,
+        scenes={"speed": 0.12},
+    ),
     "B": Stage(
         "B",
         20,
@@ -69,12 +80,12 @@ STAGES = {
         lr=2e-3,
         decay_from=0.05,
         before="B",
-        encoder_rate=0.6,
         weights=(1.0, 1.5, 1.5, 2.0, 0.7, 0.5),
-        phone_weight=0.15,
-        word_weight=0.4,
+        phone_weight=0.3,
+        word_weight=0.6,
+        hidden_bands=16,
         forget=0.1,
-        scenes={"pauses": 0.6, "backchannels": 0.35},
+        scenes={"pauses": 0.6, "backchannels": 0.35, "speed": 0.12},
     ),
 }
 
@@ -89,11 +100,11 @@ class Listener:
         self.illegal = torch.zeros(5, vocabulary.size).masked_fill(~legal_ids(vocabulary), -1e9)
         self.random = np.random.default_rng()
 
-    def hear(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def hear(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
         """Loss of the phones, encoder frames, and features; positions start anywhere."""
         wave = torch.from_numpy(batch["wave16k"])
         with torch.autocast("cpu", enabled=False):
-            log_mel = self.model.log_mel(wave)
+            log_mel = self.hide_bands(self.model.log_mel(wave), stage.hidden_bands)
         positions = self.model.config.encoder.positions
         offset = torch.from_numpy(self.random.integers(0, positions, len(wave)))
         encoded, features = self.model.features(log_mel, offset)
@@ -101,9 +112,23 @@ class Listener:
         target = torch.from_numpy(batch["phones"]).long().flatten()
         return functional.cross_entropy(phones, target, ignore_index=-1), phones, features
 
+    def hide_bands(self, log_mel: Tensor, most: int) -> Tensor:
+        """`[B, bands, T]` with two runs of up to `most` bands at their mean (Park et al., 2019)."""
+        if not most:
+            return log_mel
+        band = torch.arange(log_mel.shape[1])[:, None]
+        for _ in range(2):
+            width = torch.from_numpy(self.random.integers(0, most + 1, (len(log_mel), 1, 1)))
+            first = torch.from_numpy(
+                self.random.integers(0, log_mel.shape[1] - most + 1, (len(log_mel), 1, 1))
+            )
+            hidden = (band >= first) & (band < first + width)
+            log_mel = torch.where(hidden, log_mel.mean(-1, keepdim=True), log_mel)
+        return log_mel
+
     def pretrain_loss(self, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """Stage A: phones of the frames, words of the chunks from the features alone."""
-        phone_loss, phones, features = self.hear(batch)
+        phone_loss, phones, features = self.hear(batch, stage)
         words = self.model.early_word_head(features).float().flatten(0, 1)
         target = torch.from_numpy(batch["words"]).long().flatten()
         word_loss = functional.cross_entropy(words, target, ignore_index=-1)
@@ -117,7 +142,7 @@ class Listener:
 
     def duplex_loss(self, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """Stages B and C: every draw of the session, phones and words beside it."""
-        phone_loss, _, features = self.hear(batch)
+        phone_loss, _, features = self.hear(batch, stage)
         sequences = build_sequences(
             batch["kinds"], batch["text"], batch["codes"], self.vocabulary, WINDOW
         )
@@ -132,7 +157,7 @@ class Listener:
         return loss, self.counts(logits, target, sequences)
 
     def forget(self, ids: Tensor, share: float) -> Tensor:
-        """`ids` with a share of words and codes replaced by text-pad (Bowman et al., 2016).
+        """`ids` with a share of words and codes replaced by a mark (Bowman et al., 2016).
 
         What the start of a reply usually leads to must not outweigh what the user said: a
         combination of slots that never occurred is lost to its neighbours otherwise.
@@ -140,7 +165,7 @@ class Listener:
         special = self.vocabulary.special
         control = (ids >= min(special.values())) & (ids < self.vocabulary.audio_begin)
         hidden = (ids >= 0) & ~control & (torch.rand(ids.shape) < share)
-        return torch.where(hidden, special[END_OF_TEXT], ids)
+        return torch.where(hidden, special[FORGOTTEN], ids)
 
     def draws(self, hidden: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor]:
         """Logits `[n, vocab]` of all draws, legal ids only, and what should be drawn."""

@@ -25,9 +25,9 @@ TRAIN_FLITE = tuple(voice for voice in FLITE_VOICES if voice not in HELD_FLITE)
 SHARD = 500
 # Utterances to make: (voices, what is said) -> (espeak-ng, flite). flite's are used twice.
 AMOUNTS = {
-    ("train", "train"): (17000, 2200),
-    ("train", "stop_words"): (900, 160),
-    ("train", "backchannels"): (900, 160),
+    ("train", "train"): (40000, 5000),
+    ("train", "stop_words"): (1800, 320),
+    ("train", "backchannels"): (1800, 320),
     ("held", "train"): (1200, 300),
     ("held", "phrasing"): (1000, 300),
     ("held", "combination"): (700, 150),
