@@ -196,6 +196,7 @@ class DialogueSampler:
             user.phone_ids.astype(np.int64),
             (user.phone_starts / factor).astype(np.int64),
             user.text,
+            voice=user.voice,
         )
 
     def _samples(self, low: float, high: float) -> int:

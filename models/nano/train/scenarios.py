@@ -195,6 +195,8 @@ def write_scenarios(bank: Bank, folder: Path, count: int, *, seed: int, long: in
     samplers = {tag: DialogueSampler(bank, split, seed) for tag, split in SPLITS.items()}
 
     def write(kind: str, scene: Scene, sampler: DialogueSampler, mix: Mix, **tags: str) -> None:
+        if kind in ("turn", "pause"):  # with one speaker
+            tags["voice"] = scene.events[0].voice
         writer.write(kind, sampler.heard(scene, mix), describe(scene.events, sampler), **tags)
 
     main = samplers["held_voice"]

@@ -7,7 +7,7 @@ Training aids look back: an encoder frame is labelled with the phone PHONE_DELAY
 chunk with the word WORD_DELAY before its end.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ class Spoken:
     phone_starts: Ints
     text: str = ""
     pauses: tuple[tuple[int, int], ...] = ()  # their first samples and those after their last
+    voice: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Event:
     key: int
     text: str = ""
     pauses: tuple[tuple[int, int], ...] = ()
+    voice: str = ""
 
 
 def with_pauses(spoken: Spoken, places: list[int], silences: list[int]) -> Spoken:
@@ -79,7 +81,15 @@ def with_pauses(spoken: Spoken, places: list[int], silences: list[int]) -> Spoke
     word_ids, words = _insert_zeros(spoken.word_ids, words, gaps)
     phone_ids, phones = _insert_zeros(spoken.phone_ids, phones, gaps)
     pauses = tuple((gap, gap + silence) for gap, silence in zip(gaps, silences, strict=True))
-    return Spoken(np.concatenate(waves), word_ids, words, phone_ids, phones, spoken.text, pauses)
+    return replace(
+        spoken,
+        wave=np.concatenate(waves),
+        word_ids=word_ids,
+        word_starts=words,
+        phone_ids=phone_ids,
+        phone_starts=phones,
+        pauses=pauses,
+    )
 
 
 def _insert_zeros(ids: Ints, starts: Ints, gaps: list[int]) -> tuple[Ints, Ints]:
@@ -132,7 +142,7 @@ class Scene:
             inside &= places >= 0
             track[first:last][inside] = ids[places[inside]]
         pauses = tuple((begin + first, begin + after) for first, after in spoken.pauses)
-        self.events.append(Event(kind, begin, end, key, spoken.text, pauses))
+        self.events.append(Event(kind, begin, end, key, spoken.text, pauses, spoken.voice))
         return end
 
     def reply(self, answer: Answer, first: int, stop: int | None = None) -> int:
