@@ -58,6 +58,7 @@ class ScriptedSession:
             state=self.state,
             index=index,
             timing_ms=timing,
+            binding=max(timing, key=timing.__getitem__),
         )
 
     def end_turn(self) -> None:

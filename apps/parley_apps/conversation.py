@@ -129,7 +129,7 @@ class Conversation:
     def costs(self) -> Costs:
         costs = Costs(self.chunk_s)
         for step in self.steps:
-            costs.add(step.timing_ms)
+            costs.add(step.timing_ms, step.binding)
         return costs
 
     def _keep(self, session: Session, steps: Iterator[Step]) -> Iterator[Step]:

@@ -58,8 +58,8 @@ Mode mode_of(const std::string& name) {
 PySession session(const Bundle& bundle, const std::string& mode, const std::string& voice,
                   std::uint64_t seed, const std::optional<std::string>& system,
                   std::optional<float> temperature, std::optional<int> top_k,
-                  std::optional<float> top_p, std::optional<int> max_new_tokens,
-                  int prefill_budget) {
+                  std::optional<float> top_p, std::optional<int> max_new_tokens, int prefill_budget,
+                  bool overlap) {
   SessionOptions options;
   if (!mode.empty()) options.mode = mode_of(mode);
   options.voice = voice;
@@ -70,6 +70,7 @@ PySession session(const Bundle& bundle, const std::string& mode, const std::stri
   options.top_p = top_p;
   options.max_new_tokens = max_new_tokens;
   options.prefill_budget = prefill_budget;
+  options.overlap = overlap;
   const Rates& rates = bundle.impl().manifest().rates;
   return {bundle.session(options), rates.output_chunk(), rates.output_hz};
 }
@@ -120,7 +121,8 @@ void register_bundle(py::module_& module) {
       .def("session", &session, py::kw_only(), py::arg("mode") = "", py::arg("voice") = "",
            py::arg("seed") = 0, py::arg("system") = py::none(), py::arg("temperature") = py::none(),
            py::arg("top_k") = py::none(), py::arg("top_p") = py::none(),
-           py::arg("max_new_tokens") = py::none(), py::arg("prefill_budget") = 0, release);
+           py::arg("max_new_tokens") = py::none(), py::arg("prefill_budget") = 0,
+           py::arg("overlap") = false, release);
 }
 
 }  // namespace parley::bindings

@@ -34,6 +34,22 @@ const char* name(EventKind kind) {
   return "";
 }
 
+const char* name(Stage stage) {
+  switch (stage) {
+    case Stage::front_end:
+      return "front_end";
+    case Stage::encoder:
+      return "encoder";
+    case Stage::backbone:
+      return "backbone";
+    case Stage::flow:
+      return "flow";
+    case Stage::vocoder:
+      return "vocoder";
+  }
+  return "";
+}
+
 const char* name(State state) {
   switch (state) {
     case State::listening:
@@ -134,7 +150,8 @@ void register_session(py::module_& module) {
       .def_property_readonly("events", [](const PyStep& s) { return s.events; })
       .def_property_readonly("state", [](const PyStep& s) { return name(s.state); })
       .def_property_readonly("index", [](const PyStep& s) { return s.index; })
-      .def_property_readonly("timing_ms", [](const PyStep& s) { return timing_ms(s.timing); });
+      .def_property_readonly("timing_ms", [](const PyStep& s) { return timing_ms(s.timing); })
+      .def_property_readonly("binding", [](const PyStep& s) { return name(s.timing.binding()); });
 
   const auto release = py::call_guard<py::gil_scoped_release>();
   // Freeing a session may wait for a step on another thread, so it must not hold the GIL.

@@ -210,6 +210,7 @@ SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
   parts.context = manifest_.limits.context;
   parts.seed = options.seed;
   parts.prefill_budget = options.prefill_budget;
+  parts.overlap = options.overlap;
 
   const auto adjust = [&](SamplingConfig& sampling) {
     sampling.temperature = options.temperature.value_or(sampling.temperature);

@@ -109,7 +109,9 @@ static void visit(Fields& f, SamplingConfig& s) {
 static void visit(Fields& f, TurnsConfig& t) {
   f("first", t.first)("next", t.next)("first_text", t.first_text)("next_text", t.next_text);
   f("end", t.end, kId)("close", t.close, kId);
-  f("max_new_tokens", t.max_new_tokens, kSize)("max_tokens_per_step", t.max_tokens_per_step, kSize);
+  f("max_new_tokens", t.max_new_tokens, kSize);
+  f("max_tokens_per_step", t.max_tokens_per_step,
+    Range{1, 512});  // a step keeps room for its events
   f("first_sampling", t.first_sampling)("sampling", t.sampling);
 }
 

@@ -71,6 +71,8 @@ class Step:
     def index(self) -> int:
         """How many steps came before."""
     @property
+    def binding(self) -> str: ...
+    @property
     def timing_ms(self) -> dict[str, float]:
         """Milliseconds by stage: front_end, encoder, backbone, flow, vocoder, engine, total."""
 
@@ -110,6 +112,7 @@ class Bundle:
         top_p: float | None = None,
         max_new_tokens: int | None = None,
         prefill_budget: int = 0,
+        overlap: bool = False,
     ) -> Session: ...
 
 @final

@@ -111,14 +111,17 @@ class Bundle:
         top_p: float | None = None,
         max_new_tokens: int | None = None,
         prefill_budget: int = 0,
+        overlap: bool = False,
     ) -> Session:
         """Starts a conversation.
 
         mode: "turns" or "duplex"; duplex where None and the bundle has it. seed: same seed and
         input, same conversation. system: the system prompt. temperature (0: always the likeliest
         id), top_k, top_p, max_new_tokens of a reply. All these are the bundle's where None.
-        prefill_budget: the most positions of a long prompt per step, 0 for no limit. Raises
-        InputError for a mode or a voice that the bundle lacks and for values out of range.
+        prefill_budget: the most positions of a long prompt per step, 0 for no limit. overlap: a
+        second thread makes a chunk's sound while the next chunk is thought about; the same samples
+        come one chunk later, which `delay_samples` counts. Raises InputError for a mode or a voice
+        that the bundle lacks and for values out of range.
         """
         core = self._opened
         if mode is not None and mode not in core.modes:
@@ -134,6 +137,7 @@ class Bundle:
                 top_p=top_p,
                 max_new_tokens=max_new_tokens,
                 prefill_budget=prefill_budget,
+                overlap=overlap,
             ),
             chunk_samples=core.chunk_samples,
             rate=self.rate,

@@ -44,7 +44,8 @@ class Step:
 
     samples: [chunk_samples] float32 at the bundle's output rate, silence where nothing is said.
     state: "listening", "preparing" or "speaking" after the step. index: steps before this one.
-    timing_ms: milliseconds by stage; "total" is the whole step.
+    timing_ms: milliseconds by stage; "total" is the whole step. binding: the stage that bounds the
+    step's time; where stages ran beside each other (`overlap`), the longest of the busier thread.
     """
 
     samples: Floats
@@ -52,6 +53,7 @@ class Step:
     state: State
     index: int
     timing_ms: dict[str, float]
+    binding: str = ""
 
     @property
     def text(self) -> str:

@@ -201,7 +201,7 @@ class Session:
     def _step(self, chunk: Floats) -> Step:
         raw = self._core.step(chunk)
         events = self._pieces.events(raw.events)
-        return Step(raw.samples, events, raw.state, raw.index, raw.timing_ms)
+        return Step(raw.samples, events, raw.state, raw.index, raw.timing_ms, raw.binding)
 
     def _steps(self) -> Iterator[Step]:
         while self._n_waiting >= self._chunk:

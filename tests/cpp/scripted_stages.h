@@ -61,7 +61,13 @@ class Backbone final : public parley::Backbone {
 
   std::vector<std::int32_t> script;
   std::int32_t otherwise = kThink;
-  std::function<void()> on_feed;  // may throw, to fail a step
+  std::function<void()> on_feed;    // may throw, to fail a step
+  std::function<void()> on_forget;  // the same for evict and rebase
+  struct Pass {
+    std::size_t positions;
+    bool logits;
+  };
+  mutable std::vector<Pass> passes;
   mutable State* last = nullptr;  // the state made last, for tests to look into
   mutable std::vector<std::pair<std::int64_t, std::int64_t>> evicted;
   mutable int rebases = 0;
@@ -78,6 +84,7 @@ class Backbone final : public parley::Backbone {
     auto& state = static_cast<State&>(s);
     stop.check();
     if (on_feed) on_feed();
+    passes.push_back({positions.size(), want_logits});
     for (const Position& p : positions)
       state.rows.push_back({state.next++, p.feature != nullptr ? -1 : p.id});
     if (!want_logits) return;
@@ -97,6 +104,7 @@ class Backbone final : public parley::Backbone {
   }
   void evict(StageState& s, std::int64_t begin, std::int64_t end) const override {
     auto& state = static_cast<State&>(s);
+    if (on_forget) on_forget();
     std::erase_if(state.rows, [&](const State::Row& row) {
       return row.position >= begin && row.position < end;
     });
@@ -111,6 +119,7 @@ class Backbone final : public parley::Backbone {
   }
   std::int64_t rebase(StageState& s, std::int64_t keep) const override {
     auto& state = static_cast<State&>(s);
+    if (on_forget) on_forget();
     std::int64_t to = keep;
     for (State::Row& row : state.rows)
       if (row.position >= keep) row.position = to++;

@@ -42,6 +42,47 @@ TEST(a_chunk_is_read_as_last_draw_and_feature) {
   CHECK(stages.backbone->fed() == wanted);
 }
 
+TEST(a_speaking_chunk_is_six_positions_in_five_passes) {
+  Stages stages;
+  stages.backbone->script = spoken_script();
+  Session session = make_session(stages.duplex());
+  std::vector<scripted::Backbone::Pass>& passes = stages.backbone->passes;
+  const auto positions_of_step = [&] {
+    passes.clear();
+    Run run;
+    run.step(session);
+    std::vector<std::size_t> positions;
+    for (const auto& pass : passes) {
+      CHECK(pass.logits);  // every pass ends in a draw
+      positions.push_back(pass.positions);
+    }
+    return positions;
+  };
+  const std::vector<std::size_t> speaking = {2, 1, 1, 1, 1};
+  CHECK_EQ(positions_of_step(), (std::vector<std::size_t>{1}));  // nothing was drawn before
+  CHECK_EQ(positions_of_step(), (std::vector<std::size_t>{2}));  // THINK and the feature
+  CHECK_EQ(positions_of_step(),
+           (std::vector<std::size_t>{2, 1, 1, 1, 1, 1}));  // SHIFT, then speech
+  CHECK_EQ(positions_of_step(), speaking);
+  CHECK_EQ(positions_of_step(), speaking);
+  CHECK_EQ(positions_of_step(), (std::vector<std::size_t>{2}));  // BREAK
+}
+
+TEST(logits_are_computed_only_where_they_are_sampled) {
+  Stages stages;
+  stages.backbone->script = {kShift, 1, code(0), code(1), code(2), code(3)};
+  SessionParts parts = stages.duplex();
+  Session session = make_session(std::move(parts));
+  CHECK(!stages.backbone->passes.front().logits);  // the system prompt
+  Run run;
+  run.steps(session, 1);
+  session.interrupt();
+  stages.backbone->passes.clear();
+  run.steps(session, 1);  // the BREAK is not drawn but made
+  REQUIRE(stages.backbone->passes.size() == 1);
+  CHECK(!stages.backbone->passes[0].logits);
+}
+
 TEST(the_look_ahead_is_a_constant_delay) {
   Stages stages(4, 13);  // one chunk of codes, 13 latent frames
   stages.backbone->script = spoken_script();
@@ -135,8 +176,12 @@ TEST(old_chunks_are_forgotten_and_positions_start_over) {
   Run run;
   for (int i = 0; i < 200; ++i) {
     run.step(session);
-    CHECK(session.position() <= 4 + 20);
+    CHECK(session.position() <= 4 + 20 + 2);  // the last chunk came on top
   }
+  // The step that forgets says so, at its own place.
+  const Seen* first = run.find(EventKind::window);
+  CHECK_EQ(first->count, 1);                           // the first chunk was a feature alone
+  CHECK_EQ(first->sample, 11 * std::int64_t{kChunk});  // eleven chunks make 21 positions
   CHECK(run.count(EventKind::window) > 100);
   CHECK(stages.backbone->rebases > 0);
   CHECK(stages.backbone->last->next <= 64 + 3);

@@ -43,6 +43,46 @@ TEST(a_failed_step_changes_nothing) {
   }
 }
 
+TEST(a_failure_to_forget_changes_nothing_and_is_tried_again) {
+  const auto parts_of = [](Stages& stages) {
+    SessionParts parts = stages.duplex();
+    parts.duplex->window_positions = 20;
+    parts.context = 40;
+    return parts;
+  };
+  for (int failing = 0; failing < 24; ++failing) {
+    Stages good;
+    Stages bad;
+    Session a = make_session(parts_of(good));
+    Session b = make_session(parts_of(bad));
+    int calls = 0;
+    bad.backbone->on_forget = [&] {
+      if (calls++ == failing) throw Error("scripted failure");
+    };
+    // The step behind the forgetting may fail too: what was forgotten is told once, and later.
+    bad.backbone->on_feed = [&, n = 0]() mutable {
+      if (++n % 5 == 0) throw Error("scripted failure");
+    };
+    Run run_a;
+    Run run_b;
+    run_a.steps(a, 40);
+    for (int i = 0; i < 40; ++i) {
+      const std::int64_t position = b.position();
+      try {
+        run_b.step(b);
+      } catch (const Error&) {
+        CHECK(b.position() <= position);
+        --i;
+      }
+    }
+    CHECK(calls > failing);
+    CHECK(good.backbone->rebases > 0);
+    CHECK(run_a.events == run_b.events);
+    CHECK(good.backbone->fed() == bad.backbone->fed());
+    CHECK_EQ(a.position(), b.position());
+  }
+}
+
 TEST(a_failed_step_keeps_what_the_penalties_cover) {
   for (int failing = 0; failing < 8; ++failing) {
     std::array<Stages, 2> stages;

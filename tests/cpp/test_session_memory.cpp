@@ -10,7 +10,7 @@ namespace {
 
 using namespace parley;
 
-TEST(a_warm_duplex_session_allocates_nothing) {
+void check_that_nothing_is_allocated(bool overlap) {
   scripted::Stages stages(4, 13);
   // Listening, replies and breaks in turn, for longer than the window holds.
   for (int round = 0; round < 40; ++round) {
@@ -23,7 +23,11 @@ TEST(a_warm_duplex_session_allocates_nothing) {
     script.push_back(scripted::kBreak);
   }
   stages.backbone->evicted.reserve(1000);
-  Session session = make_session(stages.duplex());
+  stages.backbone->passes.reserve(10000);
+  SessionParts parts = stages.duplex();
+  parts.overlap = overlap;
+  parts.clock = std::make_shared<SteadyClock>();
+  Session session = make_session(std::move(parts));
   std::array<float, 3840> in{};
   std::array<float, 3840> out{};
   const auto play = [&](int steps) {
@@ -31,6 +35,10 @@ TEST(a_warm_duplex_session_allocates_nothing) {
   };
   play(60);
   CHECK_EQ(check::allocations([&] { play(200); }), 0L);
+}
+
+TEST(a_warm_duplex_session_allocates_nothing) {
+  for (const bool overlap : {false, true}) check_that_nothing_is_allocated(overlap);
 }
 
 TEST(the_counter_counts) {

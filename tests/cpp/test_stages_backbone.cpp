@@ -110,7 +110,6 @@ TEST(rollback_equals_never_having_run) {
       if (random() % 2 == 0) {
         wild.feed(random_positions(random, 1 + random() % 6, features), random() % 2 == 0);
         wild.state->rollback();
-        CHECK(wild.logits() == plain.logits());
         CHECK_EQ(wild.next(), plain.next());
       }
       plain.feed(positions);
@@ -128,14 +127,15 @@ TEST(logits_are_of_the_last_position_or_empty) {
   CHECK(rig.logits().empty());
   rig.feed_ids({1, 2});
   const auto before = rig.logits();
+  CHECK(!before.empty());
   rig.state->commit();
+  CHECK(rig.logits() == before);
+  rig.state->rollback();  // nothing to forget
   CHECK(rig.logits() == before);
   rig.feed({{3, nullptr}}, false);
   CHECK(rig.logits().empty());
+  rig.feed_ids({4});
   rig.state->rollback();
-  CHECK(rig.logits() == before);
-  rig.feed({{3, nullptr}}, false);
-  rig.state->commit();
   CHECK(rig.logits().empty());
 }
 
@@ -157,14 +157,13 @@ TEST(a_stop_in_a_long_prefill_forgets_it_all) {
   Rig rig(256, 8);
   rig.feed_ids({1, 2, 3});
   rig.state->commit();
-  const auto before = rig.logits();
   StopFlag stop;
   rig.runner->stop_at = rig.log->feeds + 3;
   rig.runner->to_stop = &stop;
   const std::vector<Position> prompt(60, Position{4, nullptr});
   CHECK_THROWS_MSG(CancelledError, "cancel", rig.backbone->feed(*rig.state, prompt, true, stop));
   CHECK_EQ(rig.next(), 3);
-  CHECK(rig.logits() == before);
+  CHECK(rig.logits().empty());
   CHECK_EQ(rig.log->cells.size(), 3U);
   rig.runner->to_stop = nullptr;
   rig.state->rollback();
@@ -284,9 +283,10 @@ TEST(gaps_merge_clip_and_pop_like_a_set_of_positions) {
     std::fill(gone.begin() + 45, gone.end(), false);
     CHECK_EQ(gaps.total(), std::count(gone.begin(), gone.end(), true));
     std::int64_t popped = 0;
-    while (const auto range = gaps.pop_last(20)) {
+    while (const auto range = gaps.last(20)) {
       CHECK(range->begin >= 20);
       popped += range->end - range->begin;
+      gaps.drop_last(20);
     }
     CHECK_EQ(popped, std::count(gone.begin() + 20, gone.end(), true));
     CHECK_EQ(gaps.total(), std::count(gone.begin(), gone.begin() + 20, true));

@@ -81,9 +81,9 @@ def _measure(
     chunk_s = session.chunk_samples / session.rate
     every, speaking = Costs(chunk_s), Costs(chunk_s)
     for step in steps(session, samples):
-        every.add(step.timing_ms)
+        every.add(step.timing_ms, step.binding)
         if step.state == "speaking":
-            speaking.add(step.timing_ms)
+            speaking.add(step.timing_ms, step.binding)
         done_s = len(every) * chunk_s
         progress.update(f"{done_s:6.1f} s of {seconds:g} s  {step.state}")
         if done_s >= seconds:

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 namespace parley {
 
@@ -44,6 +45,8 @@ struct Event {
   std::string_view text() const { return {text_bytes.data(), n_text}; }
 };
 
+enum class Stage : std::uint8_t { front_end, encoder, backbone, flow, vocoder };
+
 // Nanoseconds of one step by stage; engine is what is left of the total.
 struct Timing {
   std::int64_t front_end_ns = 0;
@@ -52,8 +55,22 @@ struct Timing {
   std::int64_t flow_ns = 0;
   std::int64_t vocoder_ns = 0;
   std::int64_t total_ns = 0;
+  std::int64_t beside_ns = 0;  // of flow decoder and vocoder, while other stages worked
   std::int64_t engine_ns() const {
-    return total_ns - front_end_ns - encoder_ns - backbone_ns - flow_ns - vocoder_ns;
+    return total_ns - front_end_ns - encoder_ns - backbone_ns - flow_ns - vocoder_ns + beside_ns;
+  }
+  // The stage that bounds the step's time: the longest one, where two threads worked that of the
+  // busier one.
+  Stage binding() const {
+    constexpr auto longer = [](std::pair<std::int64_t, Stage> a, std::pair<std::int64_t, Stage> b) {
+      return b.first > a.first ? b : a;
+    };
+    const auto mind = longer(longer({front_end_ns, Stage::front_end}, {encoder_ns, Stage::encoder}),
+                             {backbone_ns, Stage::backbone});
+    const auto sound = longer({flow_ns, Stage::flow}, {vocoder_ns, Stage::vocoder});
+    if (beside_ns == 0) return longer(mind, sound).second;
+    const bool sound_binds = flow_ns + vocoder_ns > front_end_ns + encoder_ns + backbone_ns;
+    return sound_binds ? sound.second : mind.second;
   }
 };
 

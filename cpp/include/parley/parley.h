@@ -47,6 +47,9 @@ struct SessionOptions {
   std::optional<float> top_p;
   std::optional<int> max_new_tokens;
   int prefill_budget = 0;  // positions of a turn's prompt per step; 0: all at once
+  // A step's codes become sound on a second thread while the next step thinks: the same samples one
+  // chunk later, which delay_samples() counts.
+  bool overlap = false;
 };
 
 // What one step gave. The events are valid until the session is called again.

@@ -62,7 +62,11 @@ void Session::Impl::interrupt() {
 
 // Runs before a step's work, on committed state only, so that it holds even if the step fails.
 void Session::Impl::apply_interrupt() {
-  if (!interrupt_.exchange(false) || done_.state == State::listening) return;
+  if (!interrupt_) return;
+  // What this step will still play counts as heard: with overlap the fade comes a chunk later.
+  if (turns_ != nullptr && done_.state == State::speaking) catch_up();
+  interrupt_ = false;
+  if (done_.state == State::listening) return;
   if (turns_ == nullptr) {
     done_.force = EndReason::interrupted;  // the model reads a BREAK in its next control slot
     return;
@@ -73,7 +77,8 @@ void Session::Impl::apply_interrupt() {
     done_.pending = turn_start_pending_;
   } else {
     // The history keeps what was played: codes nobody heard are forgotten, with what follows them.
-    const std::size_t heard = done_.sounded ? speech_->played_codes() : 0;
+    const std::size_t heard =
+        done_.sounded ? speech_->played_codes(parts_.overlap ? parts_.out_chunk_samples : 0) : 0;
     if (heard < done_.n_code_positions) {
       const std::int64_t position = code_positions_[heard];
       if (position < parts_.backbone->next_position(*backbone_state_))

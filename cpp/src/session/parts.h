@@ -39,6 +39,7 @@ struct SessionParts {
   std::int64_t context = 8192;  // positions that the backbone was trained for
   std::uint64_t seed = 0;
   int prefill_budget = 0;
+  bool overlap = false;  // sound is made one step later, beside that step's thinking
 };
 
 Session make_session(SessionParts parts);

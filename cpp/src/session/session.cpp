@@ -10,7 +10,7 @@ namespace parley {
 
 namespace {
 
-constexpr std::size_t kMaxEvents = 256;  // more than a step's draws can raise
+constexpr std::size_t kMaxPiece = 512;  // bytes of a token's text
 constexpr std::size_t kTurnsFadeMs = 20;
 
 std::size_t fade_samples(const SessionParts& parts) {
@@ -49,9 +49,13 @@ Session::Impl::Impl(SessionParts parts)
                                 parts_.out_chunk_samples, fade_samples(parts_),
                                 parts_.codes_per_chunk * 2});
   delay_ = speech_->delay();
+  if (parts_.overlap) {
+    delay_ += parts_.out_chunk_samples;
+    beside_.emplace([this] { speech_->run(done_.job, beside_timing_, stop_); });
+  }
   input_delay_ = listener_->delay_samples();
   backbone_state_ = parts_.backbone->create_state();
-  events_.reserve(kMaxEvents);
+  events_.reserve(max_events());
   batch_.reserve(8);
   if (parts_.duplex) {
     // The system prompt is read once; a new conversation goes back to its end.
@@ -71,19 +75,21 @@ Step Session::Impl::step(std::span<const float> in, std::span<float> out) {
   const std::int64_t start = parts_.clock->now_ns();
   events_.clear();
   timing_ = {};
+  forget_old_chunks();
   apply_interrupt();
   work_ = done_;
   try {
     stop_.check();
+    begin_sound();                                        // with overlap: the last step's codes
     listener_->take_in(in, work_.state, timing_, stop_);  // take in, encode
     think();                                              // decide, think
-    speak();                                              // codes to samples
+    speak();                                              // what is to be heard
+    finish_sound();                                       // codes to samples
   } catch (...) {
     rollback();
     throw;
   }
   commit(out);
-  forget_old_chunks();
   timing_.total_ns = parts_.clock->now_ns() - start;
   return {events_, timing_, done_.state, done_.index - 1};
 }
@@ -105,6 +111,8 @@ void Session::Impl::check_input(std::span<const float> in, std::span<float> out)
 // What the backbone reads in this step, and what it answers.
 void Session::Impl::think() {
   const std::span<const Position> heard = listener_->positions();
+  if (const std::int64_t n = std::exchange(work_.forgotten, 0); n > 0)
+    add_event(EventKind::window).count = n;
   if (std::exchange(work_.turn_ended, false)) add_event(EventKind::turn_ended);
   if (std::exchange(work_.cut, false))
     add_event(EventKind::reply_ended).reason = EndReason::interrupted;
@@ -140,9 +148,9 @@ void Session::Impl::draw(const Plan& first_plan) {
       end_reply(EndReason::context);
       return;
     }
-    feed(true);
-    const Slot& ids = plan->slots[plan->repeats ? 0 : slot];
     const bool forced = work_.force != EndReason::none && work_.state == State::speaking;
+    feed(!forced);
+    const Slot& ids = plan->slots[plan->repeats ? 0 : slot];
     const std::int32_t id =
         forced ? policy_->stop_id() : sampler_.pick(parts_.backbone->logits(*backbone_state_), ids);
     sampler_.accept(id);
@@ -227,8 +235,9 @@ void Session::Impl::end_reply(EndReason reason) {
   add_event(EventKind::reply_ended).reason = reason;
 }
 
-// Codes that wait become samples; whole chunks at a time, so that borders follow the count alone.
+// Codes that wait go to the sound in whole chunks, so that borders follow the count alone.
 void Session::Impl::speak() {
+  work_.job = {};
   if (work_.n_codes > done_.n_codes) {
     const std::size_t fresh = work_.n_codes - done_.n_codes;
     Event& event = add_event(EventKind::audio);
@@ -237,16 +246,24 @@ void Session::Impl::speak() {
                 event.codes.begin());
   }
   if (work_.drop) {
-    if (work_.sounded) speech_->drop(timing_, stop_);
+    work_.job.drops = work_.sounded;
     return;
   }
   const bool last = !work_.drawing && (done_.drawing || done_.replies != work_.replies);
   const bool chunk_waits = work_.n_codes >= parts_.codes_per_chunk;
-  if (!chunk_waits && !(last && (work_.sounded || work_.n_codes > 0))) return;
-  if (!work_.sounded) speech_->begin(parts_.seed, work_.replies);
-  work_.sounded = true;
-  const std::size_t n = last ? work_.n_codes : parts_.codes_per_chunk;
-  speech_->push(std::span<const std::int32_t>(work_.codes).first(n), last, timing_, stop_);
+  if (chunk_waits || (last && (work_.sounded || work_.n_codes > 0))) pass_codes(last);
+  work_.job.sounding = work_.sounded && work_.state == State::speaking;
+}
+
+void Session::Impl::pass_codes(bool last) {
+  Speech::Job& job = work_.job;
+  job.begins = !std::exchange(work_.sounded, true);
+  job.last = last;
+  job.seed = parts_.seed;
+  job.reply = work_.replies;
+  job.n_codes = last ? work_.n_codes : parts_.codes_per_chunk;
+  const std::size_t n = job.n_codes;
+  std::copy_n(work_.codes.begin(), n, job.codes.begin());
   std::copy(work_.codes.begin() + static_cast<std::ptrdiff_t>(n),
             work_.codes.begin() + static_cast<std::ptrdiff_t>(work_.n_codes), work_.codes.begin());
   work_.n_codes -= n;
@@ -258,19 +275,31 @@ void Session::Impl::commit(std::span<float> out) {
   listener_->commit();
   backbone_state_->commit();
   sampler_.commit();
+  if (window_) window_->add_chunk(chunk_start_);
+  caught_up_ = false;
   if (played.muted > 0) add_event(EventKind::muted).count = static_cast<std::int64_t>(played.muted);
-  const bool speaking = work_.state == State::speaking;
-  const bool over = !work_.sounded || speech_->finished();
-  if (speaking && work_.sounded && !over && played.samples < out.size())
+  const Speech::Job& ran = parts_.overlap ? done_.job : work_.job;
+  if (ran.sounding && !speech_->finished() && played.samples < out.size())
     add_event(EventKind::underrun).count = static_cast<std::int64_t>(out.size() - played.samples);
-  if (speaking && !work_.drawing && over && speech_->queued() == 0) work_.state = State::listening;
+  const bool waits = parts_.overlap && !work_.job.empty();
+  const bool over = !work_.sounded || (speech_->finished() && !waits);
+  if (work_.state == State::speaking && !work_.drawing && over && speech_->queued() == 0)
+    work_.state = State::listening;
   work_.drop = false;
   ++work_.index;
   done_ = work_;
 }
 
 void Session::Impl::rollback() noexcept {
+  if (beside_) {
+    stop_.set();  // no need to finish what is thrown away
+    try {
+      beside_->wait();
+    } catch (...) {  // the caller hears of the first failure
+    }
+  }
   stop_.clear();
+  caught_up_ = false;
   listener_->rollback();
   backbone_state_->rollback();
   sampler_.rollback();
@@ -278,15 +307,16 @@ void Session::Impl::rollback() noexcept {
 }
 
 // Duplex has no end: the oldest chunks go, whole ones, and positions start over while listening.
+// Runs before a step's work, on committed state only: what is forgotten stays so if the step fails.
 void Session::Impl::forget_old_chunks() {
   if (!window_) return;
   const Stopwatch watch(*parts_.clock, timing_.backbone_ns);
-  window_->add_chunk(chunk_start_);
   const std::int64_t next = parts_.backbone->next_position(*backbone_state_);
   const ChunkWindow::Range old = window_->excess(next);
   if (old.count() > 0) {
     parts_.backbone->evict(*backbone_state_, old.begin, old.end);
-    add_event(EventKind::window).count = old.count();
+    window_->drop(old.end);
+    done_.forgotten += old.count();
   }
   if (done_.state == State::listening && next > parts_.context)
     window_->rebase(parts_.backbone->rebase(*backbone_state_, window_->keep()));
@@ -297,10 +327,49 @@ void Session::Impl::feed(bool want_logits) {
   parts_.backbone->feed(*backbone_state_, batch_, want_logits, stop_);
 }
 
+// With overlap the last step's codes become sound while this step listens and thinks.
+void Session::Impl::begin_sound() {
+  beside_timing_ = {};
+  if (beside_ && !caught_up_ && !done_.job.empty()) beside_->start();
+}
+
+void Session::Impl::finish_sound() {
+  if (!beside_) {
+    speech_->run(work_.job, timing_, stop_);
+    return;
+  }
+  const std::int64_t start = parts_.clock->now_ns();
+  beside_->wait();
+  const std::int64_t waited = parts_.clock->now_ns() - start;
+  const std::int64_t sound = beside_timing_.flow_ns + beside_timing_.vocoder_ns;
+  timing_.flow_ns += beside_timing_.flow_ns;
+  timing_.vocoder_ns += beside_timing_.vocoder_ns;
+  timing_.beside_ns = std::max<std::int64_t>(0, sound - waited);
+}
+
+// With overlap: the waiting codes become sound at once, since this step has to know what is heard.
+void Session::Impl::catch_up() {
+  if (!beside_ || done_.job.empty()) return;
+  try {
+    speech_->run(done_.job, timing_, stop_);
+  } catch (...) {
+    rollback();
+    throw;
+  }
+  caught_up_ = true;
+}
+
+// The most that a step can raise: a draw gives pieces of text or one or two others.
+std::size_t Session::Impl::max_events() const {
+  constexpr std::size_t kOthers = 16;
+  const std::size_t draws =
+      parts_.turns ? static_cast<std::size_t>(parts_.turns->max_tokens_per_step)
+                   : parts_.duplex->plans.listen.size() + parts_.duplex->plans.shift.size() +
+                         parts_.duplex->plans.speak.size();
+  return kOthers + draws * std::max<std::size_t>(2, kMaxPiece / Event::kMaxText);
+}
+
 Event& Session::Impl::add_event(EventKind kind) {
-  // A step's draws are bounded, so the capacity holds; the last slot is overwritten rather than
-  // grown.
-  if (events_.size() == kMaxEvents) events_.pop_back();
   Event& event = events_.emplace_back();
   event.kind = kind;
   event.sample = work_.index * static_cast<std::int64_t>(parts_.out_chunk_samples);
@@ -308,7 +377,7 @@ Event& Session::Impl::add_event(EventKind kind) {
 }
 
 void Session::Impl::add_text(std::int32_t id) {
-  std::array<char, 512> bytes;
+  std::array<char, kMaxPiece> bytes;
   const std::size_t n = parts_.tokens->piece(id, bytes);
   for (std::size_t at = 0; at < n; at += Event::kMaxText) {
     Event& event = add_event(EventKind::text);

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "session/beside.h"
 #include "session/listener.h"
 #include "session/parts.h"
 #include "session/policy.h"
@@ -38,8 +39,6 @@ class Session::Impl {
   std::size_t input_delay_samples() const { return input_delay_; }
 
  private:
-  static constexpr std::size_t kMaxWaiting = Event::kMaxCodes;
-
   // Everything small that a step changes; a step works on a copy, commit() keeps it.
   struct Progress {
     State state = State::listening;
@@ -54,28 +53,35 @@ class Session::Impl {
     int n_drawn = 0;                    // ids of this reply
     int reply_chunks = 0;               // duplex: chunks of this reply
     std::size_t n_codes = 0;            // codes that wait for the flow decoder
-    std::array<std::int32_t, kMaxWaiting> codes{};
+    std::array<std::int32_t, Event::kMaxCodes> codes{};
     std::size_t n_code_positions = 0;
-    std::int64_t index = 0;  // steps
+    std::int64_t forgotten = 0;  // positions, not yet told
+    Speech::Job job;             // what this step gave the sound; with overlap the next one runs it
+    std::int64_t index = 0;      // steps
   };
 
   // The phases of a step, in order.
   void check_input(std::span<const float> in, std::span<float> out) const;
+  void forget_old_chunks();
   void apply_interrupt();
+  void begin_sound();
   void think();
   void speak();
+  void finish_sound();
   void commit(std::span<float> out);
   void rollback() noexcept;
-  void forget_old_chunks();
 
   void draw(const Plan& first_plan);
   bool wants_more(const Plan& plan, std::size_t slot, int n_draws) const;
   const Plan* take(std::int32_t id, const Plan* plan);  // what a drawn id does
   template <typename Build>
   void take_turn(const char* verb, Build build);
+  void pass_codes(bool last);
   void begin_reply();
   void end_reply(EndReason reason);
   void feed(bool want_logits);
+  void catch_up();
+  std::size_t max_events() const;
   Event& add_event(EventKind kind);
   void add_text(std::int32_t id);
   void fresh_start();
@@ -101,11 +107,14 @@ class Session::Impl {
   std::int32_t turn_start_pending_ = -1;
   std::vector<Event> events_;
   Timing timing_;
+  Timing beside_timing_;    // of the thread beside
+  bool caught_up_ = false;  // the waiting job ran before this step's work
 
   StopFlag stop_;
   std::atomic<bool> interrupt_{false};
   std::atomic<bool> closed_{false};
-  std::mutex mutex_;  // held by the one caller; others are told, not queued
+  std::mutex mutex_;              // held by the one caller; others are told, not queued
+  std::optional<Beside> beside_;  // where sound overlaps; last: its task uses the others
 };
 
 }  // namespace parley

@@ -22,6 +22,16 @@ Speech::Speech(Parts parts) : parts_(std::move(parts)) {
   vocoder_state_ = parts_.vocoder->create_state();
 }
 
+void Speech::run(const Job& job, Timing& timing, const StopFlag& stop) {
+  if (job.drops) {
+    drop(timing, stop);
+    return;
+  }
+  if (job.begins) begin(job.seed, job.reply);
+  if (job.n_codes > 0 || job.last)
+    push(std::span<const std::int32_t>(job.codes).first(job.n_codes), job.last, timing, stop);
+}
+
 void Speech::begin(std::uint64_t seed, std::uint32_t reply) {
   parts_.flow->begin_reply(*flow_state_, seed, reply);
   parts_.vocoder->begin_reply(*vocoder_state_);
@@ -116,8 +126,11 @@ void Speech::reset() {
   last_sample_ = 0.0F;
 }
 
-std::size_t Speech::played_codes() const {
-  const std::int64_t heard = reply_samples_ - static_cast<std::int64_t>(delay_);
+std::size_t Speech::played_codes(std::size_t upcoming) const {
+  const std::size_t ready = n_staged_ + (began_ ? 0 : size_);
+  const std::int64_t heard = (began_ ? 0 : reply_samples_) +
+                             static_cast<std::int64_t>(std::min(upcoming, ready)) -
+                             static_cast<std::int64_t>(delay_);
   return heard <= 0 ? 0 : static_cast<std::size_t>(heard) / samples_per_code_;
 }
 

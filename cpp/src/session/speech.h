@@ -1,5 +1,6 @@
 // A reply's way from codes to sound: flow decoder, vocoder, playback queue; knows no backbone.
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,8 +15,8 @@
 
 namespace parley {
 
-// Sound of one reply at a time. begin() and push() are provisional; commit() queues what they made
-// and plays one chunk of it. Allocates nothing after construction.
+// Sound of one reply at a time. run() is provisional; commit() queues what it made and plays one
+// chunk of it. Allocates nothing after construction.
 class Speech {
  public:
   struct Parts {
@@ -32,17 +33,26 @@ class Speech {
     std::size_t muted = 0;    // samples that were not finite and came out as silence
   };
 
+  // What a step's draws mean for the sound. A value, so that it can wait for its turn.
+  struct Job {
+    bool begins = false;    // a reply
+    bool last = false;      // no codes follow
+    bool drops = false;     // the reply stops and its sound fades out
+    bool sounding = false;  // a reply is to be heard, so silence would be an underrun
+    std::uint64_t seed = 0;
+    std::uint32_t reply = 0;
+    std::size_t n_codes = 0;
+    std::array<std::int32_t, Event::kMaxCodes> codes{};
+    bool empty() const { return !begins && !last && !drops && n_codes == 0; }
+  };
+
   explicit Speech(Parts parts);
 
   // From a code to its sound, in samples: the look-ahead of both stages.
   std::size_t delay() const { return delay_; }
 
-  void begin(std::uint64_t seed, std::uint32_t reply);
-  // `last`: no codes follow. At most max_codes_per_step codes between two commits.
-  void push(std::span<const std::int32_t> codes, bool last, Timing& timing, const StopFlag& stop);
-  // Stops the reply: at the next commit its sound fades out, the look-ahead included, and is
-  // dropped.
-  void drop(Timing& timing, const StopFlag& stop);
+  // At most once between two commits.
+  void run(const Job& job, Timing& timing, const StopFlag& stop);
 
   // Ends a step: fills `out` from the queue, silence behind it.
   Played commit(std::span<float> out);
@@ -51,10 +61,14 @@ class Speech {
 
   std::size_t queued() const { return size_; }  // samples not yet played
   bool finished() const { return finished_; }   // the last codes were pushed and committed
-  // Whole codes of this reply that were heard.
-  std::size_t played_codes() const;
+  // Whole codes of this reply that were heard, and that will be once `upcoming` samples more were.
+  std::size_t played_codes(std::size_t upcoming) const;
 
  private:
+  void begin(std::uint64_t seed, std::uint32_t reply);
+  void push(std::span<const std::int32_t> codes, bool last, Timing& timing, const StopFlag& stop);
+  // At the next commit the sound fades out, the look-ahead included, and is dropped.
+  void drop(Timing& timing, const StopFlag& stop);
   void enqueue(float sample);
   float dequeue();
 

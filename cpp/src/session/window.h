@@ -21,15 +21,21 @@ class ChunkWindow {
       : keep_(keep), window_(window), starts_(static_cast<std::size_t>(window) + 2) {}
 
   void add_chunk(std::int64_t start) {
-    if (size_ == starts_.size()) pop();  // cannot happen while excess() is obeyed: chunks hold >= 1
+    if (size_ == starts_.size())
+      pop();  // cannot happen while excess() is dropped: chunks hold >= 1
     starts_[(head_ + size_++) % starts_.size()] = start;
   }
 
   // What has to go so that at most `window` positions in whole chunks stay before `next`.
-  Range excess(std::int64_t next) {
-    const std::int64_t begin = size_ ? starts_[head_] : next;
-    while (size_ > 1 && next - starts_[head_] > window_) pop();
-    return {begin, size_ ? starts_[head_] : next};
+  Range excess(std::int64_t next) const {
+    if (size_ == 0) return {next, next};
+    std::size_t n = 0;
+    while (n + 1 < size_ && next - start(n) > window_) ++n;
+    return {start(0), start(n)};
+  }
+  // The chunks before `end` are gone.
+  void drop(std::int64_t end) {
+    while (size_ > 0 && start(0) < end) pop();
   }
 
   // The chunks moved down by `by` positions.
@@ -41,6 +47,7 @@ class ChunkWindow {
   std::size_t chunks() const { return size_; }
 
  private:
+  std::int64_t start(std::size_t i) const { return starts_[(head_ + i) % starts_.size()]; }
   void pop() {
     head_ = (head_ + 1) % starts_.size();
     --size_;

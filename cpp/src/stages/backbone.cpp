@@ -13,33 +13,25 @@ namespace parley {
 
 namespace {
 
-// Where the logits of the last position are.
-enum class Logits : std::uint8_t { none, runner, kept };
-
 class BackboneState final : public StageState {
  public:
   BackboneState(const TokenModel& model, const TokenRunnerOptions& options)
       : runner(model.create(options)),
         rows(static_cast<std::size_t>(std::max(options.n_batch, 1)) *
              static_cast<std::size_t>(model.width())),
-        ids(static_cast<std::size_t>(std::max(options.n_batch, 1))),
-        kept(static_cast<std::size_t>(model.vocab_size())) {}
+        ids(static_cast<std::size_t>(std::max(options.n_batch, 1))) {}
 
   void commit() override {
-    if (source == Logits::runner) {
-      const std::span<const float> fresh = runner->logits();
-      std::copy(fresh.begin(), fresh.end(), kept.begin());
-      source = Logits::kept;
-    }
-    committed_source_ = source;
     committed_ = current;
     dirty = false;
   }
 
   void rollback() override {
-    if (dirty) runner->erase(committed_, -1);
+    if (dirty) {
+      runner->erase(committed_, -1);
+      has_logits = false;
+    }
     current = committed_;
-    source = committed_source_;
     dirty = false;
   }
 
@@ -47,8 +39,7 @@ class BackboneState final : public StageState {
     runner->erase(0, -1);
     gaps.clear();
     current = committed_ = 0;
-    source = committed_source_ = Logits::none;
-    dirty = false;
+    has_logits = dirty = false;
   }
 
   // Edits of the history are not undone, so nothing may be provisional when they come.
@@ -56,21 +47,19 @@ class BackboneState final : public StageState {
     if (!dirty) return;
     throw Error(std::string("[backbone.") + verb +
                 "] expected a committed state, got positions fed since the last commit; call it "
-                "right after commit()");
+                "after commit()");
   }
 
   std::unique_ptr<TokenRunner> runner;
   PositionGaps gaps;  // what was evicted
   std::int64_t current = 0;
-  bool dirty = false;  // the cache may hold more than was committed
-  Logits source = Logits::none;
+  bool dirty = false;             // the cache may hold more than was committed
+  bool has_logits = false;        // the runner's are those of the last position
   std::vector<float> rows;        // [n_batch, width]
   std::vector<std::int32_t> ids;  // [n_batch]
-  std::vector<float> kept;        // [vocab_size], of the last committed position
 
  private:
   std::int64_t committed_ = 0;
-  Logits committed_source_ = Logits::none;
 };
 
 class TokenBackbone final : public Backbone {
@@ -99,8 +88,8 @@ class TokenBackbone final : public Backbone {
     check_ids(positions);
     check_room(mine, positions.size());
     const std::int64_t before = mine.current;
-    const Logits source = mine.source == Logits::kept ? Logits::kept : Logits::none;
     mine.dirty = true;
+    mine.has_logits = false;
     try {
       const auto n_batch = static_cast<std::size_t>(options_.n_batch);
       for (std::size_t begin = 0; begin < positions.size(); begin += n_batch) {
@@ -108,7 +97,6 @@ class TokenBackbone final : public Backbone {
         const auto part = positions.subspan(begin, std::min(n_batch, positions.size() - begin));
         const bool is_last = begin + part.size() == positions.size();
         build_rows(mine, part);
-        mine.source = Logits::none;  // a runner keeps them until its next feed only
         mine.runner->feed(std::span(mine.rows).first(part.size() * width()), mine.current,
                           want_logits && is_last, stop);
         mine.current += static_cast<std::int64_t>(part.size());
@@ -116,23 +104,14 @@ class TokenBackbone final : public Backbone {
     } catch (...) {
       mine.runner->erase(before, -1);
       mine.current = before;
-      mine.source = source;
       throw;
     }
-    mine.source = want_logits ? Logits::runner : Logits::none;
+    mine.has_logits = want_logits;
   }
 
   std::span<const float> logits(const StageState& state) const override {
     const auto& mine = state_as<const BackboneState>(state);
-    switch (mine.source) {
-      case Logits::runner:
-        return mine.runner->logits();
-      case Logits::kept:
-        return mine.kept;
-      case Logits::none:
-        break;
-    }
-    return {};
+    return mine.has_logits ? mine.runner->logits() : std::span<const float>();
   }
 
   std::int64_t next_position(const StageState& state) const override {
@@ -169,7 +148,7 @@ class TokenBackbone final : public Backbone {
     mine.runner->erase(position, -1);
     mine.gaps.clip(position);
     mine.current = position;
-    mine.source = Logits::none;
+    mine.has_logits = false;
     mine.commit();
   }
 
@@ -178,13 +157,14 @@ class TokenBackbone final : public Backbone {
     mine.require_committed("rebase");
     std::int64_t closed = 0;
     // From the last gap to the first, so that a shift never moves one that is still to be closed.
-    while (const auto gap = mine.gaps.pop_last(keep)) {
+    while (const auto gap = mine.gaps.last(keep)) {
       const std::int64_t by = gap->end - gap->begin;
-      if (gap->end < mine.current - closed) mine.runner->shift(gap->end, -1, -by);
+      if (gap->end < mine.current) mine.runner->shift(gap->end, -1, -by);
+      mine.gaps.drop_last(keep);
+      mine.current -= by;
+      mine.commit();
       closed += by;
     }
-    mine.current -= closed;
-    mine.commit();
     return closed;
   }
 

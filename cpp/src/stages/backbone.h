@@ -29,21 +29,21 @@ class Backbone {
   // Where it throws midway, the positions of this call are forgotten.
   virtual void feed(StageState& state, std::span<const Position> positions, bool want_logits,
                     const StopFlag& stop) const = 0;
-  // Of the last position, `[vocab_size]`, valid until the next call that changes the state. They
-  // follow commit() and rollback(). Empty where that position was fed without want_logits.
+  // Of the last position, `[vocab_size]`, valid until the next feed. Empty where that position was
+  // fed without want_logits, or was forgotten since.
   virtual std::span<const float> logits(const StageState& state) const = 0;
   // The position that the next feed gives to its first row. It grows; eviction does not lower it.
   virtual std::int64_t next_position(const StageState& state) const = 0;
   // Positions held, the evicted ones not counted.
   virtual std::int64_t held(const StageState& state) const = 0;
-  // Forgets [begin, end) for good: takes effect at once and is not undone by rollback(), so the
-  // session calls it only right after a commit.
+  // Forgets [begin, end) for good: takes effect at once and is not undone by rollback(), so it
+  // needs a state with nothing provisional. Where it throws, nothing was forgotten.
   virtual void evict(StageState& state, std::int64_t begin, std::int64_t end) const = 0;
-  // Forgets everything from `position` on (history of an interrupted reply). Also only after a
-  // commit.
+  // Forgets everything from `position` on (history of an interrupted reply). As evict().
   virtual void truncate(StageState& state, std::int64_t position) const = 0;
   // Closes the gaps that evictions left from position `keep` on; later positions move down.
-  // Returns by how many next_position() fell. Only after a commit.
+  // Returns by how many next_position() fell. As evict(); of several gaps, those closed before the
+  // one that fails stay closed.
   virtual std::int64_t rebase(StageState& state, std::int64_t keep) const = 0;
 };
 

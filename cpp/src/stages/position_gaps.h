@@ -41,18 +41,19 @@ class PositionGaps {
     if (!ranges_.empty()) ranges_.back().end = std::min(ranges_.back().end, position);
   }
 
-  // Removes and returns the last range at or behind `keep`; of one that begins before, the part
-  // behind. Empty where there is none.
-  std::optional<Range> pop_last(std::int64_t keep) {
+  // The last range at or behind `keep`; of one that begins before, the part behind. Empty where
+  // there is none.
+  std::optional<Range> last(std::int64_t keep) const {
     if (ranges_.empty() || ranges_.back().end <= keep) return std::nullopt;
-    Range range = ranges_.back();
-    if (range.begin < keep) {
+    return Range{std::max(ranges_.back().begin, keep), ranges_.back().end};
+  }
+  // Removes what last() gave.
+  void drop_last(std::int64_t keep) {
+    if (ranges_.back().begin < keep) {
       ranges_.back().end = keep;
-      range.begin = keep;
     } else {
       ranges_.pop_back();
     }
-    return range;
   }
 
   std::int64_t total() const {

@@ -1,0 +1,55 @@
+// A thread that does one task beside its owner's thread, again and again; knows no stage.
+#include "session/beside.h"
+
+#include <utility>
+
+namespace parley {
+
+Beside::Beside(std::function<void()> task) : task_(std::move(task)), thread_([this] { loop(); }) {}
+
+Beside::~Beside() {
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [this] { return phase_ != Phase::working; });
+    phase_ = Phase::ending;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void Beside::start() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    phase_ = Phase::working;
+  }
+  changed_.notify_all();
+}
+
+void Beside::wait() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (phase_ == Phase::idle) return;
+  changed_.wait(lock, [this] { return phase_ == Phase::over; });
+  phase_ = Phase::idle;
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void Beside::loop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return phase_ == Phase::working || phase_ == Phase::ending; });
+    if (phase_ == Phase::ending) return;
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+      task_();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    error_ = std::move(error);
+    phase_ = Phase::over;
+    changed_.notify_all();
+  }
+}
+
+}  // namespace parley
