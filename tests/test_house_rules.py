@@ -23,8 +23,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("threads_and_locks", "cpp/src/runners/ort/library.cpp"): "one library per process and path",
     ("threads_and_locks", "cpp/src/runners/llama/token_runner.cpp"): "counts the cores, no more",
     ("threads_and_locks", "cpp/src/runners/ort/graph.cpp"): "counts the cores, no more",
-    ("threads_and_locks", "cpp/src/session/beside.h"): "sound beside thinking: one thread, one lock",
-    ("threads_and_locks", "cpp/src/session/beside.cpp"): "the same",
+    (
+        "threads_and_locks",
+        "cpp/src/session/beside.h",
+    ): "sound beside thinking: one thread, one lock",
     ("threads_and_locks", "cpp/src/session/session.h"): "close() waits for the step under way",
     ("threads_and_locks", "export/parley_export/command.py"): "looks which thread takes a signal",
     ("threads_and_locks", "export/parley_export/progress.py"): "samples memory beside the export",

@@ -36,13 +36,25 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kv",
+        choices=["f16", "q8_0"],
+        default="f16",
+        help="type of the backbone's keys and values (default: f16); q8_0 takes half the memory "
+        "and needs heads of a multiple of 32",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--json", action="store_true", help=f"print {what} as JSON on stdout")
 
 
-def open_bundle(args: argparse.Namespace, kv: CacheType = "f16") -> parley.Bundle:
-    """Opens args.bundle with the shared options."""
+def open_bundle(args: argparse.Namespace, kv: CacheType | None = None) -> parley.Bundle:
+    """Opens args.bundle with the shared options; `kv` where the command has no --kv."""
     import parley
+
+    kv = kv or getattr(args, "kv", "f16")
 
     voice = getattr(args, "voice", None)
     return parley.open(args.bundle, device=args.device, threads=args.threads, voice=voice, kv=kv)

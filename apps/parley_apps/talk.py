@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_outputs(parser)
     _add_session(parser)
     options.add_machine(parser)
+    options.add_cache(parser)
     options.add_json(parser, "a summary")
     parser.set_defaults(usage_error=parser.error)
 

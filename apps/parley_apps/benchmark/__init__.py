@@ -39,7 +39,8 @@ examples:
   parley bench my.bundle --simulate 200GB/s,20TF
 
 JSON: rtf; step, speaking {p50_ms, p95_ms, p99_ms}; stages {name: the same, of the steps in which it
-ran}; peak_memory_mb; seconds, speaking_seconds, mode, bundle, device; machine, versions, command.
+ran}; binding {name: share of the steps that it bounded}; peak_memory_mb; seconds, speaking_seconds,
+mode, overlap, bundle, device; machine, versions, command.
 """
 
 
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     full.add_arguments(parser)
     simulate.add_arguments(parser)
     options.add_machine(parser)
+    options.add_cache(parser)
     options.add_json(parser, "the result")
     parser.set_defaults(usage=parser.error)
 

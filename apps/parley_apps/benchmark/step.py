@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--in", dest="recording", type=Path, metavar="WAV", help="a recording")
     parser.add_argument("--mode", choices=["duplex", "turns"], help="default: the bundle's")
     parser.add_argument("--seed", type=options.natural, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--overlap",
+        action="store_true",
+        help="make a chunk's sound beside the next chunk's thinking, one chunk later",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     with options.open_bundle(args) as bundle:
         samples = bundle.resample(*recording)
         chunk_s = bundle.chunk_samples / bundle.rate
-        with bundle.session(args.mode, seed=args.seed) as session, cancel_on_interrupt(session):
+        session = bundle.session(args.mode, seed=args.seed, overlap=args.overlap)
+        with session, cancel_on_interrupt(session):
             mode = session.mode
             _measure(session, samples, WARM_UP_S, progress)
             session.reset()
@@ -59,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         "chunk_ms": 1000.0 * chunk_s,
         "speaking_seconds": len(speaking) * chunk_s,
         "mode": mode,
+        "overlap": args.overlap,
         "bundle": name,
         "device": args.device,
         "machine": machine.describe(),
@@ -124,3 +131,5 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     for name, row in rows.items():
         values = " ".join(f"{row[key]:9.2f}" for key in ("p50_ms", "p95_ms", "p99_ms"))
         yield f"  {name.replace('_', ' '):10s} {values}"
+    shares = (f"{name} {share:.0%}" for name, share in result["binding"].items())
+    yield f"which stage bounded a step: {', '.join(shares)}"
