@@ -139,12 +139,21 @@ void register_sound(py::class_<Workbench>& bench) {
           [](const Workbench& b, const Floats& latents, std::size_t cut) {
             return array_of(b.vocode_stream(span_of(latents), cut));
           },
-          py::arg("latents"), py::arg("cut") = 16);
+          py::arg("latents"), py::arg("cut") = 16)
+      .def("vocoder_stream", &Workbench::vocoder_stream, py::arg("lookahead") = std::nullopt);
 }
 
 }  // namespace
 
 void register_workbench(py::module_& module) {
+  py::class_<VocoderStream>(module, "VocoderStream")
+      .def("begin", &VocoderStream::begin)
+      .def(
+          "push",
+          [](VocoderStream& s, const Floats& latents, bool last) {
+            return array_of(s.push(span_of(latents), last));
+          },
+          py::arg("latents"), py::arg("last") = false);
   py::class_<Workbench> bench(module, "Workbench");
   register_hearing(bench);
   register_thinking(bench);

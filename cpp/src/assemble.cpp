@@ -107,7 +107,8 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
   flow_ = make_graph_flow_decoder(flow_graphs_, flow);
   VocoderConfig vocoder = manifest_.vocoder;
   vocoder.max_push_frames = max_frames(manifest_.flow, 2 * manifest_.flow.codes_per_chunk);
-  vocoder_ = make_graph_vocoder(graph(contract::vocoder::kGraph, options), vocoder);
+  vocoder_graph_ = graph(contract::vocoder::kGraph, options);
+  vocoder_ = make_graph_vocoder(vocoder_graph_, vocoder);
   tokens_ = open_token_model(options.llama, folder_ / manifest_.backbone.file, {options.device});
   if (tokens_->vocab_size() != manifest_.backbone.vocab_size ||
       tokens_->width() != manifest_.backbone.width) {

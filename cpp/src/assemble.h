@@ -21,6 +21,7 @@ class Bundle::Impl {
   const std::shared_ptr<const Encoder>& encoder() const { return encoder_; }
   const std::shared_ptr<const FlowDecoder>& flow() const { return flow_; }
   const FlowGraphs& flow_graphs() const { return flow_graphs_; }
+  const std::shared_ptr<const GraphRunner>& vocoder_graph() const { return vocoder_graph_; }
   const std::shared_ptr<const Vocoder>& vocoder() const { return vocoder_; }
   const std::shared_ptr<const TokenModel>& tokens() const { return tokens_; }
   std::shared_ptr<const Voice> voice(const std::string& name) const;  // empty: the default one
@@ -44,6 +45,7 @@ class Bundle::Impl {
   int threads_ = 0;
   std::shared_ptr<const Encoder> encoder_;
   FlowGraphs flow_graphs_;
+  std::shared_ptr<const GraphRunner> vocoder_graph_;
   std::shared_ptr<const FlowDecoder> flow_;
   std::shared_ptr<const Vocoder> vocoder_;
   std::shared_ptr<const TokenModel> tokens_;

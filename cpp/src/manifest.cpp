@@ -155,7 +155,8 @@ static void visit(Fields& f, FlowFields& flow) {
 }
 
 static void visit(Fields& f, VocoderConfig& v) {
-  f("samples_per_latent", v.samples_per_latent, kSize)("left_frames", v.left_frames, kCount);
+  f("samples_per_latent", v.samples_per_latent, kSize);
+  f("full_lookahead_frames", v.full_lookahead_frames, kCount);
   f("lookahead_frames", v.lookahead_frames, kCount);
 }
 

@@ -230,22 +230,40 @@ std::vector<float> Workbench::vocode(std::span<const float> latents) const {
   return bundle_->vocoder()->decode(latents, never_);
 }
 
+VocoderStream::VocoderStream(std::unique_ptr<Vocoder> vocoder)
+    : vocoder_(std::move(vocoder)), state_(vocoder_->create_state()) {
+  begin();
+}
+
+void VocoderStream::begin() {
+  vocoder_->begin_reply(*state_);
+  state_->commit();
+}
+
+std::vector<float> VocoderStream::push(std::span<const float> latents, bool last) {
+  const VocoderConfig& config = vocoder_->config();
+  std::vector<float> samples((latents.size() / config.z + config.lookahead_frames) *
+                             config.samples_per_latent);
+  samples.resize(vocoder_->push(*state_, latents, last, samples, {}));
+  state_->commit();
+  return samples;
+}
+
+VocoderStream Workbench::vocoder_stream(std::optional<std::size_t> lookahead_frames) const {
+  VocoderConfig config = bundle_->vocoder()->config();
+  config.lookahead_frames = lookahead_frames.value_or(config.lookahead_frames);
+  return VocoderStream(make_graph_vocoder(bundle_->vocoder_graph(), config));
+}
+
 std::vector<float> Workbench::vocode_stream(std::span<const float> latents, std::size_t cut) const {
-  const Vocoder& vocoder = *bundle_->vocoder();
-  const VocoderConfig& config = vocoder.config();
-  check_rows("vocode_stream", latents.size(), config.z);
-  const std::size_t n = latents.size() / config.z;
-  const StatePtr state = vocoder.create_state();
-  vocoder.begin_reply(*state);
-  state->commit();
-  std::vector<float> room((cut + config.lookahead_frames) * config.samples_per_latent);
+  const std::size_t z = bundle_->vocoder()->config().z;
+  check_rows("vocode_stream", latents.size(), z);
+  VocoderStream stream = vocoder_stream({});
   std::vector<float> samples;
-  for (std::size_t at = 0; at < n; at += cut) {
-    const std::size_t frames = std::min(cut, n - at);
-    const std::size_t got = vocoder.push(*state, latents.subspan(at * config.z, frames * config.z),
-                                         at + frames == n, room, never_);
-    state->commit();
-    samples.insert(samples.end(), room.begin(), room.begin() + static_cast<std::ptrdiff_t>(got));
+  for (std::size_t at = 0; at < latents.size(); at += cut * z) {
+    const std::size_t n = std::min(cut * z, latents.size() - at);
+    const std::vector<float> more = stream.push(latents.subspan(at, n), at + n == latents.size());
+    samples.insert(samples.end(), more.begin(), more.end());
   }
   return samples;
 }

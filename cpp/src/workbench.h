@@ -13,6 +13,18 @@
 
 namespace parley {
 
+// One reply after another through the vocoder, push by push. Not thread-safe.
+class VocoderStream {
+ public:
+  explicit VocoderStream(std::unique_ptr<Vocoder> vocoder);
+  void begin();
+  std::vector<float> push(std::span<const float> latents, bool last);
+
+ private:
+  std::unique_ptr<Vocoder> vocoder_;
+  StatePtr state_;
+};
+
 // Not thread-safe. Whole arrays in, whole arrays out; for verification and measurements, not for
 // speed.
 class Workbench {
@@ -55,6 +67,8 @@ class Workbench {
                                  std::size_t cut) const;
   std::vector<float> vocode(std::span<const float> latents) const;
   std::vector<float> vocode_stream(std::span<const float> latents, std::size_t cut) const;
+  // A stream of its own, with another look-ahead than the bundle's where one is given.
+  VocoderStream vocoder_stream(std::optional<std::size_t> lookahead_frames) const;
 
  private:
   ListenerParts listener_parts() const;

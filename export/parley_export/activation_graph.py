@@ -16,7 +16,6 @@ from parley_export.modules.activation import (
     phase_rate,
 )
 
-REACH = 5  # samples that an output depends on before its own, and as many after it
 EDGE = 3  # the same of one of the two filters
 ENDLESS = 1 << 62
 

@@ -98,8 +98,11 @@ GRAPHS = (
     ),
     GraphContract(
         "vocoder",
-        (_f32("latents", 1, "z", "T"),),
+        # range: first latent frame of the reply and the one after its last, counted from the first
+        # of `latents`.
+        (_f32("latents", 1, "z", "T"), TensorContract("range", "i64", (2,))),
         (_f32("wave", 1, 1, "SAMPLES"),),
+        (StateContract("history", "f32", ("history",)),),
     ),
 )
 
@@ -132,7 +135,7 @@ def header() -> str:
     for g in GRAPHS:
         lines.append(f"namespace {g.name} {{")
         lines.append(f'inline constexpr char kGraph[] = "{g.name}";')
-        for tensor in (*g.inputs, *g.outputs):
+        for tensor in (*g.inputs, *g.outputs, *g.states):
             camel = "".join(part.capitalize() for part in tensor.name.split("_"))
             shape = ", ".join(str(d) for d in tensor.shape)
             lines.append(f"// {tensor.type} [{shape}]")

@@ -56,15 +56,19 @@ class _Weight:
 class GraphBuilder:
     """One graph of a contract. Values are strings; `precision` (f32, f16) is that of the inside.
 
-    Inputs and outputs stay f32 whatever the precision.
+    Inputs and outputs stay f32 whatever the precision. With `arithmetic` given only the weights
+    are stored in `precision`; an engine turns them into the other once, when it opens the graph.
     """
 
-    def __init__(self, contract: GraphContract, sizes: dict[str, int], precision: str) -> None:
+    def __init__(
+        self, contract: GraphContract, sizes: dict[str, int], precision: str, arithmetic: str = ""
+    ) -> None:
         if precision not in _TORCH_TYPES:
             raise InputError(
                 f"[graphs.export] expected precision f32 or f16, got {precision!r}; choose one"
             )
-        self.contract, self.sizes, self.precision = contract, sizes, precision
+        self.contract, self.sizes, self.stored = contract, sizes, precision
+        self.precision = arithmetic or precision
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[_Weight] = []
         self._small: dict[str, onnx.TensorProto] = {}
@@ -90,6 +94,11 @@ class GraphBuilder:
         names = [name] if n_outputs == 1 else [f"{name}.{i}" for i in range(n_outputs)]
         self._nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attributes))
         return names
+
+    def prepend(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """A node before all others, for values that these use under the names of its outputs."""
+        node = helper.make_node(kind, inputs, outputs, name=f"{kind}/{outputs[0]}", **attributes)
+        self._nodes.insert(0, node)
 
     def input(self, name: str) -> str:
         """An input of the contract, in the inner precision if it is a float."""
@@ -117,12 +126,12 @@ class GraphBuilder:
 
         A shared one stands outside the scopes and is kept once under its name.
         """
-        if shared and any(weight.name == name for weight in self._weights):
-            return name
         name = name if shared else "/".join([*self._scopes, name])
-        read = source if callable(source) else lambda: source
-        self._weights.append(_Weight(name, read, precision or self.precision))
-        return name
+        stored = precision or self.stored
+        if not (shared and any(weight.name == name for weight in self._weights)):
+            read = source if callable(source) else lambda: source
+            self._weights.append(_Weight(name, read, stored))
+        return self.cast(name, precision or self.precision, stored)
 
     def ints(self, *values: int) -> str:
         """`[n]` int64 constant."""
@@ -261,7 +270,7 @@ class GraphBuilder:
         info = GraphInfo(
             file=file,
             external=external,
-            precision=self.precision,
+            precision=self.stored,
             opset=OPSET,
             inputs=[t.resolve(self.sizes) for t in self.contract.inputs],
             outputs=[t.resolve(self.sizes) for t in self.contract.outputs],

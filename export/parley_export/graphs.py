@@ -12,13 +12,11 @@ from pathlib import Path
 import torch
 
 from parley_export import contract
-from parley_export.activation_graph import alias_free_activation
 from parley_export.graph_builder import GraphBuilder, GraphInfo
-from parley_export.modules import AudioAdapter, AudioEncoder, FlowField, Vocoder
-from parley_export.modules.activation import AliasFreeActivation
+from parley_export.modules import AudioAdapter, AudioEncoder, FlowField
 from parley_export.modules.encoder import EncoderLayer
 from parley_export.modules.flow import FlowBlock
-from parley_export.modules.vocoder import AmpBlock, CausalConv1d
+from parley_export.vocoder_graph import export_vocoder
 
 # Finite, so half precision holds it; the softmax of a masked score is exactly zero.
 MASKED = -1e4
@@ -301,51 +299,6 @@ def _rotate(g: GraphBuilder, x: str, angles: tuple[str, str]) -> str:
 
 def _silu(g: GraphBuilder, x: str) -> str:
     return g.op("Mul", x, g.op("Sigmoid", x))
-
-
-def export_vocoder(
-    vocoder: Vocoder, path: Path, precision: str = "f32", *, fused: bool = True
-) -> GraphInfo:
-    """Latents to samples, weight norm folded on the way out; the module stays as it is.
-
-    `fused`: with the engine's own operator for the activations, or in ONNX's nodes alone.
-    """
-    g = GraphBuilder(contract.graph("vocoder"), {"z": vocoder.config.z}, precision)
-    pre, n_blocks = vocoder.conv_pre, len(vocoder.config.block_kernels)
-    x = g.conv(g.input("latents"), pre.kernel, pre.bias, "conv_pre", pads=[3, 3])
-    for stage, (up,) in enumerate(vocoder.ups):
-        x = g.conv_transpose(
-            x, up.kernel, up.bias, f"ups.{stage}", strides=[up.rate], pads=[0, up.rate]
-        )
-        outs = []
-        for i in range(stage * n_blocks, (stage + 1) * n_blocks):
-            with g.scope(f"resblocks.{i}"):
-                outs.append(_amp_block(g, x, vocoder.resblocks[i], fused))
-        x = g.op("Mul", g.op("Sum", *outs), g.scalar(1 / n_blocks))
-    x = _activation(g, x, vocoder.activation_post, "activation_post", fused)
-    g.output("wave", g.op("Tanh", _causal_conv(g, x, vocoder.conv_post, "conv_post")))
-    return g.save(path)
-
-
-def _amp_block(g: GraphBuilder, x: str, block: AmpBlock, fused: bool) -> str:
-    for i, (dilated, plain) in enumerate(zip(block.convs1, block.convs2, strict=True)):
-        y = _activation(g, x, block.activations[2 * i], f"activations.{2 * i}", fused)
-        y = _causal_conv(g, y, dilated, f"convs1.{i}")
-        y = _activation(g, y, block.activations[2 * i + 1], f"activations.{2 * i + 1}", fused)
-        x = g.op("Add", x, _causal_conv(g, y, plain, f"convs2.{i}"))
-    return x
-
-
-def _causal_conv(g: GraphBuilder, x: str, conv: CausalConv1d, name: str) -> str:
-    pad = conv.dilation * (conv.taps - 1)
-    return g.conv(x, conv.kernel, conv.bias, name, dilations=[conv.dilation], pads=[pad, 0])
-
-
-def _activation(
-    g: GraphBuilder, x: str, module: AliasFreeActivation, name: str, fused: bool
-) -> str:
-    with g.scope(name):
-        return alias_free_activation(g, x, module.act.alpha, module.act.beta, fused=fused)
 
 
 def _taps(conv: torch.nn.Module, name: str) -> tuple[torch.Tensor, torch.Tensor, str]:

@@ -110,8 +110,10 @@ def build_manifest(
         "flow": _flow(checkpoint),
         "vocoder": {
             "samples_per_latent": configs.vocoder.samples_per_latent,
-            "left_frames": settings.vocoder_left_frames,
-            "lookahead_frames": settings.vocoder_lookahead_frames,
+            "full_lookahead_frames": configs.vocoder.full_lookahead,
+            "lookahead_frames": min(
+                settings.vocoder_lookahead_frames, configs.vocoder.full_lookahead
+            ),
         },
         "voices": voices,
         "default_voice": next(iter(voices)),

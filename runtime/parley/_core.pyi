@@ -142,6 +142,15 @@ class Session:
         """Constant delay of the front end, in input samples (duplex; 0 in turns)."""
 
 @final
+class VocoderStream:
+    """Replies through the vocoder, push by push; `Workbench.vocoder_stream` makes one."""
+
+    def begin(self) -> None:
+        """Another reply."""
+    def push(self, latents: Floats, last: bool = False) -> Floats:
+        """[n, z] -> the samples that came out."""
+
+@final
 class Workbench:
     """Single stages of an opened bundle, run by the engine's own code, for verification."""
 
@@ -180,3 +189,5 @@ class Workbench:
     def vocode(self, latents: Floats) -> Floats:
         """[n, z] -> samples."""
     def vocode_stream(self, latents: Floats, cut: int = 16) -> Floats: ...
+    def vocoder_stream(self, lookahead: int | None = None) -> VocoderStream:
+        """A stream with another look-ahead (latent frames) than the bundle's."""

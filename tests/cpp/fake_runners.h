@@ -198,26 +198,39 @@ inline std::shared_ptr<Graph> flow_field(std::int64_t hidden, std::int64_t z,
       });
 }
 
-// Vocoder: a sample sees `left` latent frames before its own and `right` behind it.
+// Vocoder: a sample sees `left` latent frames before its own and `right` behind it, as far as they
+// are in the range of the reply; samples come `right` frames late.
 inline std::shared_ptr<Graph> vocoder(std::int64_t z, std::int64_t samples, std::int64_t left,
                                       std::int64_t right) {
+  const std::int64_t kept = left + right;
   return std::make_shared<Graph>(
-      std::vector<TensorSpec>{{"latents", DType::f32, {1, z, -1}}},
-      std::vector<TensorSpec>{{"wave", DType::f32, {1, 1, -1}}}, [=](Tensors in, Tensors out) {
+      std::vector<TensorSpec>{{"latents", DType::f32, {1, z, -1}},
+                              {"range", DType::i64, {2}},
+                              {"state_in.history", DType::f32, {kept * z}}},
+      std::vector<TensorSpec>{{"state_out.history", DType::f32, {kept * z}},
+                              {"wave", DType::f32, {1, 1, -1}}},
+      [=](Tensors in, Tensors out) {
         const std::int64_t frames = in[0].shape[2];
+        const auto value = [&](std::int64_t t, std::int64_t c) {
+          return t < 0 ? floats(in[2])[(t + kept) * z + c] : floats(in[0])[c * frames + t];
+        };
         for (std::int64_t t = 0; t < frames; ++t) {
           float sum = 0;
           for (std::int64_t k = -left; k <= right; ++k) {
-            if (t + k < 0 || t + k >= frames) continue;
+            const std::int64_t at = t - right + k;
+            if (at < ints(in[1])[0] || at >= ints(in[1])[1]) continue;
             for (std::int64_t c = 0; c < z; ++c) {
-              sum += floats(in[0])[c * frames + t + k] * static_cast<float>(c + 1) /
-                     static_cast<float>(k + left + 1);
+              sum += value(at, c) * static_cast<float>(c + 1) / static_cast<float>(k + left + 1);
             }
           }
           for (std::int64_t s = 0; s < samples; ++s) {
-            floats_out(out[0])[t * samples + s] = sum + static_cast<float>(s);
+            floats_out(out[1])[t * samples + s] = sum + static_cast<float>(s);
           }
         }
+        if (out[0].data == nullptr) return;
+        for (std::int64_t t = 0; t < kept; ++t)
+          for (std::int64_t c = 0; c < z; ++c)
+            floats_out(out[0])[t * z + c] = value(frames - kept + t, c);
       });
 }
 

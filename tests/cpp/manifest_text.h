@@ -64,7 +64,7 @@ inline std::string speech() {
   return R"( "flow": {"points": 10, "solver": "midpoint", "guidance": 1.0, "frames_per_code": 4, "codes_hz": 25,
   "z": 3, "hidden": 8, "past_codes": 16, "lookahead_codes": 0, "latent_mean": [0, 0.5, -1],
   "latent_var": [1, 2, 3]},
- "vocoder": {"samples_per_latent": 240, "left_frames": 50, "lookahead_frames": 13},
+ "vocoder": {"samples_per_latent": 240, "full_lookahead_frames": 13, "lookahead_frames": 3},
  "voices": {"plain": {"tokens": {"file": "v/tokens.i32", "shape": [5]},
   "latents": {"file": "v/latents.f32", "shape": [21, 3]},
   "speaker": {"file": "v/speaker.f32", "shape": [3]}}},

@@ -42,7 +42,8 @@ TEST(manifest_fields_arrive) {
   CHECK_EQ(m.backbone.precision, "q8_0");
   CHECK_EQ(m.vocabulary.control.at("<|think|>"), 191);
   CHECK_EQ(m.prompts.at("system"), "Be brief.");
-  CHECK_EQ(m.vocoder.lookahead_frames, 13U);
+  CHECK_EQ(m.vocoder.full_lookahead_frames, 13U);
+  CHECK_EQ(m.vocoder.lookahead_frames, 3U);
   CHECK_EQ(m.vocoder.z, 3U);
   CHECK_EQ(m.voices.at("plain").latents.count(), 63);
   CHECK_EQ(m.limits.max_turn_seconds, 600);

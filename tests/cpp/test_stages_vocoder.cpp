@@ -19,10 +19,11 @@ const StopFlag kGo;
 struct Rig {
   explicit Rig(VocoderConfig config = {.z = kZ,
                                        .samples_per_latent = kSamples,
-                                       .left_frames = 5,
+                                       .full_lookahead_frames = 2,
                                        .lookahead_frames = 2,
-                                       .max_push_frames = 8})
-      : graph(fake::vocoder(kZ, kSamples, 5, 2)),
+                                       .max_push_frames = 8},
+               std::int64_t right = 2)
+      : graph(fake::vocoder(kZ, kSamples, 5, right)),
         vocoder(make_graph_vocoder(graph, config)),
         state(vocoder->create_state()) {}
 
@@ -84,17 +85,47 @@ TEST(any_cut_of_the_latents_gives_the_whole_run) {
   }
 }
 
-// The window is what makes them equal: one frame less on either side must show.
-TEST(a_window_that_is_too_short_differs) {
-  for (const auto& [left, lookahead] : {std::pair{4, 2}, {5, 1}}) {
-    VocoderConfig config{.z = kZ, .samples_per_latent = kSamples};
-    config.left_frames = static_cast<std::size_t>(left);
-    config.lookahead_frames = static_cast<std::size_t>(lookahead);
-    config.max_push_frames = 8;
-    Rig rig(config);
-    std::mt19937 random(1);
+// With less than the full look-ahead, what follows is guessed: the last frame, held.
+TEST(a_shorter_lookahead_holds_the_last_frame) {
+  for (std::size_t lookahead : {0U, 1U, 2U, 3U}) {
+    const VocoderConfig config{.z = kZ,
+                               .samples_per_latent = kSamples,
+                               .full_lookahead_frames = 3,
+                               .lookahead_frames = lookahead,
+                               .max_push_frames = 8};
+    Rig rig(config, 3);
     const auto latents = latents_of(60);
-    CHECK(in_random_cuts(rig, latents, random, false) != rig.vocoder->decode(latents, kGo));
+    std::mt19937 random(static_cast<unsigned>(lookahead));
+    rig.vocoder->begin_reply(*rig.state);
+    std::vector<float> out;
+    for (std::size_t received = 0; received < 60;) {
+      const std::size_t n = std::min<std::size_t>(random() % 12, 60 - received);
+      const std::size_t begin = out.size();
+      const bool last = received + n == 60;
+      rig.push(std::span(latents).subspan(received * kZ, n * kZ), last, out);
+      received += n;
+      std::vector<float> known(latents.begin(),
+                               latents.begin() + static_cast<std::ptrdiff_t>(received * kZ));
+      for (std::size_t i = 0; i < 3 * kZ && !last && received > 0; ++i)
+        known.push_back(known[known.size() - kZ]);
+      const auto whole = rig.vocoder->decode(known, kGo);
+      const std::size_t due = received - std::min(received, last ? 0 : lookahead);
+      CHECK_EQ(out.size(), std::max(due * kSamples, begin));
+      for (std::size_t i = begin; i < out.size(); ++i) CHECK_EQ(out[i], whole[i]);
+    }
+  }
+}
+
+TEST(past_frames_are_never_computed_again) {
+  Rig rig;
+  rig.vocoder->begin_reply(*rig.state);
+  std::vector<float> out;
+  for (int i = 0; i < 50; ++i) {
+    rig.graph->largest = 0;
+    const int runs = rig.graph->runs();
+    rig.push(latents_of(4), false, out);
+    CHECK_EQ(rig.graph->runs(), runs + 1);
+    CHECK_EQ(rig.graph->largest, static_cast<std::int64_t>(4 * kZ));
   }
 }
 
@@ -146,10 +177,9 @@ TEST(a_stop_or_failure_leaves_the_state_as_before) {
     StopFlag stop;
     rig.graph->to_stop = &stop;
     rig.graph->stop_at = rig.graph->runs() + at;
-    if (at < 4) {  // 30 frames are four pieces: the stop is seen before the next one
-      CHECK_THROWS_MSG(CancelledError, "cancel",
-                       rig.push(std::span(latents).subspan(10 * kZ), true, lost, stop));
-    }
+    // 30 frames are four pieces and the end: the stop is seen before the next one.
+    CHECK_THROWS_MSG(CancelledError, "cancel",
+                     rig.push(std::span(latents).subspan(10 * kZ), true, lost, stop));
     rig.graph->stop_at = 0;
     rig.graph->fail_at = rig.graph->runs() + 1;
     CHECK_THROWS_MSG(Error, "fake.run", rig.push(std::span(latents).subspan(10 * kZ), true, lost));
@@ -159,7 +189,7 @@ TEST(a_stop_or_failure_leaves_the_state_as_before) {
   }
 }
 
-TEST(a_warm_push_allocates_nothing_and_windows_stay_bounded) {
+TEST(a_warm_push_allocates_nothing_and_runs_stay_bounded) {
   Rig rig;
   const auto latents = latents_of(6);
   std::vector<float> room(10 * kSamples);
@@ -172,7 +202,7 @@ TEST(a_warm_push_allocates_nothing_and_windows_stay_bounded) {
     }
   });
   CHECK_EQ(n, 0);
-  CHECK(rig.graph->largest <= static_cast<std::int64_t>((5 + 2 + 8) * kZ));
+  CHECK(rig.graph->largest <= static_cast<std::int64_t>(8 * kZ));
 }
 
 TEST(bad_pushes_are_input_errors_and_change_nothing) {
@@ -199,4 +229,7 @@ TEST(what_a_bundle_got_wrong_is_named) {
   CHECK_THROWS_MSG(
       BundleError, "above 0",
       make_graph_vocoder(fake::vocoder(kZ, kSamples, 5, 2), {.z = kZ, .samples_per_latent = 0}));
+  CHECK_THROWS_MSG(
+      BundleError, "at most 2",
+      make_graph_vocoder(fake::vocoder(kZ, kSamples, 5, 2), {.z = kZ, .full_lookahead_frames = 2}));
 }

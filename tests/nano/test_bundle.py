@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import bundle_run
+import numpy as np
 import pytest
 from bundle_run import BUNDLE, GOLDEN, RECORDING, ROOT, Run
 
@@ -91,6 +92,27 @@ def test_tokens_are_golden(run: Run) -> None:
     ]
     equal = sum(ours == theirs for ours, theirs in pairs)
     assert equal >= tolerances.GOLDEN_CODES * len(pairs)
+
+
+def test_streamed_sound_equals_the_whole_run() -> None:
+    cuts = np.random.default_rng(2)
+    with parley.open(BUNDLE, threads=1) as bundle:
+        bench, section = bundle.workbench(), bundle.manifest["vocoder"]
+        codes = [code for _, part in json.loads(GOLDEN.read_text())["codes"] for code in part]
+        latents, *_ = bench.flow_decode(codes[:40], seed=1)
+        whole = bench.vocode(latents)
+        assert np.sqrt(np.square(whole).mean()) > tolerances.SILENT_RMS
+        for lookahead, least_db in (
+            (section["full_lookahead_frames"], tolerances.STREAM_SNR_DB),
+            (section["lookahead_frames"], tolerances.SHORT_LOOKAHEAD_SNR_DB),
+        ):
+            voice, parts, at = bench.vocoder_stream(lookahead), [], 0
+            while at < len(latents):
+                end = at + int(cuts.integers(1, 20))
+                parts.append(voice.push(latents[at:end], end >= len(latents)))
+                at = end
+            noise = np.concatenate(parts) - whole
+            assert 10 * np.log10(np.square(whole).sum() / np.square(noise).sum()) > least_db
 
 
 def test_it_is_found_by_its_name() -> None:

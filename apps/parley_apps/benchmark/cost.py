@@ -179,9 +179,11 @@ def own_way(manifest: dict[str, Any]) -> Way:
         flow_keys=0,
         evaluations=evaluations,
         guided=evaluations if flow["guidance"] else 0,
-        vocoder=_precision(manifest, "vocoder"),
-        vocoder_frames=vocoder["left_frames"] + FRAMES_PER_CHUNK + vocoder["lookahead_frames"],
-        fused=False,
+        vocoder="f32",  # as it is in memory, however it is stored
+        vocoder_frames=FRAMES_PER_CHUNK
+        + vocoder["full_lookahead_frames"]
+        - vocoder["lookahead_frames"],
+        fused="custom_ops" in manifest["graphs"]["vocoder"],
     )
 
 

@@ -94,7 +94,7 @@ PARTS = (
         "vocoder",
         "Vocoder: look-ahead",
         "What a shorter look-ahead costs in accuracy, on nano.",
-        ("vocoder", "nano"),
+        ("vocoder", "nano", "--sweep"),
         "vocoder",
         plot=True,
     ),

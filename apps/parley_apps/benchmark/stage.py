@@ -112,7 +112,14 @@ def _upstream(stage: str, bundle: Any) -> Callable[[], object]:
         inputs = draw.standard_normal(shape).astype(np.float32)
         return lambda: bench.flow_field(inputs, 0.5)
     latents = draw.standard_normal((VOCODER_WINDOW, flow["z"])).astype(np.float32)
-    return lambda: bench.vocode(latents)
+    # All frames that a chunk's samples depend on, from silence.
+    voice = bench.vocoder_stream(bundle.manifest["vocoder"]["full_lookahead_frames"])
+
+    def window() -> None:
+        voice.begin()
+        voice.push(latents)
+
+    return window
 
 
 if __name__ == "__main__":

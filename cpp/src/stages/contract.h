@@ -23,6 +23,20 @@ inline constexpr char kGraph[] = "encoder_chunk";
 inline constexpr char kLogMel[] = "log_mel";
 // f32 [1, chunk_features, width]
 inline constexpr char kFeatures[] = "features";
+// f32 [1, n_mels, 2]
+inline constexpr char kConv1[] = "conv1";
+// f32 [1, encoder_width, 1]
+inline constexpr char kConv2[] = "conv2";
+// f32 [layers, heads, left_context, head_width]
+inline constexpr char kKeys[] = "keys";
+// f32 [layers, heads, left_context, head_width]
+inline constexpr char kValues[] = "values";
+// i64 [1]
+inline constexpr char kFilled[] = "filled";
+// i64 [1]
+inline constexpr char kPosition[] = "position";
+// f32 [adapter_stages, 1, encoder_width]
+inline constexpr char kAdapter[] = "adapter";
 }  // namespace encoder_chunk
 
 namespace flow_condition {
@@ -57,8 +71,12 @@ namespace vocoder {
 inline constexpr char kGraph[] = "vocoder";
 // f32 [1, z, T]
 inline constexpr char kLatents[] = "latents";
+// i64 [2]
+inline constexpr char kRange[] = "range";
 // f32 [1, 1, SAMPLES]
 inline constexpr char kWave[] = "wave";
+// f32 [history]
+inline constexpr char kHistory[] = "history";
 }  // namespace vocoder
 
 }  // namespace parley::contract

@@ -14,9 +14,9 @@ namespace parley {
 struct VocoderConfig {
   std::size_t z = 64;
   std::size_t samples_per_latent = 240;
-  std::size_t left_frames = 50;       // latent frames of past that a window recomputes
-  std::size_t lookahead_frames = 13;  // latent frames that must wait behind a frame
-  std::size_t max_push_frames = 64;   // the most that one push brings
+  std::size_t full_lookahead_frames = 13;  // latent frames ahead that a frame's samples depend on
+  std::size_t lookahead_frames = 13;       // how many of them are waited for
+  std::size_t max_push_frames = 64;        // the most that one push brings
 };
 
 class Vocoder {
@@ -26,9 +26,10 @@ class Vocoder {
 
   virtual StatePtr create_state() const = 0;
   virtual void begin_reply(StageState& state) const = 0;
-  // Adds latent frames `[n, z]` (denormalised); `last` says that none follow. Writes the samples
-  // that became final and returns how many; `samples` holds at least
-  // (n + lookahead_frames) * samples_per_latent.
+  // Adds latent frames `[n, z]` (denormalised); `last` says that none follow. Writes the samples of
+  // all frames that have `lookahead_frames` behind them and returns how many; `samples` holds at
+  // least (n + lookahead_frames) * samples_per_latent. With the full look-ahead they are the whole
+  // run's; with less, the last ones guess what follows.
   virtual std::size_t push(StageState& state, std::span<const float> latents, bool last,
                            std::span<float> samples, const StopFlag& stop) const = 0;
   // All at once: `latents` [n, z] -> [n * samples_per_latent].

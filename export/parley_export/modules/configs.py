@@ -9,6 +9,7 @@ from typing import Any
 from parley_export.errors import BundleError
 
 Section = Mapping[str, Any]
+REACH = 5  # samples that the vocoder's activation sees before and after its own
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,19 @@ class VocoderConfig:
         for rate in self.rates:
             product *= rate
         return product
+
+    @property
+    def lookahead_samples(self) -> int:
+        """What a sample sees ahead: three latent frames, and five samples per activation."""
+        total = 3
+        for factor in self.rates:
+            total = factor * total + 2 * REACH * max(len(row) for row in self.block_dilations)
+        return total + REACH
+
+    @property
+    def full_lookahead(self) -> int:
+        """The same in whole latent frames."""
+        return -(-self.lookahead_samples // self.samples_per_latent)
 
     @classmethod
     def from_dict(cls, section: Section) -> VocoderConfig:

@@ -23,7 +23,6 @@ from train.vocabulary import Vocabulary, write_tokenizer
 ROOT = Path(__file__).resolve().parents[3]
 PREFIXES = {"encoder": "encoder.", "adapter": "audio_adapter.", "backbone": "llm."}
 CONTEXT = 1024  # positions; the window, one long chunk and room before positions start over
-VOCODER_LOOKAHEAD = 4  # latent frames
 
 # What the runtime must know beyond the configs; parley_export.settings says what each means.
 SETTINGS = {
@@ -38,7 +37,6 @@ SETTINGS = {
     "duplex_temperature": 0.0,
     "past_codes": flow.PAST_CODES,
     "lookahead_codes": 0,
-    "vocoder_lookahead_frames": VOCODER_LOOKAHEAD,
     "voices": {name: f"token2wav/voices/{name}" for name in flow.VOICES},
 }
 
