@@ -29,6 +29,7 @@ from parley_export.weights import TensorInfo
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text("utf-8"))
 STAGES = ("encoder", "backbone", "flow", "vocoder")
 WHOLE = "whole"  # all stages in full
+PLAIN = "-plain"  # behind a stage: without the engine's own operators
 TEXT_IDS = 300  # of a small vocabulary, special names and all
 WRITE_PER_S = 0.25e9  # bytes per second on two cores, random numbers and hashes included
 
@@ -49,6 +50,7 @@ class Plan:
     settings: Settings
     backbone: str
     graphs: str
+    fused: bool
     bytes: int
     done: bool
 
@@ -119,17 +121,18 @@ class RandomJob(exporter.Job):
 def plan(
     cache: Path, stages: Iterable[str], backbone: str, graphs: str, settings: Settings
 ) -> list[Plan]:
-    """What there is and what is to be made for `stages` (of STAGES and WHOLE)."""
+    """What there is and what is to be made for `stages` (of STAGES and WHOLE, maybe with PLAIN)."""
     plans = []
-    for stage in stages:
+    for wanted in stages:
+        stage, fused = wanted.removesuffix(PLAIN), not wanted.endswith(PLAIN)
         configs = stage_configs(stage)
         kind = backbone if stage in ("backbone", WHOLE) else "f32"
-        name = f"{stage}-{kind}-{graphs}-{_digest(settings)}"
+        name = f"{wanted}-{kind}-{graphs}-{_digest(settings)}"
         folder = cache / _digest(*_sources()) / name
         parts = exporter.part_bytes_of(configs, settings, duplex=True, graphs=graphs)
         total = sum(parts.values()) + backbone_gguf.estimated_bytes(configs.backbone, kind)
         there = (folder / bundle.MANIFEST).is_file()
-        plans.append(Plan(stage, folder, configs, settings, kind, graphs, total, there))
+        plans.append(Plan(wanted, folder, configs, settings, kind, graphs, fused, total, there))
     return plans
 
 
@@ -171,6 +174,7 @@ def make(wanted: Plan, memory: MemoryWatch) -> None:
         graphs=wanted.graphs,
         duplex=True,
         system="",
+        fused=wanted.fused,
     )
     exporter.write_bundle(RandomJob, checkpoint, options, memory)
 
@@ -252,8 +256,14 @@ def describe(plans: Iterable[Plan]) -> list[str]:
     lines = []
     for wanted in plans:
         about = "is there" if wanted.done else f"to make, about {wanted.seconds:.0f} s"
-        lines.append(f"  {wanted.stage:9s} {size(wanted.bytes):>8s}  {about}")
+        lines.append(f"  {wanted.stage:13s} {size(wanted.bytes):>8s}  {about}")
     return lines
+
+
+def left_over(cache: Path) -> list[Path]:
+    """Folders that another version of the exporter made; nothing uses them any more."""
+    ours = _digest(*_sources())
+    return sorted(path for path in cache.glob("*/") if path.name != ours and path.is_dir())
 
 
 def _sources() -> list[bytes]:

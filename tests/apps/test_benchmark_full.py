@@ -36,6 +36,7 @@ def measured(task: stage.Task) -> dict[str, Any]:
         "position": 100,
         "ms": {"p50_ms": ms, "p95_ms": 2 * ms, "p99_ms": 3 * ms},
         "upstream_runs_ms": [5 * ms, 7 * ms, 100 * ms],
+        "plain_runs_ms": [8 * ms] if task.plain else [],
         "peak_memory_mb": 1.0,
     }
 
@@ -43,7 +44,8 @@ def measured(task: stage.Task) -> dict[str, Any]:
 @pytest.fixture
 def command(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command with made-up measurements of the tiny bundle."""
-    monkeypatch.setattr(full, "make_bundles", lambda args: dict.fromkeys(args.stages, tiny_bundle))
+    made = dict.fromkeys((*full.STAGES, *full.PLAIN.values()), tiny_bundle)
+    monkeypatch.setattr(full, "make_bundles", lambda args: made)
     monkeypatch.setattr(full, "measure_apart", measured)
     monkeypatch.setattr(bound, "measure", lambda threads: LIMITS)
     return ["bench", "--shapes", "full", "--chunks", "4"]
@@ -57,6 +59,7 @@ def test_ratios(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert row["ratio"] == pytest.approx(7 * runs[name]), "the median run, as often as needed"
         assert row["upstream"]["what"] and str(runs[name]) in row["upstream"]["measured"]
         assert all(row[name] > 0 for name in ("bytes", "flops", "bound_ms"))
+    assert told["stages"]["vocoder"]["plain"]["ratio"] == pytest.approx(8.0)
     assert told["sum_ms"] == pytest.approx(100.0) and told["rtf"] == pytest.approx(0.625)
     assert told["bound"] == LIMITS and told["command"].startswith("parley ")
 
@@ -95,8 +98,9 @@ def test_every_stage_of_a_real_bundle(
     name: str, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "PROMPT_AND_CHUNK", 99)
-    told = stage.measure(stage.Task(str(tiny_bundle), name, 1, chunks=3, tries=2))
-    assert told["chunks"] == 3 and len(told["upstream_runs_ms"]) == 2
+    task = stage.Task(str(tiny_bundle), name, 1, chunks=3, tries=2, plain=str(tiny_bundle))
+    told = stage.measure(task)
+    assert told["chunks"] == 3 and len(told["upstream_runs_ms"]) == len(told["plain_runs_ms"]) == 2
     assert 0 < told["ms"]["p50_ms"] <= told["ms"]["p99_ms"]
     assert told["position"] > 0 and told["peak_memory_mb"] > 0
 
@@ -109,10 +113,10 @@ def test_both_ways_take_turns() -> None:
         order.append("own")
         return float(next(numbers))
 
-    own, theirs = stage._interleave(step, lambda: order.append("theirs"), 5, 2)
+    own, theirs = stage._interleave(step, [lambda: order.append("theirs")], 5, 2)
     assert own == [1.0, 2.0, 3.0, 4.0, 5.0] and len(theirs) == 2
     assert order == ["own", "own", "theirs", "own", "own", "own", "theirs"]
-    assert stage._interleave(step, None, 2, 3)[1] == []
+    assert len(stage._interleave(step, [], 2, 3)) == 1
 
 
 def test_steps_in_which_the_stage_rests_do_not_count() -> None:

@@ -88,6 +88,13 @@ def test_a_made_bundle_speaks_and_is_kept(small, tmp_path):
     assert all(np.isfinite(step.samples).all() for step in steps)
 
 
+def test_bundles_of_other_versions_are_named(small, tmp_path):
+    wanted = planned(tmp_path)
+    wanted.folder.mkdir(parents=True)
+    (tmp_path / "0123abcd").mkdir()
+    assert shapes.left_over(tmp_path) == [tmp_path / "0123abcd"]
+
+
 def test_an_interrupted_bundle_is_made_anew(small, tmp_path, monkeypatch):
     wanted = planned(tmp_path)
     monkeypatch.setattr(shapes.RandomJob, "_graphs", interrupted)

@@ -32,6 +32,8 @@ CACHE = Path("~/.cache/parley/shapes")
 STAGES = ("encoder", "backbone", "flow", "vocoder")
 # Runs of upstream's way that one chunk needs, and what a run is.
 UPSTREAM_RUNS = {"encoder": 1, "backbone": cost.POSITIONS, "flow": EVALUATIONS, "vocoder": 1}
+# Stages whose upstream's way also runs on a bundle without fused operators.
+PLAIN = {"vocoder": "vocoder-plain"}
 UPSTREAM_WORDS = {
     "encoder": "a fresh 30 s window",
     "backbone": f"{cost.POSITIONS} passes, one per position",
@@ -95,10 +97,11 @@ def run(args: argparse.Namespace) -> int:
     _say("measuring memory and arithmetic of this machine")
     limits = bound.measure(threads)
     rows = {}
-    for stage, folder in folders.items():
+    for stage in args.stages:
         _say(f"measuring the {stage}, {args.chunks} chunks")
-        task = Task(str(folder), stage, threads, args.chunks, args.tries)
-        rows[stage] = row(stage, folder, measure_apart(task), limits)
+        plain = str(folders.get(PLAIN[stage], "")) if stage in PLAIN else ""
+        task = Task(str(folders[stage]), stage, threads, args.chunks, args.tries, plain)
+        rows[stage] = row(stage, folders[stage], measure_apart(task), limits)
     result = {
         "shapes": args.shapes,
         "backbone": args.backbone,
@@ -127,10 +130,13 @@ def make_bundles(args: argparse.Namespace) -> dict[str, Path]:
             "do `pip install 'parley[export]'`"
         ) from error
     cache = args.cache.expanduser()
-    plans = shapes.plan(cache, args.stages, args.backbone, args.graphs, Settings())
+    wanted = [*args.stages, *(PLAIN[stage] for stage in args.stages if stage in PLAIN)]
+    plans = shapes.plan(cache, wanted, args.backbone, args.graphs, Settings())
     _say(f"bundles in {cache}, one per stage; what is finished is kept:")
     for line in shapes.describe(plans):
         _say(line)
+    for old in shapes.left_over(cache):
+        _say(f"  {old} is of another version and may be deleted")
     for plan in plans:
         with MemoryWatch() as memory:
             shapes.make(plan, memory)
@@ -163,8 +169,13 @@ def row(
     own = cost.costs(found, way)[stage]
     theirs_ms = UPSTREAM_RUNS[stage] * statistics.median(measured["upstream_runs_ms"])
     theirs = cost.costs(found, upstream_way(way))[stage]
+    plain = {}
+    if runs := measured["plain_runs_ms"]:
+        ms = UPSTREAM_RUNS[stage] * statistics.median(runs)
+        plain = {"plain": {"ms": ms, "ratio": ms / measured["ms"]["p50_ms"]}}
     return {
         **measured,
+        **plain,
         **against_bound(own, measured["ms"]["p50_ms"], limits),
         "upstream": {
             "what": UPSTREAM_WORDS[stage],
@@ -246,6 +257,9 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     for stage, row in result["stages"].items():
         way = row["upstream"]
         part = f"{way['percent_of_bound']:.0f} % of bound"
+        if "plain" in row:
+            ms, ratio = row["plain"]["ms"], row["plain"]["ratio"]
+            part += f"; without fused operators {ms:.0f} ms, ratio {ratio:.1f}"
         yield f"  {stage}: {way['what']} ({way['measured']}, {part})"
 
 

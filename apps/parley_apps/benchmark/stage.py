@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +26,18 @@ BRANCHES = 2
 
 @dataclass(frozen=True)
 class Task:
-    """What to measure; `tries` is how often upstream's way runs."""
+    """What to measure; `tries` is how often upstream's way runs.
+
+    plain: the folder of a second bundle whose graphs have no fused operator; upstream's way then
+    runs on both.
+    """
 
     folder: str
     stage: str
     threads: int
     chunks: int
     tries: int
-    upstream: bool = True
+    plain: str = ""
 
 
 def measure(task: Task) -> dict[str, Any]:
@@ -41,42 +46,47 @@ def measure(task: Task) -> dict[str, Any]:
     from parley.metrics import peak_memory_mb, percentiles
 
     begin = time.perf_counter()
-    with parley.open(task.folder, threads=task.threads, verify=False) as bundle:
+    with ExitStack() as stack:
+        folders = [task.folder, task.plain] if task.plain else [task.folder]
+        bundles = [
+            stack.enter_context(parley.open(folder, threads=task.threads, verify=False))
+            for folder in folders
+        ]
         opened = time.perf_counter()
         # Random weights: likeliest ids could repeat one kind for ever, drawn ones do not.
-        with bundle.session("duplex", system="", temperature=1.0) as session:
-            prepared = time.perf_counter()
-            step = _Stepper(session, task.stage)
-            for _ in range(WARM_UP_CHUNKS):
-                step()
-            run = _upstream(task.stage, bundle) if task.upstream else None
-            own, theirs = _interleave(step, run, task.chunks, task.tries)
-            position = session.position
+        session = stack.enter_context(bundles[0].session("duplex", system="", temperature=1.0))
+        prepared = time.perf_counter()
+        step = _Stepper(session, task.stage)
+        for _ in range(WARM_UP_CHUNKS):
+            step()
+        others = [_upstream(task.stage, bundle) for bundle in bundles]
+        own, *theirs = _interleave(step, others, task.chunks, task.tries)
         return {
             "open_s": opened - begin,
             "session_s": prepared - opened,
             "chunks": len(own),
-            "position": position,
+            "position": session.position,
             "ms": percentiles(own),
-            "upstream_runs_ms": theirs,
+            "upstream_runs_ms": theirs[0],
+            "plain_runs_ms": theirs[1] if task.plain else [],
             "peak_memory_mb": peak_memory_mb(),
         }
 
 
 def _interleave(
-    step: Callable[[], float], run: Callable[[], object] | None, chunks: int, tries: int
-) -> tuple[list[float], list[float]]:
-    """Own chunks in `tries` portions; after each of them upstream's way once."""
+    step: Callable[[], float], others: list[Callable[[], object]], chunks: int, tries: int
+) -> list[list[float]]:
+    """Own chunks in `tries` portions; after each of them every other way once."""
     own: list[float] = []
-    theirs: list[float] = []
+    theirs: list[list[float]] = [[] for _ in others]
     for k in range(tries):
         while len(own) < chunks * (k + 1) // tries:
             own.append(step())
-        if run is not None:
+        for run, times in zip(others, theirs, strict=True):
             begin = time.perf_counter()
             run()
-            theirs.append(1000 * (time.perf_counter() - begin))
-    return own, theirs
+            times.append(1000 * (time.perf_counter() - begin))
+    return [own, *theirs]
 
 
 class _Stepper:
@@ -111,15 +121,10 @@ def _upstream(stage: str, bundle: Any) -> Callable[[], object]:
         shape = (BRANCHES, PROMPT_AND_CHUNK, flow["hidden"] + 2 * flow["z"])
         inputs = draw.standard_normal(shape).astype(np.float32)
         return lambda: bench.flow_field(inputs, 0.5)
-    latents = draw.standard_normal((VOCODER_WINDOW, flow["z"])).astype(np.float32)
-    # All frames that a chunk's samples depend on, from silence.
-    voice = bench.vocoder_stream(bundle.manifest["vocoder"]["full_lookahead_frames"])
-
-    def window() -> None:
-        voice.begin()
-        voice.push(latents)
-
-    return window
+    # A whole reply is computed with as many frames of silence behind it as the vocoder looks ahead.
+    n = VOCODER_WINDOW - bundle.manifest["vocoder"].get("full_lookahead_frames", 0)
+    latents = draw.standard_normal((n, flow["z"])).astype(np.float32)
+    return lambda: bench.vocode(latents)
 
 
 if __name__ == "__main__":
