@@ -21,16 +21,17 @@ def test_minutes() -> None:
     log = hour.Log(chunk_s=0.16)
     for n in range(2 * CHUNKS + 5):
         speaking = n % 3 == 0
-        log.add(60.0 if speaking else 2.0, speaking, positions=n)
+        log.add(60.0 if speaking else 2.0, 50.0 if speaking else 1.0, speaking, positions=n)
     assert [minute.chunks for minute in log.minutes] == [CHUNKS] * 2
     first, second = log.minutes
     assert first.speaking_chunks == CHUNKS // 3 and first.positions == CHUNKS - 1
     assert (first.median_ms, first.p99_ms, first.speaking_median_ms) == (2.0, 60.0, 60.0)
-    assert second.cpu_ms >= 0 and second.memory_mb > 1
+    assert (second.cpu_p99_ms, second.cpu_speaking_median_ms) == (50.0, 50.0)
+    assert second.memory_mb > 1
 
 
 def minute(ms: float, memory_mb: float) -> hour.Minute:
-    return hour.Minute(CHUNKS, 100, ms, 2 * ms, ms, ms, memory_mb, 0)
+    return hour.Minute(CHUNKS, 100, ms, 2 * ms, ms, ms, ms, memory_mb, 0)
 
 
 def test_lines() -> None:

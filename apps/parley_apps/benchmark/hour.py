@@ -27,6 +27,16 @@ MINUTE_S = 60.0
 SETTLED = 2  # minutes until caches and rings have their size
 
 
+ROWS = {
+    "median_ms": "median of all chunks, ms",
+    "p99_ms": "99 % of all chunks, ms",
+    "speaking_median_ms": "median of speaking chunks, ms",
+    "cpu_p99_ms": "99 %, processor time, ms",
+    "cpu_speaking_median_ms": "speaking, processor time, ms",
+    "memory_mb": "resident memory, MiB",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a long conversation")
     group.add_argument(
@@ -40,14 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class Minute:
-    """Costs of the chunks of one minute, milliseconds; `cpu_ms` is of all threads, per chunk."""
+    """Costs of the chunks of one minute in milliseconds: by the clock, and by processor time.
+
+    A busy neighbour shows in the clock's alone.
+    """
 
     chunks: int
     speaking_chunks: int
     median_ms: float
     p99_ms: float
     speaking_median_ms: float
-    cpu_ms: float
+    cpu_p99_ms: float
+    cpu_speaking_median_ms: float
     memory_mb: float
     positions: int
 
@@ -58,32 +72,27 @@ class Log:
 
     chunk_s: float
     minutes: list[Minute] = field(default_factory=list)
-    _all: list[float] = field(default_factory=list)
-    _speaking: list[float] = field(default_factory=list)
-    _cpu_s: float = field(default_factory=time.process_time)
+    _rows: list[tuple[float, float, bool]] = field(default_factory=list)
 
-    def add(self, total_ms: float, speaking: bool, positions: int) -> None:
-        self._all.append(total_ms)
-        if speaking:
-            self._speaking.append(total_ms)
-        if len(self._all) * self.chunk_s >= MINUTE_S - self.chunk_s / 2:
-            self._close(positions)
-
-    def _close(self, positions: int) -> None:
-        cpu_s = time.process_time()
+    def add(self, total_ms: float, cpu_ms: float, speaking: bool, positions: int) -> None:
+        self._rows.append((total_ms, cpu_ms, speaking))
+        if len(self._rows) * self.chunk_s < MINUTE_S - self.chunk_s / 2:
+            return
+        total, cpu, spoke = (np.array(column) for column in zip(*self._rows, strict=True))
+        self._rows = []
         self.minutes.append(
             Minute(
-                chunks=len(self._all),
-                speaking_chunks=len(self._speaking),
-                median_ms=float(np.median(self._all)),
-                p99_ms=float(np.percentile(self._all, 99)),
-                speaking_median_ms=float(np.median(self._speaking)) if self._speaking else 0.0,
-                cpu_ms=1000 * (cpu_s - self._cpu_s) / len(self._all),
+                chunks=len(total),
+                speaking_chunks=int(spoke.sum()),
+                median_ms=float(np.median(total)),
+                p99_ms=float(np.percentile(total, 99)),
+                speaking_median_ms=float(np.median(total[spoke])) if spoke.any() else 0.0,
+                cpu_p99_ms=float(np.percentile(cpu, 99)),
+                cpu_speaking_median_ms=float(np.median(cpu[spoke])) if spoke.any() else 0.0,
                 memory_mb=resident_mb(),
                 positions=positions,
             )
         )
-        self._all, self._speaking, self._cpu_s = [], [], cpu_s
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,11 +110,16 @@ def run(args: argparse.Namespace) -> int:
         log = Log(bundle.chunk_samples / bundle.rate)
         n_minutes = max(1, round(60 * args.hours))
         with bundle.session(args.mode, seed=args.seed) as session, cancel_on_interrupt(session):
+            before_s = time.process_time()
             for step in one_step.steps(session, samples):
-                log.add(step_total(step.timing_ms), step.state == "speaking", session.position)
+                after_s = time.process_time()
+                cpu_ms = 1000 * (after_s - before_s)
+                speaking = step.state == "speaking"
+                log.add(step_total(step.timing_ms), cpu_ms, speaking, session.position)
                 if len(log.minutes) >= n_minutes:
                     break
                 progress.update(f"minute {len(log.minutes) + 1} of {n_minutes}  {step.state}")
+                before_s = time.process_time()
             progress.done()
         name, mode = bundle.name, session.mode
     result: dict[str, Any] = {
@@ -136,11 +150,10 @@ def summary(minutes: list[Minute]) -> dict[str, Any]:
         percent = 100 * slope / typical if typical else 0.0
         return {"median": typical, "per_hour": slope, "percent_per_hour": percent}
 
-    names = ("median_ms", "p99_ms", "speaking_median_ms", "cpu_ms", "memory_mb")
     return {
         "settled_minutes": len(settled),
         "speaking_share": sum(m.speaking_chunks for m in minutes) / sum(m.chunks for m in minutes),
-        "lines": {name: told(name) for name in names},
+        "lines": {name: told(name) for name in ROWS},
     }
 
 
@@ -158,15 +171,6 @@ def resident_mb() -> float:
     except (OSError, IndexError, ValueError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-ROWS = {
-    "median_ms": "median of all chunks, ms",
-    "p99_ms": "99 % of all chunks, ms",
-    "speaking_median_ms": "median of speaking chunks, ms",
-    "cpu_ms": "processor time per chunk, ms",
-    "memory_mb": "resident memory, MiB",
-}
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
