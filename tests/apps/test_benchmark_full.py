@@ -38,6 +38,7 @@ def measured(task: stage.Task) -> dict[str, Any]:
         "upstream_runs_ms": [5 * ms, 7 * ms, 100 * ms],
         "plain_runs_ms": [8 * ms] if task.plain else [],
         "peak_memory_mb": 1.0,
+        "flow": parley.read_manifest(task.folder)["flow"] | task.flow,
     }
 
 
@@ -55,11 +56,20 @@ def test_ratios(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     runs = {"encoder": 1, "backbone": 6, "flow": 18, "vocoder": 1}
+    assert list(told["stages"]) == [
+        "encoder", "backbone", "flow", "flow, look-ahead 0", "vocoder", "vocoder, exact",
+    ]  # fmt: skip
     for name, row in told["stages"].items():
-        assert row["ratio"] == pytest.approx(7 * runs[name]), "the median run, as often as needed"
-        assert row["upstream"]["what"] and str(runs[name]) in row["upstream"]["measured"]
+        needed = runs[name.partition(",")[0]]
+        assert row["ratio"] == pytest.approx(7 * needed), "the median run, as often as needed"
+        assert row["upstream"]["what"] and str(needed) in row["upstream"]["measured"]
         assert all(row[name] > 0 for name in ("bytes", "flops", "bound_ms"))
     assert told["stages"]["vocoder"]["plain"]["ratio"] == pytest.approx(8.0)
+    ahead = told["stages"]["flow, look-ahead 0"]
+    assert ahead["settings"]["lookahead_codes"] == 0
+    assert ahead["flops"] < told["stages"]["flow"]["flops"], "fewer frames"
+    exact, vocoder = told["stages"]["vocoder, exact"], told["stages"]["vocoder"]
+    assert exact["flops"] <= vocoder["flops"], "no tail on forked state"
     assert told["sum_ms"] == pytest.approx(100.0) and told["rtf"] == pytest.approx(0.625)
     assert told["bound"] == LIMITS and told["command"].startswith("parley ")
 
@@ -102,7 +112,17 @@ def test_every_stage_of_a_real_bundle(
     told = stage.measure(task)
     assert told["chunks"] == 3 and len(told["upstream_runs_ms"]) == len(told["plain_runs_ms"]) == 2
     assert 0 < told["ms"]["p50_ms"] <= told["ms"]["p99_ms"]
-    assert told["position"] > 0 and told["peak_memory_mb"] > 0
+    assert told["position"] > 0 and told["peak_memory_mb"] > 0 and told["flow"]["points"] > 1
+
+
+@pytest.mark.parametrize(("name", "changed"), [(n, v) for n, (_, v) in full.VARIANTS.items()])
+def test_other_settings(
+    name: str, changed: dict[str, Any], tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "PROMPT_AND_CHUNK", 99)
+    told = stage.measure(stage.Task(str(tiny_bundle), name, 1, chunks=2, tries=1, **changed))
+    assert 0 < told["ms"]["p50_ms"]
+    assert all(told["flow"][key] == value for key, value in changed.get("flow", {}).items())
 
 
 def test_both_ways_take_turns() -> None:

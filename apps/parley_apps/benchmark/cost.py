@@ -162,29 +162,40 @@ def vocoder_cost(s: VocoderSizes, way: Way) -> Cost:
 
 def own_way(manifest: dict[str, Any]) -> Way:
     """How a bundle's own settings compute a chunk."""
-    flow, vocoder = manifest["flow"], manifest["vocoder"]
-    evaluations = (flow["points"] - 1) * (2 if flow["solver"] == "midpoint" else 1)
-    voice = manifest["voices"][manifest["default_voice"]]
-    prompt = voice["tokens"]["shape"][0] * flow["frames_per_code"]
-    own = CODES_PER_CHUNK + flow["lookahead_codes"]
-    duplex = manifest["duplex"]
+    duplex, vocoder = manifest["duplex"], manifest["graphs"]["vocoder"]
     return Way(
         "bundle",
         encoder_fresh=duplex is None,
         encoder=_precision(manifest, "encoder_chunk", "encoder_segment"),
         backbone=manifest["backbone"]["precision"],
         context=(duplex or {}).get("window_positions", manifest["backbone"]["context"]),
-        flow=_precision(manifest, "flow_field"),
-        flow_frames=prompt + flow["frames_per_code"] * (flow["past_codes"] + own),
-        flow_keys=0,
-        evaluations=evaluations,
-        guided=evaluations if flow["guidance"] else 0,
-        vocoder="f32",  # as it is in memory, however it is stored
-        vocoder_frames=FRAMES_PER_CHUNK
-        + vocoder["full_lookahead_frames"]
-        - vocoder["lookahead_frames"],
-        fused="custom_ops" in manifest["graphs"]["vocoder"],
+        **_flow_way(manifest),
+        vocoder=vocoder["precision"],
+        vocoder_frames=_vocoder_frames(manifest["vocoder"]),
+        fused=bool(vocoder.get("custom_ops")),
     )
+
+
+def _flow_way(manifest: dict[str, Any]) -> dict[str, Any]:
+    flow, per_code = manifest["flow"], manifest["flow"]["frames_per_code"]
+    (codes,) = manifest["voices"][manifest["default_voice"]]["tokens"]["shape"]
+    own = per_code * (CODES_PER_CHUNK + flow["lookahead_codes"])
+    before = per_code * (min(flow["prompt_codes"] or codes, codes) + flow["past_codes"])
+    cached = flow["mode"] == "cached"
+    keys = {t["name"]: t["type"] for t in manifest["graphs"]["flow_field"]["inputs"]}
+    return {
+        "flow": _precision(manifest, "flow_field"),
+        "flow_frames": own if cached else before + own,
+        "flow_keys": before if cached else 0,
+        "flow_kv": next((kind for name, kind in keys.items() if "prompt_keys" in name), "f32"),
+        "evaluations": (flow["points"] - 1) * (2 if flow["solver"] == "midpoint" else 1),
+        "guided": flow["guided_evaluations"],
+    }
+
+
+def _vocoder_frames(vocoder: dict[str, Any]) -> int:
+    """Own frames, and those that a provisional tail of silence adds to a shorter look-ahead."""
+    return FRAMES_PER_CHUNK + vocoder["full_lookahead_frames"] - vocoder["lookahead_frames"]
 
 
 def _precision(manifest: dict[str, Any], *graphs: str) -> str:

@@ -32,6 +32,24 @@ CACHE = Path("~/.cache/parley/shapes")
 STAGES = ("encoder", "backbone", "flow", "vocoder")
 # Runs of upstream's way that one chunk needs, and what a run is.
 UPSTREAM_RUNS = {"encoder": 1, "backbone": cost.POSITIONS, "flow": EVALUATIONS, "vocoder": 1}
+# What else a stage is measured with: the settings that the design promises ratios for.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "flow": (
+        "flow, look-ahead 0",
+        {
+            "flow": {
+                "mode": "cached",
+                "solver": "midpoint",
+                "spacing": "linear",
+                "points": EVALUATIONS // 2 + 1,
+                "guided_evaluations": EVALUATIONS,
+                "prompt_codes": 0,
+                "lookahead_codes": 0,
+            }
+        },
+    ),
+    "vocoder": ("vocoder, exact", {"lookahead": 13}),
+}
 # Stages whose upstream's way also runs on a bundle without fused operators.
 PLAIN = {"vocoder": "vocoder-plain"}
 UPSTREAM_WORDS = {
@@ -97,11 +115,9 @@ def run(args: argparse.Namespace) -> int:
     _say("measuring memory and arithmetic of this machine")
     limits = bound.measure(threads)
     rows = {}
-    for stage in args.stages:
-        _say(f"measuring the {stage}, {args.chunks} chunks")
-        plain = str(folders.get(PLAIN[stage], "")) if stage in PLAIN else ""
-        task = Task(str(folders[stage]), stage, threads, args.chunks, args.tries, plain)
-        rows[stage] = row(stage, folders[stage], measure_apart(task), limits)
+    for label, stage, task in tasks(args, folders, threads):
+        _say(f"measuring {label}: {args.chunks} chunks")
+        rows[label] = row(stage, folders[stage], measure_apart(task), limits, task)
     result = {
         "shapes": args.shapes,
         "backbone": args.backbone,
@@ -109,13 +125,26 @@ def run(args: argparse.Namespace) -> int:
         "threads": threads,
         "bound": limits,
         "stages": rows,
-        **total(rows),
+        **total({label: row for label, row in rows.items() if label in STAGES}),
         "machine": machine.describe(),
         "versions": machine.versions(),
         "command": shlex.join(["parley", *sys.argv[1:]]),
     }
     print(json.dumps(result) if args.json else "\n".join(lines(result)))
     return 0
+
+
+def tasks(
+    args: argparse.Namespace, folders: dict[str, Path], threads: int
+) -> Iterator[tuple[str, str, Task]]:
+    """Label, stage and task of every row, a stage's own settings first."""
+    for stage in args.stages:
+        plain = str(folders[PLAIN[stage]]) if stage in PLAIN else ""
+        task = Task(str(folders[stage]), stage, threads, args.chunks, args.tries, plain)
+        yield stage, stage, task
+        if stage in VARIANTS:
+            label, changed = VARIANTS[stage]
+            yield label, stage, replace(task, **changed)
 
 
 def make_bundles(args: argparse.Namespace) -> dict[str, Path]:
@@ -160,11 +189,14 @@ def measure_apart(task: Task) -> dict[str, Any]:
 
 
 def row(
-    stage: str, folder: Path, measured: dict[str, Any], limits: dict[str, Any]
+    stage: str, folder: Path, measured: dict[str, Any], limits: dict[str, Any], task: Task
 ) -> dict[str, Any]:
     """What was measured, beside what the machine allows and what upstream's way costs."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     found = sizes.from_bundle(folder, manifest)
+    manifest["flow"] = measured.pop("flow")
+    if task.lookahead is not None:
+        manifest["vocoder"]["lookahead_frames"] = task.lookahead
     way = replace(cost.own_way(manifest), context=measured["position"])
     own = cost.costs(found, way)[stage]
     theirs_ms = UPSTREAM_RUNS[stage] * statistics.median(measured["upstream_runs_ms"])
@@ -176,6 +208,7 @@ def row(
     return {
         **measured,
         **plain,
+        "settings": settings_of(stage, manifest),
         **against_bound(own, measured["ms"]["p50_ms"], limits),
         "upstream": {
             "what": UPSTREAM_WORDS[stage],
@@ -185,6 +218,12 @@ def row(
         },
         "ratio": theirs_ms / measured["ms"]["p50_ms"],
     }
+
+
+def settings_of(stage: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest's numbers that the cost of this stage depends on."""
+    section = manifest.get(stage, {}) if stage in ("flow", "vocoder") else {}
+    return {name: v for name, v in section.items() if isinstance(v, int | float | str)}
 
 
 def upstream_way(own: Way) -> Way:
@@ -240,17 +279,17 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         f"{limits['triad_gb_per_s']:.1f} GB/s, float32 product {limits['gemm_gflops']:.0f} GFLOPS"
     )
     yield (
-        f"{'ms per chunk':12s}{'median':>9s}{'95 %':>9s}{'99 %':>9s}{'GB':>8s}{'GFLOP':>8s}"
+        f"{'ms per chunk':20s}{'median':>9s}{'95 %':>9s}{'99 %':>9s}{'GB':>8s}{'GFLOP':>8s}"
         f"{'bound':>9s}{'of it':>7s}{'upstream':>11s}{'ratio':>8s}"
     )
     for stage, row in result["stages"].items():
         ms = row["ms"]
         yield (
-            f"{stage:12s}{ms['p50_ms']:9.1f}{ms['p95_ms']:9.1f}{ms['p99_ms']:9.1f}"
+            f"{stage:20s}{ms['p50_ms']:9.1f}{ms['p95_ms']:9.1f}{ms['p99_ms']:9.1f}"
             f"{row['bytes'] / 1e9:8.2f}{row['flops'] / 1e9:8.1f}{row['bound_ms']:9.1f}"
             f"{row['percent_of_bound']:6.0f}%{row['upstream']['ms']:11.0f}{row['ratio']:8.1f}"
         )
-    yield f"{'sum':12s}{result['sum_ms']:9.1f}{'':52s}{result['upstream_sum_ms']:10.0f}" + (
+    yield f"{'sum':20s}{result['sum_ms']:9.1f}{'':52s}{result['upstream_sum_ms']:10.0f}" + (
         f"{result['ratio']:8.1f}"
     )
     yield f"real-time factor {result['rtf']:.1f}; upstream's way:"
@@ -261,6 +300,11 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             ms, ratio = row["plain"]["ms"], row["plain"]["ratio"]
             part += f"; without fused operators {ms:.0f} ms, ratio {ratio:.1f}"
         yield f"  {stage}: {way['what']} ({way['measured']}, {part})"
+    yield "ready (files opened, then the voice set up), peak memory of the process, settings:"
+    for stage, row in result["stages"].items():
+        settings = " ".join(f"{name}={value}" for name, value in row["settings"].items())
+        ready = f"{row['open_s']:.0f} s, {row['session_s']:.1f} s, {row['peak_memory_mb']:.0f} MiB"
+        yield f"  {stage}: {ready} {settings}".rstrip()
 
 
 def _say(text: str) -> None:

@@ -24,6 +24,7 @@ from parley_apps.benchmark import step as one_step
 from parley_apps.progress import Progress
 
 MINUTE_S = 60.0
+FEW_MINUTES = 10  # too few for a line
 SETTLED = 2  # minutes until caches and rings have their size
 
 
@@ -181,7 +182,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield f"{'':32s}{'typical':>10s}{'per hour':>11s}"
     for name, words in ROWS.items():
         line = result["lines"][name]
-        yield (
-            f"{words:32s}{line['median']:10.2f}{line['per_hour']:+11.2f}  "
-            f"({line['percent_per_hour']:+.1f} %)"
-        )
+        slope = f"{line['per_hour']:+11.2f}  ({line['percent_per_hour']:+.1f} %)"
+        if result["settled_minutes"] < FEW_MINUTES:
+            slope = "  too few minutes"
+        yield f"{words:32s}{line['median']:10.2f}{slope}"

@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from parley_apps.benchmark.cost import FRAMES_PER_CHUNK
 
 WARM_UP_CHUNKS = 2
 PROMPT_AND_CHUNK = 1183  # latent frames: the published voice and one chunk
@@ -29,7 +31,8 @@ class Task:
     """What to measure; `tries` is how often upstream's way runs.
 
     plain: the folder of a second bundle whose graphs have no fused operator; upstream's way then
-    runs on both.
+    runs on both. flow: settings instead of the bundle's. lookahead: the vocoder's, instead of the
+    bundle's, in latent frames.
     """
 
     folder: str
@@ -38,6 +41,8 @@ class Task:
     chunks: int
     tries: int
     plain: str = ""
+    flow: dict[str, Any] = field(default_factory=dict)
+    lookahead: int | None = None
 
 
 def measure(task: Task) -> dict[str, Any]:
@@ -49,14 +54,18 @@ def measure(task: Task) -> dict[str, Any]:
     with ExitStack() as stack:
         folders = [task.folder, task.plain] if task.plain else [task.folder]
         bundles = [
-            stack.enter_context(parley.open(folder, threads=task.threads, verify=False))
+            stack.enter_context(
+                parley.open(folder, threads=task.threads, verify=False, flow=task.flow)
+            )
             for folder in folders
         ]
         opened = time.perf_counter()
         # Random weights: likeliest ids could repeat one kind for ever, drawn ones do not.
         session = stack.enter_context(bundles[0].session("duplex", system="", temperature=1.0))
         prepared = time.perf_counter()
-        step = _Stepper(session, task.stage)
+        step: Callable[[], float] = _Stepper(session, task.stage)
+        if task.lookahead is not None:
+            step = _VocoderStepper(bundles[0], task.lookahead)
         for _ in range(WARM_UP_CHUNKS):
             step()
         others = [_upstream(task.stage, bundle) for bundle in bundles]
@@ -66,6 +75,7 @@ def measure(task: Task) -> dict[str, Any]:
             "session_s": prepared - opened,
             "chunks": len(own),
             "position": session.position,
+            "flow": bundles[0].manifest["flow"],
             "ms": percentiles(own),
             "upstream_runs_ms": theirs[0],
             "plain_runs_ms": theirs[1] if task.plain else [],
@@ -106,6 +116,20 @@ class _Stepper:
                 return float(ms)
 
 
+class _VocoderStepper:
+    """Chunks of latent frames with another look-ahead than the bundle's; their milliseconds."""
+
+    def __init__(self, bundle: Any, lookahead: int) -> None:
+        self._stream = bundle.workbench().vocoder_stream(lookahead)
+        draw, z = np.random.default_rng(2), bundle.manifest["flow"]["z"]
+        self._latents = draw.standard_normal((FRAMES_PER_CHUNK, z)).astype(np.float32)
+
+    def __call__(self) -> float:
+        begin = time.perf_counter()
+        self._stream.push(self._latents)
+        return 1000 * (time.perf_counter() - begin)
+
+
 def _upstream(stage: str, bundle: Any) -> Callable[[], object]:
     """One run of what upstream's loop does; full.py says how many of them a chunk needs."""
     bench, draw = bundle.workbench(), np.random.default_rng(1)
@@ -122,7 +146,7 @@ def _upstream(stage: str, bundle: Any) -> Callable[[], object]:
         inputs = draw.standard_normal(shape).astype(np.float32)
         return lambda: bench.flow_field(inputs, 0.5)
     # A whole reply is computed with as many frames of silence behind it as the vocoder looks ahead.
-    n = VOCODER_WINDOW - bundle.manifest["vocoder"].get("full_lookahead_frames", 0)
+    n = VOCODER_WINDOW - bundle.manifest["vocoder"]["full_lookahead_frames"]
     latents = draw.standard_normal((n, flow["z"])).astype(np.float32)
     return lambda: bench.vocode(latents)
 
