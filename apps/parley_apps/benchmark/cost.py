@@ -170,7 +170,7 @@ def own_way(manifest: dict[str, Any]) -> Way:
         backbone=manifest["backbone"]["precision"],
         context=(duplex or {}).get("window_positions", manifest["backbone"]["context"]),
         **_flow_way(manifest),
-        vocoder=vocoder["precision"],
+        vocoder="f32",  # as it is in memory, however it is stored
         vocoder_frames=_vocoder_frames(manifest["vocoder"]),
         fused=bool(vocoder.get("custom_ops")),
     )

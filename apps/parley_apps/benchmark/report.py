@@ -73,15 +73,18 @@ PARTS = (
         plot=True,
         threads=True,
     ),
-    Part(
-        "full",
-        "The published shapes",
-        "Random weights of the published shapes, stage by stage, against what this machine's "
-        "memory and arithmetic allow, and against upstream's way of doing it on the same engine "
-        "with the same kernels.",
-        ("--shapes", "full", "--backbone", "q4_k_m"),
-        "full",
-        threads=True,
+    *(
+        Part(
+            f"full-{stage}",
+            f"The published shapes: {stage}",
+            "Random weights of the published shapes, against what this machine's memory and "
+            "arithmetic allow, and against upstream's way of doing it on the same engine with the "
+            "same kernels.",
+            ("--shapes", "full", "--stages", stage, "--chunks", "12"),
+            "full",
+            threads=True,
+        )
+        for stage in ("encoder", "backbone", "flow", "vocoder")
     ),
     Part(
         "kernels",
@@ -257,7 +260,7 @@ def circumstances(kept: dict[str, Any]) -> str:
 def table(part: Part, result: dict[str, Any]) -> Iterable[str]:
     """As the command prints it for people: `lines` of its module, or plainly key by key."""
     module = importlib.import_module(f"{PACKAGE}.{part.module}")
-    write = getattr(module, "lines", flat)
+    write = getattr(module, "lines", None) or getattr(module, "_lines", flat)
     return [str(line).rstrip() for line in write(result)]
 
 

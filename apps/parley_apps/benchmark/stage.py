@@ -145,10 +145,15 @@ def _upstream(stage: str, bundle: Any) -> Callable[[], object]:
         shape = (BRANCHES, PROMPT_AND_CHUNK, flow["hidden"] + 2 * flow["z"])
         inputs = draw.standard_normal(shape).astype(np.float32)
         return lambda: bench.flow_field(inputs, 0.5)
-    # A whole reply is computed with as many frames of silence behind it as the vocoder looks ahead.
-    n = VOCODER_WINDOW - bundle.manifest["vocoder"]["full_lookahead_frames"]
-    latents = draw.standard_normal((n, flow["z"])).astype(np.float32)
-    return lambda: bench.vocode(latents)
+    latents = draw.standard_normal((VOCODER_WINDOW, flow["z"])).astype(np.float32)
+    # All frames that a chunk's samples depend on, from silence.
+    voice = bench.vocoder_stream(bundle.manifest["vocoder"]["full_lookahead_frames"])
+
+    def window() -> None:
+        voice.begin()
+        voice.push(latents)
+
+    return window
 
 
 if __name__ == "__main__":
