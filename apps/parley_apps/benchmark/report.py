@@ -113,7 +113,7 @@ PARTS = (
         "backbone",
         "Backbone",
         "The engine's loop beside llama.cpp's own on the same file.",
-        ("backbone", "nano"),
+        ("backbone", "nano", "--window"),
         "backbone",
     ),
     Part(
