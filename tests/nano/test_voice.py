@@ -226,7 +226,8 @@ def test_a_training_can_begin_with_what_ships(tmp_path, monkeypatch, bank):
         name = "flow" if module is flow else "vocoder"
         monkeypatch.setattr(vocoder, "PREDICTED", tmp_path / "none")
         start = getattr(shipped_voice, f"shipped_{name}")(part)
-        module.train(1e-9, batch=2, lr=0.0, run=tmp_path / name, start=start)
+        given = start if module is flow else {"model": start}
+        module.train(1e-9, batch=2, lr=0.0, run=tmp_path / name, start=given)
         found = voice_data.weights_of(tmp_path / name, dict)
         assert found.keys() == start.keys()
         assert all(torch.allclose(found[key], start[key]) for key in start)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,6 @@ from train.voice_data import (
     NANO,
     TRAINING,
     Reply,
-    Weights,
     load_replies,
     module_with,
     weights_of,
@@ -44,7 +44,9 @@ CONTEST_RUN = NANO / "runs" / "vocoder_contest"  # adversarial training
 PREDICTED = RUN / "predicted.npz"  # latents of the flow decoder
 RESOLUTIONS = (256, 512, 1024, 2048)  # window lengths of the loss in samples
 OWN_FRAMES, LEFT_FRAMES, RIGHT_FRAMES = 48, 16, 4
+LR, CONTEST_LR = 1e-3, 3e-4
 CONTEST_SHARE = 0.5  # size of the judges' gradient beside the spectral one (Défossez et al., 2022)
+CONTEST_WARM = 0.1  # part of the time until the judges know enough to be heard in full
 HALF_STAGES = 4  # stages whose convolutions run in bfloat16
 
 
@@ -137,23 +139,24 @@ def train(
     seconds: float,
     *,
     batch: int = 8,
-    lr: float = 1e-3,
+    lr: float = LR,
     run: Path = RUN,
-    start: Weights | None = None,
+    start: dict[str, Any] | None = None,
     contest: Contest | None = None,
 ) -> None:
     """Train for `seconds` in all; goes on where an earlier call was stopped.
 
-    start: weights that a new run begins with, else random ones. contest: adversarial training.
+    start: what a new run begins with (a run's parts), else random weights. contest: adversarial
+    training.
     """
     vocoder = MixedVocoder(CONFIG)
-    if start is not None:
-        vocoder.load_state_dict(start)
     if not fuse(vocoder):
         print("vocoder: no C++ compiler found; every step takes about ten times as long")
     optimizers = Optimizers(
         vocoder.named_parameters(), lr, matrix=lambda name, p: False, betas=(0.8, 0.99), clip=10.0
     )
+    for name, state in (start or {}).items():
+        {"model": vocoder, "optimizers": optimizers}[name].load_state_dict(state)
     average = Average(vocoder, 0.998)
     parts = {"model": vocoder, "optimizers": optimizers, "average": average}
     loop = Run(run, parts | (contest.parts if contest else {}), seconds)
@@ -167,12 +170,23 @@ def train(
         if contest:
             fooling, judgement = contest.step(made, waves, factor)
             (other,) = torch.autograd.grad(fooling, made)
-            gradient = gradient + CONTEST_SHARE * gradient.norm() / other.norm() * other
+            share = CONTEST_SHARE * min(loop.progress / CONTEST_WARM, 1)
+            gradient = gradient + share * gradient.norm() / other.norm() * other
             terms |= judgement
         made.backward(gradient)
         optimizers.step(factor)
         average.update(vocoder)
         loop.after_step(**terms)
+
+
+def plain_start() -> dict[str, Any]:
+    """Where adversarial training begins: the plain training's end, or else what ships."""
+    start: dict[str, Any] = {"model": load_vocoder(RUN).state_dict()}
+    last = RUN / "last.pt"
+    if last.is_file():
+        parts = torch.load(last, map_location="cpu", weights_only=True)["parts"]
+        start["optimizers"] = parts["optimizers"]
+    return start
 
 
 def load_vocoder(run: Path | None = None) -> Vocoder:
@@ -210,7 +224,7 @@ def overfits(steps: int = 150) -> Iterator[float]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, help=f"default: {LR:g}, adversarial {CONTEST_LR:g}")
     parser.add_argument("--run", type=Path, help="default: runs/vocoder or runs/vocoder_contest")
     parser.add_argument(
         "--predict", action="store_true", help="first make latents with the trained flow decoder"
@@ -231,16 +245,16 @@ def run(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     start = None
     if arguments.shipped:
-        start = shipped_vocoder(Vocoder(CONFIG))
+        start = {"model": shipped_vocoder(Vocoder(CONFIG))}
     elif arguments.adversarial:
-        start = load_vocoder(RUN).state_dict()
+        start = plain_start()
     if arguments.predict:
         RUN.mkdir(parents=True, exist_ok=True)
         predict(PREDICTED)
     train(
         arguments.minutes * 60,
         batch=arguments.batch,
-        lr=arguments.lr,
+        lr=arguments.lr or (CONTEST_LR if arguments.adversarial else LR),
         run=arguments.run or (CONTEST_RUN if arguments.adversarial else RUN),
         start=start,
         contest=Contest() if arguments.adversarial else None,
