@@ -47,8 +47,8 @@ LOG_MEL_TABLE_ABS = 1e-5
 # The vocoder's stream against the whole run: the same sums, so only float32 rounding differs (120
 # to 137 dB measured).
 STREAM_SNR_DB = 100.0
-# The same with the look-ahead of three latent frames that bundles have by default: 82 dB on nano, 59
-# on random weights with white noise as latents.
+# The same with the look-ahead of three latent frames that bundles have by default: 82 dB on nano,
+# 59 on random weights with white noise as latents.
 SHORT_LOOKAHEAD_SNR_DB = 50.0
 # The midpoint solver in float32 against the same steps written out: values of size one.
 SOLVER_ABS = 1e-5
