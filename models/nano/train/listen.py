@@ -74,7 +74,7 @@ STAGES = {
     ),
     "C": Stage(
         "C",
-        25,
+        90,
         batch=4,
         seconds=35.84,  # so long that most of it is read with a full window
         lr=2e-3,
