@@ -35,8 +35,11 @@ def measured(task: stage.Task) -> dict[str, Any]:
         "chunks": task.chunks,
         "position": 100,
         "ms": {"p50_ms": ms, "p95_ms": 2 * ms, "p99_ms": 3 * ms},
+        "cpu_ms": {"p50_ms": ms / 2, "p95_ms": ms, "p99_ms": ms},
         "upstream_runs_ms": [5 * ms, 7 * ms, 100 * ms],
+        "upstream_runs_cpu_ms": [3 * ms],
         "plain_runs_ms": [8 * ms] if task.plain else [],
+        "plain_runs_cpu_ms": [4 * ms] if task.plain else [],
         "peak_memory_mb": 1.0,
         "flow": parley.read_manifest(task.folder)["flow"] | task.flow,
     }
@@ -62,6 +65,7 @@ def test_ratios(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for name, row in told["stages"].items():
         needed = runs[name.partition(",")[0]]
         assert row["ratio"] == pytest.approx(7 * needed), "the median run, as often as needed"
+        assert row["cpu_ratio"] == pytest.approx(6 * needed)
         assert row["upstream"]["what"] and str(needed) in row["upstream"]["measured"]
         assert all(row[name] > 0 for name in ("bytes", "flops", "bound_ms"))
     assert told["stages"]["vocoder"]["plain"]["ratio"] == pytest.approx(8.0)
@@ -136,7 +140,8 @@ def test_both_ways_take_turns() -> None:
         return float(next(numbers))
 
     own, theirs = stage._interleave(step, [lambda: order.append("theirs")], 5, 2)
-    assert own == [1.0, 2.0, 3.0, 4.0, 5.0] and len(theirs) == 2
+    assert own.wall_ms == [1.0, 2.0, 3.0, 4.0, 5.0], "what the step says of its stage"
+    assert len(own.cpu_ms) == 5 and len(theirs.wall_ms) == len(theirs.cpu_ms) == 2
     assert order == ["own", "own", "theirs", "own", "own", "own", "theirs"]
     assert len(stage._interleave(step, [], 2, 3)) == 1
 

@@ -72,29 +72,45 @@ def measure(task: Task) -> dict[str, Any]:
         return {
             "open_s": opened - begin,
             "session_s": prepared - opened,
-            "chunks": len(own),
+            "chunks": len(own.wall_ms),
             "position": session.position,
             "flow": bundles[0].manifest["flow"],
-            "ms": percentiles(own),
-            "upstream_runs_ms": theirs[0],
-            "plain_runs_ms": theirs[1] if task.plain else [],
+            "ms": percentiles(own.wall_ms),
+            "cpu_ms": percentiles(own.cpu_ms),
+            "upstream_runs_ms": theirs[0].wall_ms,
+            "upstream_runs_cpu_ms": theirs[0].cpu_ms,
+            "plain_runs_ms": theirs[1].wall_ms if task.plain else [],
+            "plain_runs_cpu_ms": theirs[1].cpu_ms if task.plain else [],
             "peak_memory_mb": peak_memory_mb(),
         }
 
 
+@dataclass
+class Times:
+    """Milliseconds of several runs: by the clock, and processor time of all threads."""
+
+    wall_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+
+    def add(self, run: Callable[[], object]) -> None:
+        """Runs once; where that returns a number, it is taken for the clock's milliseconds."""
+        begin, cpu = time.perf_counter(), time.process_time()
+        told = run()
+        self.cpu_ms.append(1000 * (time.process_time() - cpu))
+        wall_ms = 1000 * (time.perf_counter() - begin)
+        self.wall_ms.append(told if isinstance(told, float) else wall_ms)
+
+
 def _interleave(
     step: Callable[[], float], others: list[Callable[[], object]], chunks: int, tries: int
-) -> list[list[float]]:
+) -> list[Times]:
     """Own chunks in `tries` portions; after each of them every other way once."""
-    own: list[float] = []
-    theirs: list[list[float]] = [[] for _ in others]
+    own, theirs = Times(), [Times() for _ in others]
     for k in range(tries):
-        while len(own) < chunks * (k + 1) // tries:
-            own.append(step())
+        while len(own.wall_ms) < chunks * (k + 1) // tries:
+            own.add(step)
         for run, times in zip(others, theirs, strict=True):
-            begin = time.perf_counter()
-            run()
-            times.append(1000 * (time.perf_counter() - begin))
+            times.add(run)
     return [own, *theirs]
 
 
