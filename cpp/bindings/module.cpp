@@ -40,4 +40,5 @@ PYBIND11_MODULE(_core, module) {
   parley::bindings::register_session(module);
   parley::bindings::register_bundle(module);
   parley::bindings::register_workbench(module);
+  parley::bindings::register_backbone_bench(module);
 }

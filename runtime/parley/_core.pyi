@@ -191,3 +191,27 @@ class Workbench:
     def vocode_stream(self, latents: Floats, cut: int = 16) -> Floats: ...
     def vocoder_stream(self, lookahead: int | None = None) -> VocoderStream:
         """A stream with another look-ahead (latent frames) than the bundle's."""
+
+Spent = tuple[float, float]  # milliseconds on the wall and of the processor
+
+class BackboneBench:
+    def __init__(
+        self,
+        gguf: str,
+        *,
+        llama: str = "",
+        device: str = "cpu",
+        kv: str = "f16",
+        threads: int = 1,
+        n_cells: int = 1024,
+    ) -> None: ...
+    @property
+    def vocab_size(self) -> int: ...
+    def ours(self, ids: list[int], slot: tuple[int, int]) -> Spent: ...
+    def plain(self, ids: list[int]) -> Spent: ...
+    def embed(self, ids: list[int]) -> Spent: ...
+    @staticmethod
+    def draws(vocab_size: int, slot: tuple[int, int], n: int) -> Spent: ...
+    def converse(
+        self, prompt: int, window: int, context: int, pattern: list[int], n_chunks: int
+    ) -> list[tuple[float, float, bool, bool, bool]]: ...

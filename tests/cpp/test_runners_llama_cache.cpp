@@ -39,6 +39,17 @@ TEST(feeding_in_parts_gives_the_logits_of_feeding_at_once) {
   CHECK(distance(once(*model, some_ids(40, 1)), whole) > 0.1);  // and other ids give others
 }
 
+TEST(far_positions_give_the_logits_of_near_ones) {
+  support::need(kLlama);
+  const auto model = open_decoder();
+  const auto ids = some_ids(40);
+  const auto runner = model->create(exact());
+  feed(*runner, *model, ids, std::int64_t{1} << 18);  // as far as a window without a prompt goes
+  const double error = distance(runner->logits(), once(*model, ids));
+  CHECK(error < check::tolerance("DECODER_FAR_ABS"));
+  CHECK(error > 0.0);
+}
+
 TEST(other_cache_types_stay_close) {
   support::need(kLlama);
   const auto model = open_decoder();

@@ -190,6 +190,20 @@ TEST(old_chunks_are_forgotten_and_positions_start_over) {
   CHECK_EQ(fed[0], 'P' - 'A');
 }
 
+TEST(a_window_without_a_prompt_never_moves) {
+  Stages stages;
+  SessionParts parts = stages.duplex();
+  parts.duplex->prompt = "";
+  parts.duplex->window_positions = 20;
+  parts.context = 64;
+  Session session = make_session(std::move(parts));
+  Run run;
+  run.steps(session, 200);
+  CHECK_EQ(stages.backbone->rebases, 0);
+  CHECK(session.position() <= 20 + 2);
+  CHECK_EQ(stages.backbone->last->next, 399);  // distances stay below the window all the same
+}
+
 TEST(kinds_that_overlap_give_an_id_once) {
   const Vocabulary vocabulary{110, 110, 100, 105, {{"think", kThink}}};
   DuplexConfig config;

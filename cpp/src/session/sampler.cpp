@@ -15,6 +15,15 @@ namespace {
 
 constexpr std::uint32_t kSamplerStream = 0x73616d70;  // keeps draws apart from the flow's noise
 
+constexpr std::size_t kFirstSorted = 64;
+
+// Without a branch per value, so that it takes a vector instruction for many.
+bool any_above(std::span<const float> values, float bar) {
+  unsigned above = 0;
+  for (float value : values) above |= value > bar ? 1U : 0U;
+  return above != 0;
+}
+
 // The published rule: a score below zero is multiplied, another one divided.
 float penalize(float score, float penalty) {
   return score < 0 ? score * penalty : score / penalty;
@@ -67,56 +76,92 @@ float Sampler::score(std::span<const float> logits, std::int32_t id) const {
 
 std::int32_t Sampler::pick(std::span<const float> logits, const Slot& slot) {
   const bool greedy = config_.temperature <= 0.0F;
-  Candidate best{-std::numeric_limits<float>::infinity(), -1};
-  std::size_t n = 0;
-  for (IdRange range : slot) {
-    for (std::int32_t id = range.begin; id < range.end; ++id) {
-      const float value = score(logits, id);
-      if (!std::isfinite(value)) continue;
-      if (value > best.score) best = {value, id};
-      if (!greedy) candidates_[n++] = {value, id};
-    }
-  }
-  if (best.id < 0) {
+  const std::size_t wanted = greedy              ? 1
+                             : config_.top_k > 0 ? static_cast<std::size_t>(config_.top_k)
+                                                 : logits.size();
+  const std::size_t n = collect(logits, slot, wanted);
+  if (n == 0) {
     throw Error(
         "[sampler.pick] expected finite logits, got none in this slot; do check the backbone's "
         "file with `parley verify`");
   }
   ++n_draws_;
-  return greedy ? best.id : draw(n);
+  if (!greedy) return draw(n);
+  return std::min_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(n),
+                          before)
+      ->id;
+}
+
+// The `wanted` best candidates and at most as many others, in no order; returns how many.
+std::size_t Sampler::collect(std::span<const float> logits, const Slot& slot, std::size_t wanted) {
+  // Penalties above 1 only lower a score, so a block whose logits are all too low needs no look.
+  const bool may_skip = config_.repetition_penalty >= 1.0F && config_.recent_penalty >= 1.0F;
+  constexpr std::int32_t kBlock = 32;
+  float bar = -std::numeric_limits<float>::infinity();  // below the wanted best so far
+  std::size_t n = 0;
+  for (IdRange range : slot) {
+    for (std::int32_t begin = range.begin; begin < range.end; begin += kBlock) {
+      const std::int32_t end = std::min(begin + kBlock, range.end);
+      if (may_skip && !any_above(logits.subspan(static_cast<std::size_t>(begin),
+                                                static_cast<std::size_t>(end - begin)),
+                                 bar))
+        continue;
+      for (std::int32_t id = begin; id < end; ++id) {
+        const float value = score(logits, id);
+        if (!std::isfinite(value) || value <= bar) continue;  // of equals the first id wins
+        candidates_[n++] = {value, id};
+        if (n < 2 * wanted) continue;
+        const auto first = candidates_.begin();
+        const auto last = first + static_cast<std::ptrdiff_t>(wanted) - 1;
+        std::nth_element(first, last, first + static_cast<std::ptrdiff_t>(n), before);
+        bar = last->score;
+        n = wanted;
+      }
+    }
+  }
+  return n;
 }
 
 std::int32_t Sampler::draw(std::size_t n) {
-  const auto first = candidates_.begin();
-  const auto by_score = [](const Candidate& a, const Candidate& b) {
-    return a.score != b.score ? a.score > b.score : a.id < b.id;
-  };
   const std::size_t k =
       config_.top_k > 0 ? std::min(n, static_cast<std::size_t>(config_.top_k)) : n;
-  const auto middle = first + static_cast<std::ptrdiff_t>(k);
-  std::partial_sort(first, middle, first + static_cast<std::ptrdiff_t>(n), by_score);
-
-  const float top = candidates_[0].score;
+  // Only as much is sorted as the draw looks at: without top-k that is a small part of the slot.
+  std::size_t sorted = 0;
+  const auto at = [&](std::size_t i) {
+    if (i >= sorted) {
+      const std::size_t more = k < n ? k : std::min(k, std::max(kFirstSorted, 4 * sorted));
+      const auto first = candidates_.begin();
+      std::partial_sort(first + static_cast<std::ptrdiff_t>(sorted),
+                        first + static_cast<std::ptrdiff_t>(more),
+                        first + static_cast<std::ptrdiff_t>(n), before);
+      sorted = more;
+    }
+    return candidates_[i];
+  };
+  const float top = at(0).score;
+  const auto weight = [&](const Candidate& c) {
+    return std::exp((c.score - top) / config_.temperature);
+  };
   double total = 0.0;
-  for (std::size_t i = 0; i < k; ++i) {
-    // The score makes room for the probability; its order is fixed by now.
-    candidates_[i].score = std::exp((candidates_[i].score - top) / config_.temperature);
-    total += candidates_[i].score;
-  }
+  for (std::size_t i = 0; i < k; ++i) total += weight(candidates_[i]);
   // Top-p keeps the fewest candidates whose mass reaches top_p, always the first one.
-  double mass = 0.0;
-  std::size_t kept = 0;
-  while (kept < k && (kept == 0 || mass < config_.top_p * total)) mass += candidates_[kept++].score;
+  double mass = config_.top_p < 1.0F ? 0.0 : total;
+  std::size_t kept = config_.top_p < 1.0F ? 0 : k;
+  while (kept < k && (kept == 0 || mass < config_.top_p * total)) mass += weight(at(kept++));
 
   const auto counter = static_cast<std::uint32_t>(n_draws_);
   const auto high = static_cast<std::uint32_t>(n_draws_ >> 32);
   const auto word = philox4x32({counter, high, kSamplerStream, 0}, seed_)[0];
   double left = (static_cast<double>(word) + 0.5) / 4294967296.0 * mass;
   for (std::size_t i = 0; i + 1 < kept; ++i) {
-    left -= candidates_[i].score;
-    if (left < 0) return candidates_[i].id;
+    left -= weight(at(i));
+    if (left < 0) return at(i).id;
   }
-  return candidates_[kept - 1].id;
+  return at(kept - 1).id;
+}
+
+bool Sampler::before(const Candidate& a, const Candidate& b) {
+  return a.score != b.score ? a.score > b.score : a.id < b.id;
 }
 
 void Sampler::forget(std::size_t n_ids) {

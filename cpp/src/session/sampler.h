@@ -34,7 +34,9 @@ class Sampler {
   };
 
   float score(std::span<const float> logits, std::int32_t id) const;
+  std::size_t collect(std::span<const float> logits, const Slot& slot, std::size_t wanted);
   std::int32_t draw(std::size_t n_candidates);
+  static bool before(const Candidate& a, const Candidate& b);  // the likelier, then the lower id
   void forget(std::size_t n_ids);
   void exchange_turns();
 

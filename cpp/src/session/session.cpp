@@ -311,15 +311,8 @@ void Session::Impl::rollback() noexcept {
 void Session::Impl::forget_old_chunks() {
   if (!window_) return;
   const Stopwatch watch(*parts_.clock, timing_.backbone_ns);
-  const std::int64_t next = parts_.backbone->next_position(*backbone_state_);
-  const ChunkWindow::Range old = window_->excess(next);
-  if (old.count() > 0) {
-    parts_.backbone->evict(*backbone_state_, old.begin, old.end);
-    window_->drop(old.end);
-    done_.forgotten += old.count();
-  }
-  if (done_.state == State::listening && next > parts_.context)
-    window_->rebase(parts_.backbone->rebase(*backbone_state_, window_->keep()));
+  done_.forgotten += slide(*window_, *parts_.backbone, *backbone_state_, parts_.context,
+                           done_.state == State::listening);
 }
 
 void Session::Impl::feed(bool want_logits) {

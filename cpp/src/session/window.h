@@ -1,9 +1,10 @@
-// Which positions of an endless conversation to forget: whole chunks, oldest first; pure
-// arithmetic.
+// Which positions of an endless conversation to forget: whole chunks, oldest first.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+#include "stages/backbone.h"
 
 namespace parley {
 
@@ -59,5 +60,13 @@ class ChunkWindow {
   std::size_t head_ = 0;
   std::size_t size_ = 0;
 };
+
+// Before a chunk: forgets what exceeds the window and returns how many positions that was. Where
+// `may_rebase`, later positions move down once the prompt lies more than `context` behind them.
+// Moving rotates every key in the cache, which costs up to another pass, so a window without a
+// prompt moves only where positions get too large for exact rotations. Needs a committed state;
+// where it throws, nothing was forgotten, and the next call does it.
+std::int64_t slide(ChunkWindow& window, const Backbone& backbone, StageState& state,
+                   std::int64_t context, bool may_rebase);
 
 }  // namespace parley

@@ -39,6 +39,30 @@ void check_options(const TokenRunnerOptions& options, const Model& model) {
 
 }  // namespace
 
+llama_context_params context_params(const Model& model, const TokenRunnerOptions& options) {
+  llama_context_params params = model.library().functions().llama_context_default_params();
+  params.n_ctx = static_cast<std::uint32_t>(options.n_cells);
+  params.n_batch = static_cast<std::uint32_t>(options.n_batch);
+  params.n_ubatch = params.n_batch;
+  params.n_seq_max = 1;
+  params.n_outputs_max = 1;  // else a row of logits is reserved for every position of a pass
+  params.n_threads = options.threads > 0
+                         ? options.threads
+                         : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  params.n_threads_batch = params.n_threads;
+  params.no_perf = true;
+  params.op_offload = model.on_gpu();
+  params.offload_kqv = model.on_gpu();
+  if (options.kv_f32) {
+    params.type_k = params.type_v = GGML_TYPE_F32;
+    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  } else if (options.kv_q8_0) {
+    params.type_k = params.type_v = GGML_TYPE_Q8_0;
+    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;  // needed for 8-bit values
+  }
+  return params;
+}
+
 Runner::Runner(std::shared_ptr<const Model> model, const TokenRunnerOptions& options)
     : model_(std::move(model)),
       f_(model_->library().functions()),
@@ -55,26 +79,7 @@ Runner::Runner(std::shared_ptr<const Model> model, const TokenRunnerOptions& opt
 }
 
 void Runner::make_context() {
-  llama_context_params params = f_.llama_context_default_params();
-  params.n_ctx = static_cast<std::uint32_t>(options_.n_cells);
-  params.n_batch = static_cast<std::uint32_t>(options_.n_batch);
-  params.n_ubatch = params.n_batch;
-  params.n_seq_max = 1;
-  params.n_outputs_max = 1;  // else a row of logits is reserved for every position of a pass
-  params.n_threads = options_.threads > 0
-                         ? options_.threads
-                         : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  params.n_threads_batch = params.n_threads;
-  params.no_perf = true;
-  params.op_offload = model_->on_gpu();
-  params.offload_kqv = model_->on_gpu();
-  if (options_.kv_f32) {
-    params.type_k = params.type_v = GGML_TYPE_F32;
-    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
-  } else if (options_.kv_q8_0) {
-    params.type_k = params.type_v = GGML_TYPE_Q8_0;
-    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;  // needed for 8-bit values
-  }
+  llama_context_params params = context_params(*model_, options_);
   params.abort_callback = [](void* self) {
     const StopFlag* stop = static_cast<const Runner*>(self)->stop_;
     return stop != nullptr && stop->is_set();

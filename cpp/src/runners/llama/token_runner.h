@@ -8,6 +8,8 @@
 
 namespace parley::llama {
 
+llama_context_params context_params(const Model& model, const TokenRunnerOptions& options);
+
 class Runner final : public TokenRunner {
  public:
   Runner(std::shared_ptr<const Model> model, const TokenRunnerOptions& options);
