@@ -135,20 +135,21 @@ def test_both_ways_take_turns() -> None:
     order: list[str] = []
     numbers = count(1)
 
-    def step() -> float:
+    def step() -> tuple[float, float]:
         order.append("own")
-        return float(next(numbers))
+        return float(next(numbers)), 0.5
 
     own, theirs = stage._interleave(step, [lambda: order.append("theirs")], 5, 2)
     assert own.wall_ms == [1.0, 2.0, 3.0, 4.0, 5.0], "what the step says of its stage"
-    assert len(own.cpu_ms) == 5 and len(theirs.wall_ms) == len(theirs.cpu_ms) == 2
+    assert own.cpu_ms == [0.5] * 5 and len(theirs.wall_ms) == len(theirs.cpu_ms) == 2
     assert order == ["own", "own", "theirs", "own", "own", "own", "theirs"]
     assert len(stage._interleave(step, [], 2, 3)) == 1
 
 
 def test_steps_in_which_the_stage_rests_do_not_count() -> None:
     with ScriptedBundle(two_replies()).session("turns") as session:
-        assert stage._Stepper(session, "backbone")() == 5.0
+        ms, cpu_ms = stage._Stepper(session, "backbone")()
+        assert ms == 5.0 and cpu_ms >= 0
         assert session.state == "speaking"
 
 

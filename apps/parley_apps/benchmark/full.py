@@ -223,7 +223,7 @@ def row(
 def against_upstream(stage: str, measured: dict[str, Any], way: str) -> dict[str, float]:
     """Milliseconds of a chunk done in another `way`, and ratios to ours: clock and processor.
 
-    Processor time of a chunk covers the whole step, small other stages included.
+    Processor time of a chunk is the step's, by the stage's share of its milliseconds.
     """
     runs = UPSTREAM_RUNS[stage]
     ms = runs * statistics.median(measured[f"{way}_runs_ms"])

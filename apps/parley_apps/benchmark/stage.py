@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from parley.metrics import step_total
 from parley_apps.benchmark.cost import FRAMES_PER_CHUNK
 
 WARM_UP_CHUNKS = 2
@@ -62,7 +63,7 @@ def measure(task: Task) -> dict[str, Any]:
         # Random weights: likeliest ids could repeat one kind for ever, drawn ones do not.
         session = stack.enter_context(bundles[0].session("duplex", system="", temperature=1.0))
         prepared = time.perf_counter()
-        step: Callable[[], float] = _Stepper(session, task.stage)
+        step: Callable[[], object] = _Stepper(session, task.stage)
         if task.lookahead is not None:
             step = _VocoderStepper(bundles[0], task.lookahead)
         for _ in range(WARM_UP_CHUNKS):
@@ -93,16 +94,18 @@ class Times:
     cpu_ms: list[float] = field(default_factory=list)
 
     def add(self, run: Callable[[], object]) -> None:
-        """Runs once; where that returns a number, it is taken for the clock's milliseconds."""
+        """Runs once; where that returns two numbers, these are the stage's own milliseconds."""
         begin, cpu = time.perf_counter(), time.process_time()
         told = run()
-        self.cpu_ms.append(1000 * (time.process_time() - cpu))
+        cpu_ms = 1000 * (time.process_time() - cpu)
         wall_ms = 1000 * (time.perf_counter() - begin)
-        self.wall_ms.append(told if isinstance(told, float) else wall_ms)
+        own = told if isinstance(told, tuple) else (wall_ms, cpu_ms)
+        self.wall_ms.append(own[0])
+        self.cpu_ms.append(own[1])
 
 
 def _interleave(
-    step: Callable[[], float], others: list[Callable[[], object]], chunks: int, tries: int
+    step: Callable[[], object], others: list[Callable[[], object]], chunks: int, tries: int
 ) -> list[Times]:
     """Own chunks in `tries` portions; after each of them every other way once."""
     own, theirs = Times(), [Times() for _ in others]
@@ -121,28 +124,29 @@ class _Stepper:
         self._session, self._stage = session, stage
         self._draw = np.random.default_rng(0)
 
-    def __call__(self) -> float:
+    def __call__(self) -> tuple[float, float]:
+        """The clock's milliseconds, and the stage's share of the step's processor time."""
         while True:
             noise = 0.1 * self._draw.standard_normal(self._session.chunk_samples)
+            cpu = time.process_time()
             step = self._session.step(noise.astype(np.float32))
+            cpu_ms = 1000 * (time.process_time() - cpu)
             ms = step.timing_ms.get(self._stage, 0.0)
             wanted = self._stage == "encoder" or step.state == "speaking"
             if wanted and ms > 0.0:
-                return float(ms)
+                return float(ms), cpu_ms * ms / step_total(step.timing_ms)
 
 
 class _VocoderStepper:
-    """Chunks of latent frames with another look-ahead than the bundle's; their milliseconds."""
+    """Chunks of latent frames with another look-ahead than the bundle's."""
 
     def __init__(self, bundle: Any, lookahead: int) -> None:
         self._stream = bundle.workbench().vocoder_stream(lookahead)
         draw, z = np.random.default_rng(2), bundle.manifest["flow"]["z"]
         self._latents = draw.standard_normal((FRAMES_PER_CHUNK, z)).astype(np.float32)
 
-    def __call__(self) -> float:
-        begin = time.perf_counter()
+    def __call__(self) -> None:
         self._stream.push(self._latents)
-        return 1000 * (time.perf_counter() - begin)
 
 
 def _upstream(stage: str, bundle: Any) -> Callable[[], object]:
