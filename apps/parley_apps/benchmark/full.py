@@ -303,7 +303,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             f"{stage:20s}{ms['p50_ms']:9.1f}{ms['p95_ms']:9.1f}{ms['p99_ms']:9.1f}"
             f"{row['bytes'] / 1e9:8.2f}{row['flops'] / 1e9:8.1f}{row['bound_ms']:9.1f}"
             f"{row['percent_of_bound']:6.0f}%{row['upstream']['ms']:11.0f}{row['ratio']:8.1f}"
-            f"{row['cpu_ratio']:8.1f}"
+            f"{_number(row['cpu_ratio']):>8s}"
         )
     yield f"{'sum':20s}{result['sum_ms']:9.1f}{'':52s}{result['upstream_sum_ms']:10.0f}" + (
         f"{result['ratio']:8.1f}"
@@ -317,13 +317,18 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         if "plain" in row:
             other = row["plain"]
             part += f"; without fused operators {other['ms']:.0f} ms, ratio {other['ratio']:.1f}, "
-            part += f"CPU {other['cpu_ratio']:.1f}"
+            part += f"CPU {_number(other['cpu_ratio'])}"
         yield f"  {stage}: {way['what']} ({way['measured']}, {part})"
     yield "ready (files opened, then the voice set up), peak memory of the process, settings:"
     for stage, row in result["stages"].items():
         settings = " ".join(f"{name}={value}" for name, value in row["settings"].items())
         ready = f"{row['open_s']:.0f} s, {row['session_s']:.1f} s, {row['peak_memory_mb']:.0f} MiB"
         yield f"  {stage}: {ready} {settings}".rstrip()
+
+
+def _number(value: float | None) -> str:
+    """With one digit; a dash where it was not measured."""
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _say(text: str) -> None:

@@ -58,7 +58,7 @@ PARTS = (
     Part(
         "nano",
         "nano, step by step",
-        "The small model that ships, a recorded user, both models' turns. Chunks last 160 ms.",
+        "The small model that ships, with a recorded user. A chunk lasts 160 ms.",
         ("nano", "--seconds", "120"),
         "step",
         threads=True,

@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import parley
-    from parley.metrics import peak_memory_mb
+    from parley.metrics import peak_memory_mb, percentiles
     from parley_apps.interrupt import cancel_on_interrupt
 
     recording = parley.read_audio(args.recording or RECORDING)
@@ -55,11 +56,12 @@ def run(args: argparse.Namespace) -> int:
             mode = session.mode
             _measure(session, samples, WARM_UP_S, progress)
             session.reset()
-            costs, speaking = _measure(session, samples, args.seconds, progress)
+            costs, speaking, cpu_ms = _measure(session, samples, args.seconds, progress)
         name = bundle.name
     result: dict[str, Any] = {
         **costs.report(),
         "speaking": speaking.report()["step"],
+        "speaking_cpu": percentiles(cpu_ms),
         "peak_memory_mb": peak_memory_mb(),
         "seconds": len(costs) * chunk_s,
         "chunk_ms": 1000.0 * chunk_s,
@@ -81,22 +83,29 @@ def run(args: argparse.Namespace) -> int:
 
 def _measure(
     session: parley.Session, samples: Any, seconds: float, progress: Progress
-) -> tuple[Costs, Costs]:
-    """Costs of all steps until `seconds` of audio have passed, and of those in which it spoke."""
+) -> tuple[Costs, Costs, list[float]]:
+    """Costs of all steps until `seconds` of audio have passed, and of those in which it spoke.
+
+    Of these also the milliseconds of processor time, all threads together.
+    """
     from parley.metrics import Costs
 
     chunk_s = session.chunk_samples / session.rate
     every, speaking = Costs(chunk_s), Costs(chunk_s)
+    cpu_ms: list[float] = []
+    before_s = time.process_time()
     for step in steps(session, samples):
         every.add(step.timing_ms, step.binding)
         if step.state == "speaking":
             speaking.add(step.timing_ms, step.binding)
+            cpu_ms.append(1000 * (time.process_time() - before_s))
         done_s = len(every) * chunk_s
         progress.update(f"{done_s:6.1f} s of {seconds:g} s  {step.state}")
         if done_s >= seconds:
             break
+        before_s = time.process_time()
     progress.done()
-    return every, speaking
+    return every, speaking, cpu_ms
 
 
 def steps(session: parley.Session, samples: Any) -> Iterator[parley.Step]:
@@ -126,10 +135,11 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         f"real-time factor {result['rtf']:.3f}, peak memory {result['peak_memory_mb']:.0f} MiB"
     )
     yield f"ms per chunk (budget {result['chunk_ms']:.0f} ms)"
-    yield f"  {'':10s} {'median':>9s} {'95 %':>9s} {'99 %':>9s}"
-    rows = {"step": result["step"], "speaking": result["speaking"], **result["stages"]}
+    yield f"  {'':12s} {'median':>9s} {'95 %':>9s} {'99 %':>9s}"
+    rows = {name: result[name] for name in ("step", "speaking", "speaking_cpu")}
+    rows |= result["stages"]
     for name, row in rows.items():
         values = " ".join(f"{row[key]:9.2f}" for key in ("p50_ms", "p95_ms", "p99_ms"))
-        yield f"  {name.replace('_', ' '):10s} {values}"
+        yield f"  {name.replace('_', ' '):12s} {values}"
     shares = (f"{name} {share:.0%}" for name, share in result["binding"].items())
     yield f"which stage bounded a step: {', '.join(shares)}"
