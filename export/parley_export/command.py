@@ -68,6 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="arithmetic inside the other models (default: f32)",
     )
     add(
+        "--vocoder",
+        choices=("f32", "f16", "bf16"),
+        help="the same for the vocoder alone (default: as --graphs); bf16: its convolutions "
+        "multiply in bfloat16, which is faster on processors with AVX512_BF16",
+    )
+    add(
         "--duplex",
         action="store_true",
         help="also write the chunk-streaming encoder and the full-duplex layout; the tokenizer "
@@ -154,6 +160,7 @@ def _run(args: argparse.Namespace, memory: MemoryWatch) -> int:
         out=args.out,
         backbone=args.backbone,
         graphs=args.graphs,
+        vocoder=args.vocoder,
         duplex=args.duplex,
         system=system,
         force=args.force,

@@ -42,6 +42,7 @@ class Options:
     out: Path
     backbone: str = "q4_k_m"
     graphs: str = "f32"
+    vocoder: str | None = None  # its graph's precision, where it is not that of `graphs`
     duplex: bool = False
     system: str | None = None
     force: bool = False
@@ -291,9 +292,9 @@ class Job:
 
         def write(name: str, *modules: Any, **choices: Any) -> None:
             export = getattr(graphs, f"export_{name}")
-            path = self.folder / f"{name}.onnx"
+            choices = {"precision": precision, **choices}
             with self.progress.step(f"graph {name}"):
-                infos[name] = export(*modules, path, precision=precision, **choices)
+                infos[name] = export(*modules, self.folder / f"{name}.onnx", **choices)
 
         encoder, adapter = self._load("encoder"), self._load("adapter")
         if self.checkpoint.settings.turns:
@@ -306,7 +307,8 @@ class Job:
         for name in ("flow_condition", "flow_modulation", "flow_field"):
             write(name, flow)
         del flow
-        write("vocoder", self._load("vocoder"), fused=self.options.fused)
+        chosen = {"precision": self.options.vocoder or precision, "fused": self.options.fused}
+        write("vocoder", self._load("vocoder"), **chosen)
         return infos
 
     def _load(self, part: str) -> Any:

@@ -6,7 +6,7 @@ memory of its largest tensor beside the modules (which may be mapped files).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,14 @@ CUSTOM_DOMAIN, CUSTOM_OPSET = "parley", 1  # of the engine's own operators
 INLINE_BYTES = 1024  # smaller weights stay in the graph file
 ALIGNMENT = 4096  # of weights in the external file, so that a runtime can map them
 
-_ONNX_TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16, "i64": TensorProto.INT64}
-_TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16}
+_ONNX_TYPES = {
+    "f32": TensorProto.FLOAT,
+    "f16": TensorProto.FLOAT16,
+    "bf16": TensorProto.BFLOAT16,
+    "i64": TensorProto.INT64,
+}
+_TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = ("f32", "f16", "bf16")
 
 
 Source = Tensor | Callable[[], Tensor]  # a weight, or how to get it when it is written
@@ -58,17 +64,21 @@ class GraphBuilder:
 
     Inputs and outputs stay f32 whatever the precision. With `arithmetic` given only the weights
     are stored in `precision`; an engine turns them into the other once, when it opens the graph.
+    With bf16 the inside is f32 too, but plain convolutions multiply in bfloat16, by the engine's
+    operator `parley.Conv1d` (kernels/conv1d).
     """
 
     def __init__(
         self, contract: GraphContract, sizes: dict[str, int], precision: str, arithmetic: str = ""
     ) -> None:
-        if precision not in _TORCH_TYPES:
+        if precision not in PRECISIONS:
             raise InputError(
-                f"[graphs.export] expected precision f32 or f16, got {precision!r}; choose one"
+                f"[graphs.export] expected precision {' or '.join(PRECISIONS)}, got {precision!r}; "
+                "choose one"
             )
-        self.contract, self.sizes, self.stored = contract, sizes, precision
-        self.precision = arithmetic or precision
+        self.contract, self.sizes, self.named = contract, sizes, precision
+        self.stored = "f32" if precision == "bf16" else precision
+        self.precision = arithmetic or self.stored
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[_Weight] = []
         self._small: dict[str, onnx.TensorProto] = {}
@@ -170,8 +180,26 @@ class GraphBuilder:
 
     def conv(self, x: str, kernel: Source, bias: Tensor | None, name: str, **kw: Any) -> str:
         """Convolution over `[B, C, T]`; attributes as ONNX names them."""
+        if self.named == "bf16" and bias is not None and kw.keys() <= {"dilations", "pads"}:
+            return self._conv_bf16(x, kernel, bias, name, **kw)
         weights = self._conv_weights(kernel, bias, name)
         return self.op("Conv", x, *weights, **kw)
+
+    def _conv_bf16(
+        self,
+        x: str,
+        kernel: Source,
+        bias: Tensor,
+        name: str,
+        *,
+        dilations: Sequence[int] = (1,),
+        pads: Sequence[int] = (0, 0),
+    ) -> str:
+        if any(pads):
+            x = self.op("Pad", x, self.ints(0, 0, pads[0], 0, 0, pads[1]))
+        weight = self.weight(f"{name}.weight", kernel, precision="bf16")
+        offset = self.weight(f"{name}.bias", bias)
+        return self.op("Conv1d", x, weight, offset, domain=CUSTOM_DOMAIN, dilation=dilations[0])
 
     def conv_transpose(
         self, x: str, kernel: Source, bias: Tensor | None, name: str, **kw: Any
@@ -247,7 +275,8 @@ class GraphBuilder:
     def _store(self, weight: _Weight, file: Any, location: str) -> onnx.TensorProto:
         with torch.no_grad():
             tensor = weight.read().detach().to(_TORCH_TYPES[weight.precision]).contiguous()
-        array = tensor.numpy()
+        # NumPy has no bfloat16: its bits pass as integers.
+        array = (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
         proto = TensorProto(
             name=weight.name, data_type=_ONNX_TYPES[weight.precision], dims=array.shape
         )
@@ -270,7 +299,7 @@ class GraphBuilder:
         info = GraphInfo(
             file=file,
             external=external,
-            precision=self.stored,
+            precision=self.named,
             opset=OPSET,
             inputs=[t.resolve(self.sizes) for t in self.contract.inputs],
             outputs=[t.resolve(self.sizes) for t in self.contract.outputs],

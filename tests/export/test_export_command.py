@@ -54,6 +54,23 @@ def test_the_same_input_gives_the_same_files(intact_checkpoint, out):
     assert json.loads((out / bundle.MANIFEST).read_text("utf-8"))["files"] == first
 
 
+@pytest.mark.parametrize(
+    ("options", "precision", "operators"),
+    [
+        ((), "f32", ["parley.SnakeBeta"]),
+        (("--no-fused",), "f32", []),
+        (("--vocoder", "f16", "--no-fused"), "f16", []),
+        (("--vocoder", "bf16"), "bf16", ["parley.Conv1d", "parley.SnakeBeta"]),
+    ],
+)
+def test_the_vocoders_operators_are_named(options, precision, operators, intact_checkpoint, out):
+    assert export(intact_checkpoint, out, *options) == 0
+    graphs = json.loads((out / bundle.MANIFEST).read_text("utf-8"))["graphs"]
+    assert graphs["vocoder"]["precision"] == precision
+    assert graphs["vocoder"].get("custom_ops", []) == operators
+    assert {info["precision"] for name, info in graphs.items() if name != "vocoder"} == {"f32"}
+
+
 def test_duplex_adds_its_graph_and_layout(intact_checkpoint, out):
     assert export(intact_checkpoint, out, "--duplex") == 0
     described = json.loads((out / bundle.MANIFEST).read_text("utf-8"))

@@ -23,6 +23,11 @@ EXPORTERS = {
 TYPES = {"f32": np.float32, "i64": np.int64}
 ONNX_TYPES = {"f32": "tensor(float)", "i64": "tensor(int64)"}
 CASES = [("tiny", "f32"), ("other", "f32"), ("tiny", "f16"), ("other", "f16")]
+LIMITS = {
+    "f32": tolerances.GRAPH_REL,
+    "f16": tolerances.GRAPH_F16_REL,
+    "bf16": tolerances.GRAPH_BF16_REL,
+}
 
 
 class Bundle:
@@ -31,7 +36,7 @@ class Bundle:
     def __init__(self, folder, checkpoint, precision):
         self.folder, self.precision = folder, precision
         self.parts, self.infos, self.sessions = models(checkpoint), {}, {}
-        self.limit = tolerances.GRAPH_REL if precision == "f32" else tolerances.GRAPH_F16_REL
+        self.limit = LIMITS[precision]
 
     def info(self, name):
         if name not in self.infos:
@@ -125,6 +130,17 @@ def test_vocoder(bundle, n_frames):
     assert wave.shape == (1, 1, 240 * (n_frames + behind))
     expected = bundle.parts.vocoder(latents)
     assert relative_error(wave[..., 240 * behind :], expected) < bundle.limit
+
+
+def test_vocoder_in_bfloat16(tmp_path):
+    """Every convolution of it multiplies so."""
+    bundle = Bundle(tmp_path, "tiny", "bf16")
+    test_vocoder(bundle, 29)
+    info = bundle.info("vocoder")
+    assert info["precision"] == "bf16"
+    assert info["custom_ops"] == ["parley.Conv1d", "parley.SnakeBeta"]
+    nodes = onnx.load(tmp_path / info["file"], load_external_data=False).graph.node
+    assert "Conv" not in {node.op_type for node in nodes}
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kernels_build import FAST, NEEDS, ROOT, compiled, need_processor
 from kernels_reference import WINDOWS, Window, example, pointers, reference, windowed
 
 import tolerances
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "kernels" / "snakebeta"
-FAST = ["-O3", "-ffp-contract=fast", "-Wno-psabi"]
 BUILDS = {
     "portable": [*FAST, '-DSNAKEBETA_VERSION={"portable",portable}'],
     "avx2": [*FAST, '-DSNAKEBETA_VERSION={"avx2",avx2}'],
@@ -21,31 +20,11 @@ BUILDS = {
     "native": [*FAST, "-march=native"],
     "plain": ["-O0", "-Wno-psabi", '-DSNAKEBETA_VERSION={"portable",portable}'],
 }
-NEEDS = {"avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512vl", "avx512dq"}}
-
-
-def processor_flags():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
-
-
-def compiled(folder, flags, *sources):
-    if shutil.which("c++") is None:
-        pytest.skip("no c++; install a C++ compiler")
-    path = folder / "kernel.so"
-    command = ["c++", "-std=c++20", "-Wall", "-Wextra", "-Werror", *flags, "-fPIC", "-shared"]
-    subprocess.run([*command, f"-I{ROOT}", *map(str, sources), "-o", str(path)], check=True)
-    return ctypes.CDLL(str(path))
 
 
 @pytest.fixture(scope="module", params=BUILDS)
 def kernel(request, tmp_path_factory):
-    missing = NEEDS.get(request.param, set()) - processor_flags()
-    if missing:
-        pytest.skip(f"this processor has no {', '.join(sorted(missing))}")
+    need_processor(request.param)
     sources = (FOLDER / "snakebeta_cpu.cpp", FOLDER / "snakebeta_backward.cpp")
     library = compiled(tmp_path_factory.mktemp("kernel"), BUILDS[request.param], *sources)
     library.snakebeta_backward_scratch.argtypes = [ctypes.c_size_t]

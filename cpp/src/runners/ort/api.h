@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace parley::ort {
 
@@ -28,7 +29,7 @@ enum ErrorCode : int {
   kEngineError = 5,
   kEpFail = 11,
 };
-enum ElementType : int { kFloat = 1, kInt64 = 7 };
+enum ElementType : int { kFloat = 1, kInt64 = 7, kBf16 = 16 };
 enum LogLevel : int { kWarning = 2 };
 enum GraphOptimization : int { kAllOptimizations = 99 };
 enum ExecutionMode : int { kSequential = 0 };

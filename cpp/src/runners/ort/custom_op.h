@@ -1,4 +1,5 @@
-// What ONNX Runtime wants to know of a custom operator: its struct and the calls a kernel makes.
+// What ONNX Runtime wants to know of a custom operator, and the calls that its kernel makes; knows
+// no operator.
 #pragma once
 #include "runners/ort/api.h"
 
@@ -39,6 +40,8 @@ struct KernelApi {
   Status* (*count)(const TensorInfo*, std::size_t* out);
   Status* (*tensor_info)(const Value*, TensorInfo** out);
   Status* (*attribute)(const KernelInfo*, const char* name, std::int64_t* out);
+  // A weight that lies in the graph; not a constant: is_constant 0.
+  Status* (*constant)(const KernelInfo*, std::size_t index, int* is_constant, const Value** out);
   Status* (*input)(const KernelContext*, std::size_t index, const Value** out);
   Status* (*output)(KernelContext*, std::size_t index, const std::int64_t* dims, std::size_t rank,
                     Value** out);
@@ -66,8 +69,30 @@ inline KernelApi read_kernel_api(const void* table) {
   read(api.release_status, 93);
   read(api.release_tensor_info, 99);
   read(api.stream, 193);
+  read(api.constant, 249);
   read(api.parallel_for, 274);
   return api;
 }
+
+// A tensor's memory and its first three dimensions.
+struct Tensor {
+  void* data;
+  std::size_t count, rank;
+  std::int64_t dims[3];
+};
+
+#define PARLEY_TRY(status) \
+  if (Status* failed = (status); failed != nullptr) return failed
+
+Status* read_tensor(const KernelApi& api, const Value* value, Tensor& out);
+Status* read_input(const KernelApi& api, const KernelContext* context, std::size_t index,
+                   Tensor& out);
+// Makes the only output, [dims[0], dims[1], dims[2]].
+Status* make_output(const KernelApi& api, KernelContext* context, const std::int64_t (&dims)[3],
+                    float*& out);
+// "[op.verb] expected ..., got ...; do export the graph again"
+Status* complain(const KernelApi& api, const char* where, const char* expected, std::size_t got);
+// An integer attribute; 0 where the node has none.
+std::int64_t read_attribute(const KernelApi& api, const KernelInfo* info, const char* name);
 
 }  // namespace parley::ort

@@ -1,6 +1,7 @@
 // Collects parley's own operators in one domain; knows none of them beyond its name.
 #include "runners/ort/custom_ops.h"
 
+#include "runners/ort/conv1d_op.h"
 #include "runners/ort/snakebeta_op.h"
 
 namespace parley::ort {
@@ -10,7 +11,9 @@ Status* make_custom_ops(const void* table, CustomOpDomain** out) {
   const auto add = at_slot<Status* (*)(CustomOpDomain*, const CustomOp*)>(table, 27);
   const auto release = at_slot<void (*)(CustomOpDomain*)>(table, 101);
   if (Status* status = create("parley", out); status != nullptr) return status;
-  for (const CustomOp* op : snakebeta_ops()) {
+  std::vector<const CustomOp*> ops = snakebeta_ops();
+  ops.push_back(conv1d_op());
+  for (const CustomOp* op : ops) {
     Status* status = add(*out, op);
     if (status == nullptr) continue;
     release(*out);
@@ -24,7 +27,7 @@ Status* add_custom_ops(const void* table, SessionOptions* options, CustomOpDomai
 }
 
 const std::vector<std::string>& custom_op_names() {
-  static const std::vector<std::string> names{"parley.SnakeBeta"};
+  static const std::vector<std::string> names{"parley.Conv1d", "parley.SnakeBeta"};
   return names;
 }
 

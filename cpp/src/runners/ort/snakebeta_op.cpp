@@ -3,7 +3,6 @@
 #include "runners/ort/snakebeta_op.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <new>
 
 #include "kernels/snakebeta/snakebeta.h"
@@ -29,52 +28,22 @@ struct Call {
   float* out;
 };
 
-#define PARLEY_TRY(status) \
-  if (Status* failed = (status); failed != nullptr) return failed
-
-struct Tensor {
-  const void* data;
-  std::size_t count, rank;
-  std::int64_t dims[3];
-};
-
-Status* read_input(const KernelApi& api, const KernelContext* context, std::size_t index,
-                   Tensor& out) {
-  const Value* value = nullptr;
-  PARLEY_TRY(api.input(context, index, &value));
-  void* data = nullptr;
-  PARLEY_TRY(api.tensor_data(const_cast<Value*>(value), &data));
-  out.data = data;
-  TensorInfo* info = nullptr;
-  PARLEY_TRY(api.tensor_info(value, &info));
-  Status* status = api.count(info, &out.count);
-  if (status == nullptr) status = api.rank(info, &out.rank);
-  if (status == nullptr)
-    status = api.dimensions(info, out.dims, std::min<std::size_t>(out.rank, 3));
-  api.release_tensor_info(info);
-  return status;
-}
-
-Status* complain(const KernelApi& api, const char* expected, std::size_t got) {
-  char text[200];
-  std::snprintf(text, sizeof text,
-                "[snakebeta.run] expected %s, got %zu; do export the graph again", expected, got);
-  return api.create_status(kInvalidArgument, text);
-}
+constexpr const char* kWhere = "snakebeta.run";
 
 Status* read_call(const Kernel& kernel, KernelContext* context, Call& call) {
   const KernelApi& api = kernel.api;
   Tensor inputs[kInputs];
   for (std::size_t i = 0; i < kInputs; ++i) PARLEY_TRY(read_input(api, context, i, inputs[i]));
   const Tensor& x = inputs[kX];
-  if (x.rank != 3) return complain(api, "x of 3 dimensions", x.rank);
+  if (x.rank != 3) return complain(api, kWhere, "x of 3 dimensions", x.rank);
   const auto channels = static_cast<std::size_t>(x.dims[1]);
   const auto samples = static_cast<std::size_t>(x.dims[2]);
-  if (inputs[kAlpha].count != channels) return complain(api, "an alpha per channel", channels);
-  if (inputs[kBeta].count != channels) return complain(api, "a beta per channel", channels);
-  if (inputs[kRange].count != 2) return complain(api, "a range of 2", inputs[kRange].count);
+  if (inputs[kAlpha].count != channels)
+    return complain(api, kWhere, "an alpha per channel", channels);
+  if (inputs[kBeta].count != channels) return complain(api, kWhere, "a beta per channel", channels);
+  if (inputs[kRange].count != 2) return complain(api, kWhere, "a range of 2", inputs[kRange].count);
   if (samples < kernel.left + kernel.right)
-    return complain(api, "at least left + right samples", samples);
+    return complain(api, kWhere, "at least left + right samples", samples);
   const auto* range = static_cast<const std::int64_t*>(inputs[kRange].data);
   call.window = {channels, samples, range[0], range[1], kernel.left, kernel.right};
   call.rows = static_cast<std::size_t>(x.dims[0]) * channels;
@@ -83,11 +52,7 @@ Status* read_call(const Kernel& kernel, KernelContext* context, Call& call) {
   call.beta = static_cast<const float*>(inputs[kBeta].data);
   const std::int64_t dims[] = {x.dims[0], x.dims[1],
                                static_cast<std::int64_t>(samples - kernel.left - kernel.right)};
-  Value* out = nullptr;
-  PARLEY_TRY(api.output(context, 0, dims, 3, &out));
-  void* data = nullptr;
-  PARLEY_TRY(api.tensor_data(out, &data));
-  call.out = static_cast<float*>(data);
+  PARLEY_TRY(make_output(api, context, dims, call.out));
   const std::size_t outputs = call.rows * static_cast<std::size_t>(dims[2]);
   call.tasks =
       std::clamp<std::size_t>(outputs / kOutputsPerTask, 1, std::max<std::size_t>(call.rows, 1));
@@ -118,15 +83,10 @@ Status* compute(void* state, KernelContext* context) {
   return nullptr;
 }
 
-std::int64_t attribute(const KernelApi& api, const KernelInfo* info, const char* name) {
-  std::int64_t value = 0;
-  if (Status* missing = api.attribute(info, name, &value)) api.release_status(missing);
-  return value;
-}
-
 Status* create(const CustomOp* op, const void* table, const KernelInfo* info, void** out) {
   const KernelApi api = read_kernel_api(table);
-  const std::int64_t left = attribute(api, info, "left"), right = attribute(api, info, "right");
+  const std::int64_t left = read_attribute(api, info, "left");
+  const std::int64_t right = read_attribute(api, info, "right");
   if (left < 0 || right < 0) {
     return api.create_status(kInvalidArgument,
                              "[snakebeta.create] expected left and right of 0 or more, got less; "

@@ -1,0 +1,240 @@
+// The convolution on a CPU: tiles of 4 channels by up to 6 vectors in registers; knows no layer.
+#include "kernels/conv1d/conv1d.h"
+
+#include <string.h>
+
+#include <algorithm>
+
+#define CONV1D_INLINE inline __attribute__((always_inline))
+
+namespace conv1d {
+namespace {
+
+constexpr size_t kBlock = CONV1D_BLOCK;
+constexpr size_t kVectors = 6;  // of a tile, at most
+constexpr size_t kSpare = 16;   // a last vector may read so far over its row
+
+template <size_t kLanes>
+using Floats __attribute__((vector_size(4 * kLanes))) = float;
+template <size_t kLanes>
+using Words __attribute__((vector_size(4 * kLanes))) = uint32_t;
+
+size_t outputs_of(const conv1d_shape& s) {
+  const size_t reach = s.dilation * (s.taps - 1);
+  return s.samples > reach ? s.samples - reach : 0;
+}
+
+size_t pairs_of(const conv1d_shape& s) {
+  return (s.in + 1) / 2;
+}
+
+// Adds the products of two pairs of bfloat16 per lane, by shifts and float32 arithmetic.
+template <size_t kLanes>
+struct Plain {
+  static constexpr size_t lanes = kLanes;
+  using F = Floats<kLanes>;
+  using W = Words<kLanes>;
+
+  static CONV1D_INLINE F add(F sum, W x, W w) {
+    const F low = (F)(x << 16) * (F)(w << 16);
+    return sum + low + (F)(x & 0xffff0000U) * (F)(w & 0xffff0000U);
+  }
+};
+
+// Clang takes no 512-bit operand of an asm in a function that is compiled for any processor.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CONV1D_BF16
+struct Bf16 {
+  static constexpr size_t lanes = 16;
+  using F = Floats<16>;
+  using W = Words<16>;
+
+  // No intrinsic: it could not be inlined through functions that are compiled for any processor.
+  static CONV1D_INLINE F add(F sum, W x, W w) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
+  }
+};
+#endif
+
+// kBlock output channels (`rows` of them real) by count vectors of outputs (`n` of them real).
+struct Tile {
+  const conv1d_shape& shape;
+  const uint32_t *weights, *input;
+  const float* bias;
+  size_t rows, n, row_words, n_outputs;
+  float* y;
+
+  template <class Ops, size_t kCount = kVectors>
+  CONV1D_INLINE void run(size_t count) const {
+    if (count == kCount) {
+      compute<Ops, kCount>();
+    } else if constexpr (kCount > 1) {
+      run<Ops, kCount - 1>(count);
+    }
+  }
+
+  template <class Ops, size_t kCount>
+  CONV1D_INLINE void compute() const {
+    typename Ops::F sums[kBlock][kCount], done[kBlock][kCount];
+    for (size_t o = 0; o < kBlock; ++o) {
+      for (auto& sum : sums[o]) sum = typename Ops::F{} + (o < rows ? bias[o] : 0);
+    }
+    const uint32_t *w = weights, *row = input;
+    for (size_t pair = 0; pair < pairs_of(shape); ++pair, row += row_words) {
+      for (size_t k = 0; k < shape.taps; ++k, w += kBlock) {
+        typename Ops::W x[kCount];
+        memcpy(x, row + k * shape.dilation, sizeof x);
+        for (size_t o = 0; o < kBlock; ++o) {
+          const auto weight = typename Ops::W{} + w[o];
+          for (size_t v = 0; v < kCount; ++v) sums[o][v] = Ops::add(sums[o][v], x[v], weight);
+        }
+      }
+    }
+    // Copied with constant indices only, for the sums themselves stay in registers then.
+    for (size_t o = 0; o < kBlock; ++o) {
+      for (size_t v = 0; v < kCount; ++v) done[o][v] = sums[o][v];
+    }
+    for (size_t o = 0; o < rows; ++o) memcpy(y + o * n_outputs, done[o], n * sizeof(float));
+  }
+};
+
+struct Call {
+  const conv1d_shape& shape;
+  const uint32_t* weights;
+  const float* bias;
+  const uint32_t* input;
+  size_t begin, end;
+  float* y;
+};
+
+template <class Ops>
+CONV1D_INLINE void forward(const Call& call) {
+  const conv1d_shape& s = call.shape;
+  const size_t n_outputs = outputs_of(s), row_words = s.samples + kSpare;
+  const size_t block_words = pairs_of(s) * s.taps * kBlock;
+  const size_t vectors = (n_outputs + Ops::lanes - 1) / Ops::lanes;
+  const size_t tiles = (vectors + kVectors - 1) / kVectors;
+  for (size_t block = call.begin; block < call.end; ++block) {
+    const uint32_t* weights = call.weights + block * block_words;
+    const size_t rows = std::min(kBlock, s.out - block * kBlock);
+    for (size_t t = 0; t < tiles; ++t) {
+      // Tiles of about the same size, for a narrow one leaves arithmetic units idle.
+      const size_t first = vectors * t / tiles, count = vectors * (t + 1) / tiles - first;
+      const size_t at = first * Ops::lanes, n = std::min(count * Ops::lanes, n_outputs - at);
+      const Tile tile{s,
+                      weights,
+                      call.input + at,
+                      call.bias + block * kBlock,
+                      rows,
+                      n,
+                      row_words,
+                      n_outputs,
+                      call.y + block * kBlock * n_outputs + at};
+      tile.run<Ops>(count);
+    }
+  }
+}
+
+void portable(const Call& call) {
+  forward<Plain<4>>(call);
+}
+
+struct Version {
+  const char* name;
+  void (*forward)(const Call&);
+};
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define CONV1D_VERSION_OF(name, features, ops)                    \
+  __attribute__((target(features))) void name(const Call& call) { \
+    forward<ops>(call);                                           \
+  }
+CONV1D_VERSION_OF(avx2, "avx2,fma", Plain<8>)
+CONV1D_VERSION_OF(avx512, "avx512f,avx512vl,fma", Plain<16>)
+#if defined(CONV1D_BF16)
+CONV1D_VERSION_OF(avx512bf16, "avx512f,avx512vl,avx512bf16,fma", Bf16)
+#endif
+
+Version choose() {
+#if defined(CONV1D_VERSION)
+  return CONV1D_VERSION;  // for tests
+#endif
+#if defined(CONV1D_BF16)
+  if (__builtin_cpu_supports("avx512bf16")) return {"avx512bf16", avx512bf16};
+#endif
+  if (__builtin_cpu_supports("avx512vl")) return {"avx512", avx512};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {"avx2", avx2};
+  return {"portable", portable};
+}
+#else
+Version choose() {
+  return {"portable", portable};
+}
+#endif
+
+const Version& version() {
+  static const Version chosen = choose();
+  return chosen;
+}
+
+// Rounded to the nearest bfloat16, ties to even; no NaN comes here.
+uint32_t rounded(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16;
+}
+
+}  // namespace
+}  // namespace conv1d
+
+extern "C" {
+
+size_t conv1d_weight_words(const conv1d_shape* shape) {
+  const size_t blocks = (shape->out + CONV1D_BLOCK - 1) / CONV1D_BLOCK;
+  return blocks * CONV1D_BLOCK * conv1d::pairs_of(*shape) * shape->taps;
+}
+
+size_t conv1d_input_words(const conv1d_shape* shape) {
+  return conv1d::pairs_of(*shape) * (shape->samples + conv1d::kSpare);
+}
+
+void conv1d_pack_weights(const conv1d_shape* shape, const uint16_t* weights, uint32_t* packed) {
+  const conv1d_shape& s = *shape;
+  const auto at = [&](size_t o, size_t i, size_t k) -> uint32_t {
+    return o < s.out && i < s.in ? weights[(o * s.in + i) * s.taps + k] : 0;
+  };
+  for (size_t block = 0; block < s.out; block += CONV1D_BLOCK) {
+    for (size_t i = 0; i < s.in; i += 2) {
+      for (size_t k = 0; k < s.taps; ++k) {
+        for (size_t o = block; o < block + CONV1D_BLOCK; ++o) {
+          *packed++ = at(o, i, k) | at(o, i + 1, k) << 16;
+        }
+      }
+    }
+  }
+}
+
+void conv1d_pack_input(const conv1d_shape* shape, const float* x, size_t begin, size_t end,
+                       uint32_t* packed) {
+  const size_t n = shape->samples;
+  for (size_t pair = begin; pair < end; ++pair) {
+    uint32_t* to = packed + pair * (n + conv1d::kSpare);
+    const float* low = x + 2 * pair * n;
+    const bool both = 2 * pair + 1 < shape->in;
+    for (size_t i = 0; i < n; ++i) to[i] = conv1d::rounded(low[i]);
+    for (size_t i = 0; both && i < n; ++i) to[i] |= conv1d::rounded(low[n + i]) << 16;
+    memset(to + n, 0, conv1d::kSpare * sizeof *to);
+  }
+}
+
+void conv1d_forward(const conv1d_shape* shape, const uint32_t* weights, const float* bias,
+                    const uint32_t* input, size_t begin, size_t end, float* y) {
+  conv1d::version().forward({*shape, weights, bias, input, begin, end, y});
+}
+
+const char* conv1d_version(void) {
+  return conv1d::version().name;
+}
+
+}  // extern "C"
