@@ -76,12 +76,14 @@ PySession session(const Bundle& bundle, const std::string& mode, const std::stri
 }
 
 Bundle open(const std::string& folder, const std::string& device, int threads, bool verify,
-            const std::string& kv, const std::string& onnxruntime, const std::string& llama) {
+            const std::string& kv, const std::string& flow, const std::string& onnxruntime,
+            const std::string& llama) {
   OpenOptions options;
   options.device = device;
   options.threads = threads;
   options.verify = verify;
   options.kv = kv;
+  options.flow = flow;
   options.onnxruntime = onnxruntime;
   options.llama = llama;
   return Bundle::open(folder, options);
@@ -111,10 +113,9 @@ void register_bundle(py::module_& module) {
   py::class_<Bundle>(module, "Bundle")
       .def(py::init(&open), py::arg("folder"), py::kw_only(), py::arg("device") = "cpu",
            py::arg("threads") = 0, py::arg("verify") = true, py::arg("kv") = "f16",
-           py::arg("onnxruntime") = "", py::arg("llama") = "", release)
-      .def_property_readonly(
-          "manifest",
-          [](const Bundle& b) { return to_python(read_manifest_document(b.impl().folder())); })
+           py::arg("flow") = "", py::arg("onnxruntime") = "", py::arg("llama") = "", release)
+      .def_property_readonly("manifest",
+                             [](const Bundle& b) { return to_python(b.impl().document()); })
       .def_property_readonly("modes", &modes)
       .def_property_readonly("voices", &Bundle::voices)
       .def_property_readonly("chunk_samples", &Bundle::chunk_samples)

@@ -2,10 +2,13 @@
 #include "workbench.h"
 
 #include "bindings.h"
+#include "stages/noise.h"
 
 namespace parley::bindings {
 
 namespace {
+
+using namespace py::literals;
 
 using Ids = std::vector<std::int32_t>;
 
@@ -65,10 +68,10 @@ py::tuple flow_decode(const Workbench& bench, const Ids& codes, const std::optio
 
 void register_hearing(py::class_<Workbench>& bench) {
   bench
-      .def(py::init([](const Bundle& bundle, const std::string& voice) {
-             return std::make_unique<Workbench>(bundle.shared_impl(), voice);
+      .def(py::init([](const Bundle& bundle, const std::string& voice, const std::string& flow) {
+             return std::make_unique<Workbench>(bundle.shared_impl(), voice, flow);
            }),
-           py::arg("bundle"), py::arg("voice") = "")
+           py::arg("bundle"), py::arg("voice") = "", py::arg("flow") = "")
       .def(
           "resample",
           [](const Workbench& b, const Floats& samples, int from_hz, int to_hz) {
@@ -122,9 +125,32 @@ void register_sound(py::class_<Workbench>& bench) {
   bench.def("flow_field", &flow_field, py::arg("inputs"), py::arg("t"))
       .def("flow_decode", &flow_decode, py::arg("codes"), py::arg("noise") = py::none(),
            py::arg("seed") = 0)
+      .def("flow_begin", &Workbench::flow_begin, py::arg("seed") = 0)
+      .def(
+          "flow_push",
+          [](Workbench& b, const Ids& codes, bool last) {
+            return rows_of(b.flow_push(codes, last), z_of(b));
+          },
+          py::arg("codes"), py::arg("last") = false)
+      .def(
+          "flow_noise",
+          [](const Workbench& b, std::int64_t first, std::size_t n, std::uint64_t seed) {
+            std::vector<float> rows(n * z_of(b));
+            fill_flow_noise(seed, 0, first, z_of(b), rows);
+            return rows_of(std::move(rows), z_of(b));
+          },
+          py::arg("first"), py::arg("n"), py::arg("seed") = 0)
+      .def("flow_costs",
+           [](const Workbench& b) {
+             const FlowDecoder::Costs costs = b.flow_costs();
+             return py::dict("voice_bytes"_a = costs.voice_bytes,
+                             "state_bytes"_a = costs.state_bytes,
+                             "setup_evaluations"_a = costs.setup_evaluations,
+                             "prompt_frames"_a = costs.prompt_frames);
+           })
       .def(
           "flow_stream",
-          [](const Workbench& b, const Ids& codes, std::uint64_t seed, std::size_t cut) {
+          [](Workbench& b, const Ids& codes, std::uint64_t seed, std::size_t cut) {
             return rows_of(b.flow_stream(codes, seed, cut), z_of(b));
           },
           py::arg("codes"), py::arg("seed") = 0, py::arg("cut") = 4)

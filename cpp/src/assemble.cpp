@@ -81,9 +81,10 @@ void check_options(const SessionOptions& options) {
 
 Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& options)
     : folder_(folder),
-      manifest_(read_manifest(folder)),
+      manifest_(read_manifest(folder, options.flow)),
       kv_(options.kv),
-      threads_(options.threads) {
+      threads_(options.threads),
+      flow_settings_(options.flow) {
   if (kv_ != "f16" && kv_ != "q8_0" && kv_ != "f32") {
     throw InputError("[bundle.open] expected kv f16, q8_0 or f32, got \"" + kv_ +
                      "\"; do choose one of them");
@@ -102,9 +103,7 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
   flow_graphs_ = {graph(contract::flow_condition::kGraph, options),
                   graph(contract::flow_modulation::kGraph, options),
                   graph(contract::flow_field::kGraph, options)};
-  FlowConfig flow = manifest_.flow;
-  flow.n_codes = manifest_.vocabulary.audio_codes;
-  flow_ = make_graph_flow_decoder(flow_graphs_, flow);
+  flow_ = flow_with(options.flow);
   VocoderConfig vocoder = manifest_.vocoder;
   vocoder.max_push_frames = max_frames(manifest_.flow, 2 * manifest_.flow.codes_per_chunk);
   vocoder_graph_ = graph(contract::vocoder::kGraph, options);
@@ -137,6 +136,13 @@ std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
   compare(name, "output", with_states(entry->outputs, contract::kStateOut, entry->states),
           runner->outputs());
   return runner;
+}
+
+std::shared_ptr<const FlowDecoder> Bundle::Impl::flow_with(const std::string& settings) const {
+  if (flow_ && settings.empty()) return flow_;
+  FlowConfig config = read_manifest(folder_, settings).flow;
+  config.n_codes = manifest_.vocabulary.audio_codes;
+  return make_graph_flow_decoder(flow_graphs_, std::move(config));
 }
 
 void Bundle::Impl::read_voices() {

@@ -17,11 +17,14 @@ class Bundle::Impl {
   Impl(const std::filesystem::path& folder, const OpenOptions& options);
 
   const Manifest& manifest() const { return manifest_; }
-  const std::filesystem::path& folder() const { return folder_; }
+  // As it was written, but for what the caller wanted otherwise.
+  json::Value document() const { return read_manifest_document(folder_, flow_settings_); }
   const std::shared_ptr<const Encoder>& encoder() const { return encoder_; }
   const std::shared_ptr<const FlowDecoder>& flow() const { return flow_; }
   const FlowGraphs& flow_graphs() const { return flow_graphs_; }
   const std::shared_ptr<const GraphRunner>& vocoder_graph() const { return vocoder_graph_; }
+  // Over the same graphs with other settings, as OpenOptions::flow has them; empty: the bundle's.
+  std::shared_ptr<const FlowDecoder> flow_with(const std::string& settings) const;
   const std::shared_ptr<const Vocoder>& vocoder() const { return vocoder_; }
   const std::shared_ptr<const TokenModel>& tokens() const { return tokens_; }
   std::shared_ptr<const Voice> voice(const std::string& name) const;  // empty: the default one
@@ -44,6 +47,7 @@ class Bundle::Impl {
   std::string kv_;
   int threads_ = 0;
   std::shared_ptr<const Encoder> encoder_;
+  std::string flow_settings_;
   FlowGraphs flow_graphs_;
   std::shared_ptr<const GraphRunner> vocoder_graph_;
   std::shared_ptr<const FlowDecoder> flow_;

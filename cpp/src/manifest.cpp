@@ -67,8 +67,8 @@ static void visit(Fields& f, FrontEndConfig& c) {
 
 static void read(const json::Node& node, DType& out) {
   std::string name;
-  json::read(node, name, OneOf{{"f32", "i64"}});
-  out = name == "f32" ? DType::f32 : DType::i64;
+  json::read(node, name, OneOf{{"f32", "i64", "f16"}});
+  out = name == "f32" ? DType::f32 : name == "i64" ? DType::i64 : DType::f16;
 }
 
 static void visit(Fields& f, TensorSpec& t) {
@@ -140,17 +140,36 @@ static void visit(Fields& f, DuplexConfig& d) {
   f("sampling", d.sampling);
 }
 
+static void read(const json::Node& node, FlowMode& out) {
+  std::string name;
+  json::read(node, name, OneOf{{"exact", "window", "cached"}});
+  out = name == "exact" ? FlowMode::exact : name == "window" ? FlowMode::window : FlowMode::cached;
+}
+
+static void read(const json::Node& node, FlowSolver& out) {
+  std::string name;
+  json::read(node, name, OneOf{{"midpoint", "euler"}});
+  out = name == "midpoint" ? FlowSolver::midpoint : FlowSolver::euler;
+}
+
+static void read(const json::Node& node, FlowSpacing& out) {
+  std::string name;
+  json::read(node, name, OneOf{{"linear", "cosine"}});
+  out = name == "linear" ? FlowSpacing::linear : FlowSpacing::cosine;
+}
+
 struct FlowFields {
   FlowConfig& config;
-  std::string& solver;
   int& codes_hz;
 };
 
 static void visit(Fields& f, FlowFields& flow) {
   FlowConfig& c = flow.config;
-  f("points", c.points, Range{2, 1000})("solver", flow.solver, OneOf{{"midpoint"}});
-  f("guidance", c.guidance, Range{0, 100})("frames_per_code", c.frames_per_code, kSize);
-  f("codes_hz", flow.codes_hz, kHz)("z", c.z, kSize)("hidden", c.hidden, kSize);
+  f("mode", c.mode)("solver", c.steps.solver)("spacing", c.steps.spacing);
+  f("points", c.steps.points, Range{2, 1000})("guidance", c.steps.guidance, Range{0, 100});
+  f("guided_evaluations", c.steps.guided_evaluations, Range{0, 2000});
+  f("frames_per_code", c.frames_per_code, kSize)("codes_hz", flow.codes_hz, kHz);
+  f("z", c.z, kSize)("hidden", c.hidden, kSize)("prompt_codes", c.prompt_codes, kCount);
   f("past_codes", c.past_codes, kCount)("lookahead_codes", c.lookahead_codes, kCount);
   f("latent_mean", c.latent_mean, Range{-1e9, 1e9})("latent_var", c.latent_var, Range{1e-20, 1e9});
 }
@@ -174,7 +193,7 @@ static void visit(Fields& f, Limits& l) {
 }
 
 static void visit(Fields& f, Manifest& m) {
-  FlowFields flow{m.flow, m.flow_solver, m.codes_hz};
+  FlowFields flow{m.flow, m.codes_hz};
   f("schema_version", m.schema_version, kSize)("family", m.family, NotEmpty{});
   f("name", m.name, NotEmpty{})("source", m.source)("created_by", m.created_by)("files", m.files);
   f("rates", m.rates)("front_end", m.front_end)("graphs", m.graphs)("backbone", m.backbone);
@@ -218,10 +237,38 @@ struct Parsed {
   Manifest manifest;
 };
 
-Parsed parse(std::string_view text, const std::string& where) {
+// What a caller wants otherwise than the bundle; the manifest's own reader checks it all.
+void replace_flow(json::Value& document, const std::string& flow) {
+  if (flow.empty()) return;
+  const auto refuse = [](const std::string& got) {
+    throw InputError("[bundle.open] expected settings of the manifest's flow section, got " + got +
+                     "; choose among those that `parley show` lists");
+  };
+  json::Value changes;
+  try {
+    changes = json::parse(flow);
+  } catch (const json::ParseError& error) {
+    refuse(error.got());
+  }
+  if (changes.kind != json::Kind::object) refuse(json::name_of(changes.kind));
+  const auto member = [](json::Value& in, const std::string& key) -> json::Value* {
+    for (auto& [name, value] : in.object)
+      if (name == key) return &value;
+    return nullptr;
+  };
+  json::Value* section = member(document, "flow");
+  for (auto& [key, value] : changes.object) {
+    json::Value* old = section == nullptr ? nullptr : member(*section, key);
+    if (old == nullptr) refuse('"' + key + '"');
+    *old = std::move(value);
+  }
+}
+
+Parsed parse(std::string_view text, const std::string& where, const std::string& flow = "") {
   Parsed parsed;
   try {
     parsed.document = json::parse(text);
+    replace_flow(parsed.document, flow);
     const json::Node root{parsed.document, ""};
     check_schema(root);
     json::read(root, parsed.manifest);
@@ -234,11 +281,11 @@ Parsed parse(std::string_view text, const std::string& where) {
   return parsed;
 }
 
-Parsed read(const std::filesystem::path& folder) {
+Parsed read(const std::filesystem::path& folder, const std::string& flow) {
   const MappedFile file(folder, "manifest.json");
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
                               file.bytes().size());
-  return parse(text, (folder / "manifest.json").string());
+  return parse(text, (folder / "manifest.json").string(), flow);
 }
 
 }  // namespace
@@ -258,12 +305,12 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   return parse(text, where).manifest;
 }
 
-Manifest read_manifest(const std::filesystem::path& folder) {
-  return read(folder).manifest;
+Manifest read_manifest(const std::filesystem::path& folder, const std::string& flow) {
+  return read(folder, flow).manifest;
 }
 
-json::Value read_manifest_document(const std::filesystem::path& folder) {
-  return read(folder).document;
+json::Value read_manifest_document(const std::filesystem::path& folder, const std::string& flow) {
+  return read(folder, flow).document;
 }
 
 }  // namespace parley

@@ -99,7 +99,6 @@ struct Manifest {
   std::optional<DuplexConfig> duplex;
   std::map<std::string, std::string> prompts;
   FlowConfig flow;  // codes_per_chunk follows from codes_hz and chunk_ms
-  std::string flow_solver;
   int codes_hz = 25;
   VocoderConfig vocoder;  // z is the flow decoder's
   std::map<std::string, VoiceEntry> voices;
@@ -110,12 +109,14 @@ struct Manifest {
 };
 
 // Reads and checks `folder`/manifest.json. Throws BundleError that names the key and what to do.
-Manifest read_manifest(const std::filesystem::path& folder);
+// `flow`: a JSON object whose members stand in for those of the section "flow"; empty: none do.
+Manifest read_manifest(const std::filesystem::path& folder, const std::string& flow = "");
 
 // The same from text; `where` names the text in messages.
 Manifest parse_manifest(std::string_view text, const std::string& where);
 
 // The checked document itself, for callers that want it as it was written.
-json::Value read_manifest_document(const std::filesystem::path& folder);
+json::Value read_manifest_document(const std::filesystem::path& folder,
+                                   const std::string& flow = "");
 
 }  // namespace parley

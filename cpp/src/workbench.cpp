@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "stages/contract.h"
+#include "stages/flow_memory.h"
 
 namespace parley {
 
@@ -25,8 +26,9 @@ void check_rows(const char* verb, std::size_t size, std::size_t width) {
 
 }  // namespace
 
-Workbench::Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice)
-    : bundle_(std::move(bundle)), voice_(bundle_->voice(voice)) {}
+Workbench::Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice,
+                     const std::string& flow)
+    : bundle_(std::move(bundle)), voice_(bundle_->voice(voice)), flow_(bundle_->flow_with(flow)) {}
 
 ListenerParts Workbench::listener_parts() const {
   return {bundle_->encoder(), bundle_->tokens(), std::make_shared<SteadyClock>(),
@@ -176,51 +178,53 @@ std::int32_t Workbench::pick(std::span<const float> logits) {
 
 std::vector<float> Workbench::flow_field(std::span<const float> inputs, std::size_t batch,
                                          std::size_t frames, float t) const {
-  const FlowGraphs& graphs = bundle_->flow_graphs();
-  const FlowConfig& config = bundle_->manifest().flow;
-  const auto n = static_cast<std::int64_t>(graphs.modulation->outputs()[0].shape.back());
-  const auto speaker = static_cast<std::int64_t>(voice_->speaker.size());
-  std::vector<float> modulation(static_cast<std::size_t>(n));
-  const std::array<TensorView, 2> when = {view(&t, {1}),
-                                          view(voice_->speaker.data(), {1, speaker})};
-  const std::array<TensorView, 1> row = {view(modulation.data(), {1, n})};
-  graphs.modulation->run(when, row, never_);
-
-  const auto b = static_cast<std::int64_t>(batch);
-  const auto f = static_cast<std::int64_t>(frames);
-  const auto z = static_cast<std::int64_t>(config.z);
-  const auto width = static_cast<std::int64_t>(config.hidden) + 2 * z;
-  std::vector<float> velocity(batch * frames * config.z);
-  const std::array<TensorView, 2> in = {view(inputs.data(), {b, f, width}),
-                                        view(modulation.data(), {1, n})};
-  const std::array<TensorView, 1> out = {view(velocity.data(), {b, f, z})};
-  graphs.field->run(in, out, never_);
-  return velocity;
+  const FlowConfig& config = flow_->config();
+  if (batch < 1 || batch > 2) {
+    throw InputError("[workbench.flow_field] expected a batch of 1 or 2 branches, got " +
+                     std::to_string(batch) + "; do split it");
+  }
+  const FlowGraphRuns runs(bundle_->flow_graphs(), config);
+  const std::vector<float> modulation = runs.modulations(voice_->speaker, {&t, 1}, never_);
+  const FlowPlan plan = {{.t = t, .guided = batch == 2}};
+  NoMemory memory(runs.sizes(), plan, frames);
+  FlowWorkspace workspace(config, runs.sizes(), frames / config.frames_per_code + 1);
+  std::copy(inputs.begin(), inputs.end(), workspace.inputs.begin());
+  runs.run_field(workspace, batch, frames, modulation, memory.recall(0, frames), never_);
+  workspace.velocity.resize(batch * frames * config.z);
+  return workspace.velocity;
 }
 
 Workbench::Flow Workbench::flow_decode(std::span<const std::int32_t> codes,
                                        std::span<const float> noise, std::uint64_t seed) const {
   Flow flow;
-  flow.latents = bundle_->flow()->decode(*voice_, codes, noise, seed, &flow.trajectory, never_);
+  flow.latents = flow_->decode(*voice_, codes, noise, seed, &flow.trajectory, never_);
   return flow;
 }
 
+void Workbench::flow_begin(std::uint64_t seed) {
+  if (!flow_state_) flow_state_ = flow_->create_state(voice_);
+  flow_->begin_reply(*flow_state_, seed, 0);  // the noise of flow_decode
+  flow_state_->commit();
+}
+
+std::vector<float> Workbench::flow_push(std::span<const std::int32_t> codes, bool last) {
+  if (!flow_state_) flow_begin(0);
+  const std::size_t z = flow_->config().z;
+  std::vector<float> room(max_frames(flow_->config(), codes.size()) * z);
+  const FlowDecoder::Frames frames = flow_->push(*flow_state_, codes, last, room, never_);
+  flow_state_->commit();
+  return {room.begin() + static_cast<std::ptrdiff_t>(frames.skip * z),
+          room.begin() + static_cast<std::ptrdiff_t>(frames.n * z)};
+}
+
 std::vector<float> Workbench::flow_stream(std::span<const std::int32_t> codes, std::uint64_t seed,
-                                          std::size_t cut) const {
-  const FlowDecoder& flow = *bundle_->flow();
-  const std::size_t z = flow.config().z;
-  const StatePtr state = flow.create_state(voice_);
-  flow.begin_reply(*state, seed, 0);  // the noise of flow_decode
-  state->commit();
-  std::vector<float> room(max_frames(flow.config(), cut) * z);
+                                          std::size_t cut) {
+  flow_begin(seed);
   std::vector<float> latents;
   for (std::size_t at = 0; at < codes.size(); at += cut) {
     const std::size_t n = std::min(cut, codes.size() - at);
-    const FlowDecoder::Frames frames =
-        flow.push(*state, codes.subspan(at, n), at + n == codes.size(), room, never_);
-    state->commit();
-    latents.insert(latents.end(), room.begin() + static_cast<std::ptrdiff_t>(frames.skip * z),
-                   room.begin() + static_cast<std::ptrdiff_t>(frames.n * z));
+    const std::vector<float> some = flow_push(codes.subspan(at, n), at + n == codes.size());
+    latents.insert(latents.end(), some.begin(), some.end());
   }
   return latents;
 }

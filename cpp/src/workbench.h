@@ -29,7 +29,9 @@ class VocoderStream {
 // speed.
 class Workbench {
  public:
-  Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice);
+  // `flow`: settings of the flow decoder as OpenOptions has them; empty: the bundle's.
+  Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice,
+            const std::string& flow = "");
 
   const Bundle::Impl& bundle() const { return *bundle_; }
 
@@ -62,9 +64,13 @@ class Workbench {
   };
   Flow flow_decode(std::span<const std::int32_t> codes, std::span<const float> noise,
                    std::uint64_t seed) const;
+  FlowDecoder::Costs flow_costs() const { return flow_->costs(*voice_); }
+  // A reply as a session makes it, push by push: its latents without those under the voice prompt.
+  void flow_begin(std::uint64_t seed);
+  std::vector<float> flow_push(std::span<const std::int32_t> codes, bool last);
   // Through the streaming forms, `cut` codes or latent frames at a time.
   std::vector<float> flow_stream(std::span<const std::int32_t> codes, std::uint64_t seed,
-                                 std::size_t cut) const;
+                                 std::size_t cut);
   std::vector<float> vocode(std::span<const float> latents) const;
   std::vector<float> vocode_stream(std::span<const float> latents, std::size_t cut) const;
   // A stream of its own, with another look-ahead than the bundle's where one is given.
@@ -75,6 +81,8 @@ class Workbench {
 
   std::shared_ptr<const Bundle::Impl> bundle_;
   std::shared_ptr<const Voice> voice_;
+  std::shared_ptr<const FlowDecoder> flow_;
+  StatePtr flow_state_;                       // made at the first flow_begin
   std::shared_ptr<const Backbone> backbone_;  // made at the first feed
   StatePtr backbone_state_;
   std::optional<Sampler> sampler_;

@@ -13,11 +13,22 @@ STATE_IN, STATE_OUT = "state_in.", "state_out."
 
 @dataclass(frozen=True)
 class TensorContract:
-    """One graph tensor; `shape` holds numbers and names of sizes, `type` is f32 or i64."""
+    """One graph tensor; `shape` holds numbers and names of sizes.
+
+    A name that ends with a dot stands for one tensor per layer, whose number follows. `type` is
+    f32, i64, or `cache`: f32 or f16, as the exporter stores keys and values.
+    """
 
     name: str
     type: str
     shape: tuple[int | str, ...]
+
+    def expand(self, layers: int, cache: str) -> list[TensorContract]:
+        """The graph's own tensors behind this one, in order of layers."""
+        kind = cache if self.type == "cache" else self.type
+        if not self.name.endswith("."):
+            return [TensorContract(self.name, kind, self.shape)]
+        return [TensorContract(f"{self.name}{i}", kind, self.shape) for i in range(layers)]
 
     def resolve(self, sizes: dict[str, int]) -> dict[str, object]:
         """The manifest's entry, sizes filled in; names that `sizes` lacks are free."""
@@ -52,6 +63,10 @@ class GraphContract:
 
 def _f32(name: str, *shape: int | str) -> TensorContract:
     return TensorContract(name, "f32", shape)
+
+
+def _cache(name: str, *shape: int | str) -> TensorContract:
+    return TensorContract(name, "cache", shape)
 
 
 # Sizes in capitals are free per run, the others fixed per bundle.
@@ -93,8 +108,23 @@ GRAPHS = (
         (
             _f32("inputs", "B", "T", "field_width"),
             _f32("modulation", 1, "modulation_width"),
+            # Of the past's rows, then of the own ones.
+            TensorContract("positions", "i64", ("ROWS",)),
+            _f32("mask", "ROWS"),  # added to the scores
+            _f32("carried", "B", "carried_frames", "hidden"),
+            _cache("prompt_keys.", "B", "heads", "PROMPT", "head_width"),  # rotated
+            _cache("prompt_values.", "B", "heads", "head_width", "PROMPT"),
+            _cache("past_keys.", "B", "PAST", "hidden"),  # unrotated
+            _cache("past_values.", "B", "PAST", "hidden"),
         ),
-        (_f32("velocity", "B", "T", "z"),),
+        (
+            _f32("velocity", "B", "T", "z"),
+            _f32("rows", "B", "T", "hidden"),  # what later frames carry
+            _cache("keys.", "B", "T", "hidden"),  # what they keep as their past
+            _cache("values.", "B", "T", "hidden"),
+            _cache("as_prompt_keys.", "B", "heads", "ROWS", "head_width"),  # or as their prompt
+            _cache("as_prompt_values.", "B", "heads", "ROWS", "head_width"),  # not yet upright
+        ),
     ),
     GraphContract(
         "vocoder",
@@ -136,7 +166,7 @@ def header() -> str:
         lines.append(f"namespace {g.name} {{")
         lines.append(f'inline constexpr char kGraph[] = "{g.name}";')
         for tensor in (*g.inputs, *g.outputs, *g.states):
-            camel = "".join(part.capitalize() for part in tensor.name.split("_"))
+            camel = "".join(part.capitalize() for part in tensor.name.strip(".").split("_"))
             shape = ", ".join(str(d) for d in tensor.shape)
             lines.append(f"// {tensor.type} [{shape}]")
             lines.append(f'inline constexpr char k{camel}[] = "{tensor.name}";')

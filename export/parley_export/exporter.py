@@ -304,8 +304,9 @@ class Job:
         del encoder, adapter
         self.checkpoint.shards.close()
         flow = self._load("flow")
-        for name in ("flow_condition", "flow_modulation", "flow_field"):
-            write(name, flow)
+        write("flow_condition", flow)
+        write("flow_modulation", flow)
+        write("flow_field", flow, cache=self.checkpoint.settings.flow_cache or precision)
         del flow
         chosen = {"precision": self.options.vocoder or precision, "fused": self.options.fused}
         write("vocoder", self._load("vocoder"), **chosen)

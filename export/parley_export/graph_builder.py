@@ -62,14 +62,21 @@ class _Weight:
 class GraphBuilder:
     """One graph of a contract. Values are strings; `precision` (f32, f16) is that of the inside.
 
-    Inputs and outputs stay f32 whatever the precision. With `arithmetic` given only the weights
-    are stored in `precision`; an engine turns them into the other once, when it opens the graph.
-    With bf16 the inside is f32 too, but plain convolutions multiply in bfloat16, by the engine's
-    operator `parley.Conv1d` (kernels/conv1d).
+    Inputs and outputs stay f32 whatever the precision, but for those that the contract calls a
+    cache: `cache` is their type, `precision` where it is empty. With `arithmetic` given only the
+    weights are stored in `precision`; an engine turns them into the other once, when it opens the
+    graph. With bf16 the inside is f32 too, but plain convolutions multiply in bfloat16, by the
+    engine's operator `parley.Conv1d` (kernels/conv1d).
     """
 
     def __init__(
-        self, contract: GraphContract, sizes: dict[str, int], precision: str, arithmetic: str = ""
+        self,
+        contract: GraphContract,
+        sizes: dict[str, int],
+        precision: str,
+        *,
+        arithmetic: str = "",
+        cache: str = "",
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(
@@ -83,9 +90,15 @@ class GraphBuilder:
         self._weights: list[_Weight] = []
         self._small: dict[str, onnx.TensorProto] = {}
         self._scopes: list[str] = []
-        self._inputs = (*contract.inputs, *state_tensors(contract, STATE_IN))
-        self._outputs = (*contract.outputs, *state_tensors(contract, STATE_OUT))
+        layers, cache = sizes.get("layers", 0), cache or self.stored
+        self._tensors = [
+            [own for t in tensors for own in t.expand(layers, cache)]
+            for tensors in (contract.inputs, contract.outputs)
+        ]
+        self._inputs = (*self._tensors[0], *state_tensors(contract, STATE_IN))
+        self._outputs = (*self._tensors[1], *state_tensors(contract, STATE_OUT))
         self._written: set[str] = set()
+        self._n_values = 0
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
@@ -100,7 +113,8 @@ class GraphBuilder:
 
     def ops(self, kind: str, n_outputs: int, *inputs: str, **attributes: Any) -> list[str]:
         """Appends a node with several outputs."""
-        name = "/".join([*self._scopes, f"{kind}_{len(self._nodes)}"])
+        name = "/".join([*self._scopes, f"{kind}_{self._n_values}"])
+        self._n_values += 1
         names = [name] if n_outputs == 1 else [f"{name}.{i}" for i in range(n_outputs)]
         self._nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attributes))
         return names
@@ -109,17 +123,27 @@ class GraphBuilder:
         """A node before all others, for values that these use under the names of its outputs."""
         node = helper.make_node(kind, inputs, outputs, name=f"{kind}/{outputs[0]}", **attributes)
         self._nodes.insert(0, node)
+    def choose(self, condition: str, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
+        """What `then` or `otherwise` gives, a float; only that one is computed."""
+        branches = {}
+        for key, build in (("then_branch", then), ("else_branch", otherwise)):
+            outside, self._nodes = self._nodes, []
+            value = helper.make_tensor_value_info(build(), _ONNX_TYPES[self.precision], None)
+            name = f"{key}_{self._n_values}"
+            branches[key] = helper.make_graph(self._nodes, name, [], [value])
+            self._nodes = outside
+        return self.op("If", condition, **branches)
 
     def input(self, name: str) -> str:
         """An input of the contract, in the inner precision if it is a float."""
         tensor = {t.name: t for t in self._inputs}[name]
-        return name if tensor.type == "i64" else self.cast(name, self.precision, "f32")
+        return name if tensor.type == "i64" else self.cast(name, self.precision, tensor.type)
 
     def output(self, name: str, value: str) -> None:
         """Gives `value` out under a name of the contract."""
         tensor = {t.name: t for t in self._outputs}[name]
-        cast = tensor.type == "f32" and self.precision != "f32"
-        attributes = {"to": TensorProto.FLOAT} if cast else {}
+        cast = tensor.type not in ("i64", self.precision)
+        attributes = {"to": _ONNX_TYPES[tensor.type]} if cast else {}
         kind = "Cast" if cast else "Identity"
         self._nodes.append(
             helper.make_node(kind, [value], [name], name=f"out/{name}", **attributes)
@@ -301,8 +325,8 @@ class GraphBuilder:
             external=external,
             precision=self.named,
             opset=OPSET,
-            inputs=[t.resolve(self.sizes) for t in self.contract.inputs],
-            outputs=[t.resolve(self.sizes) for t in self.contract.outputs],
+            inputs=[t.resolve(self.sizes) for t in self._tensors[0]],
+            outputs=[t.resolve(self.sizes) for t in self._tensors[1]],
         )
         if self._custom_ops():
             info["custom_ops"] = self._custom_ops()

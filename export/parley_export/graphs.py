@@ -12,10 +12,14 @@ from pathlib import Path
 import torch
 
 from parley_export import contract
+from parley_export.flow_graphs import (
+    export_flow_condition,
+    export_flow_field,
+    export_flow_modulation,
+)
 from parley_export.graph_builder import GraphBuilder, GraphInfo
-from parley_export.modules import AudioAdapter, AudioEncoder, FlowField
+from parley_export.modules import AudioAdapter, AudioEncoder
 from parley_export.modules.encoder import EncoderLayer
-from parley_export.modules.flow import FlowBlock
 from parley_export.vocoder_graph import export_vocoder
 
 # Finite, so half precision holds it; the softmax of a masked score is exactly zero.
@@ -187,118 +191,6 @@ def _adapter_chunk(g: GraphBuilder, x: str, adapter: AudioAdapter) -> str:
     return x
 
 
-def export_flow_condition(flow: FlowField, path: Path, precision: str = "f32") -> GraphInfo:
-    """Codes to token features; code -1 embeds to zero."""
-    config = flow.config
-    sizes = {"hidden": config.hidden}
-    g = GraphBuilder(contract.graph("flow_condition"), sizes, precision)
-    codes = g.input("codes")
-    # The row after the last code is the padding's, so no mask is needed.
-    zero = torch.zeros(1, config.code_width)
-    table = g.weight(
-        "token_embedding", lambda: torch.cat([flow.token_embedding.weight.to(zero), zero])
-    )
-    rows = g.op("Where", g.op("Less", codes, g.index(0)), g.index(config.codes), codes)
-    project, upsample = flow.token_proj
-    x = g.transpose(g.linear(g.op("Gather", table, rows), project, "project"), 0, 2, 1)
-    pad = upsample.padding[0]
-    x = g.conv_transpose(
-        x, *_taps(upsample, "upsample"), strides=list(upsample.stride), pads=[pad, pad]
-    )
-    g.output("token_features", g.transpose(x, 0, 2, 1))
-    return g.save(path)
-
-
-def export_flow_modulation(flow: FlowField, path: Path, precision: str = "f32") -> GraphInfo:
-    """Times and a speaker to modulation vectors; the sinusoids are computed in f32."""
-    config = flow.config
-    sizes = {"speaker_width": config.speaker_width, "modulation_width": flow.modulation_width}
-    g = GraphBuilder(contract.graph("flow_modulation"), sizes, precision)
-    t = g.op("Unsqueeze", "t", g.ints(1))
-    angles = g.op("Mul", t, g.floats("time_rates", flow.time_embedder.rates))
-    x = g.cast(g.concat(-1, g.op("Cos", angles), g.op("Sin", angles)), precision, "f32")
-    x = _silu(g, g.linear(x, flow.time_embedder.mlp[0], "time.0"))
-    x = g.linear(x, flow.time_embedder.mlp[2], "time.2")
-    rows = g.op("Shape", x, start=0, end=1)
-    shape = g.concat(0, rows, g.ints(config.speaker_width))
-    x = g.concat(-1, x, g.op("Expand", g.input("speaker"), shape))
-    c = _silu(g, g.linear(x, flow.cond_proj, "cond_proj"))
-    layers = [block.modulation_layer[1] for block in flow.blocks]
-    layers.append(flow.output_layer.adaLN_modulation[1])
-    parts = [g.linear(c, layer, f"modulation.{i}") for i, layer in enumerate(layers)]
-    g.output("modulation", g.concat(-1, *parts))
-    return g.save(path)
-
-
-def export_flow_field(flow: FlowField, path: Path, precision: str = "f32") -> GraphInfo:
-    """One evaluation of the velocity; one modulation serves the whole batch."""
-    config = flow.config
-    sizes = {
-        "field_width": config.hidden + 2 * config.z,
-        "modulation_width": flow.modulation_width,
-        "z": config.z,
-    }
-    g = GraphBuilder(contract.graph("flow_field"), sizes, precision)
-    rows = g.op("Reshape", g.input("modulation"), g.ints(-1, config.hidden))
-    x = g.linear(g.input("inputs"), flow.transformer_input_proj, "transformer_input_proj")
-    conv, half = flow.conv_embed.conv, config.conv_kernel // 2
-    y = g.transpose(x, 0, 2, 1)
-    y = g.conv(y, *_taps(conv, "conv_embed"), group=config.conv_groups, pads=[half, half])
-    x = g.op("Add", x, g.transpose(g.op("Gelu", y), 0, 2, 1))
-    angles = _rotary_angles(g, x, flow)
-    for i, block in enumerate(flow.blocks):
-        with g.scope(f"blocks.{i}"):
-            vectors = [g.op("Gather", rows, g.index(6 * i + k), axis=0) for k in range(6)]
-            x = _flow_block(g, x, block, vectors, angles)
-    first = 6 * config.layers
-    shift, scale = (g.op("Gather", rows, g.index(first + k), axis=0) for k in range(2))
-    x = g.linear(_modulate(g, x, shift, scale), flow.output_layer.linear, "output")
-    g.output("velocity", x)
-    return g.save(path)
-
-
-def _rotary_angles(g: GraphBuilder, x: str, flow: FlowField) -> tuple[str, str]:
-    """Cosines and sines `[T, head width]` of positions 0 to T - 1, computed in f32."""
-    length = g.op("Squeeze", g.op("Shape", x, start=1, end=2), g.ints(0))
-    positions = g.op("Range", g.index(0), length, g.index(1))
-    positions = g.op("Unsqueeze", g.cast(positions, "f32"), g.ints(1))
-    rates = g.floats("rotary_rates", flow.blocks[0].attn.rotary.inv_freq)
-    angles = g.op("Mul", positions, rates)
-    angles = g.concat(-1, angles, angles)
-    cos, sin = g.op("Cos", angles), g.op("Sin", angles)
-    return g.cast(cos, g.precision, "f32"), g.cast(sin, g.precision, "f32")
-
-
-def _flow_block(
-    g: GraphBuilder, x: str, block: FlowBlock, vectors: list[str], angles: tuple[str, str]
-) -> str:
-    attn, ffn = block.attn, block.ffn
-    normed = _modulate(g, x, vectors[0], vectors[1])
-    q = _rotate(g, g.split_heads(g.linear(normed, attn.q_proj, "q_proj"), attn.heads), angles)
-    k = _rotate(g, g.split_heads(g.linear(normed, attn.k_proj, "k_proj"), attn.heads), angles)
-    v = g.split_heads(g.linear(normed, attn.v_proj, "v_proj"), attn.heads)
-    head_width = attn.q_proj.out_features // attn.heads
-    mixed = g.linear(g.merge_heads(g.attend(q, k, v, head_width)), attn.o_proj, "o_proj")
-    x = g.op("Add", x, g.op("Mul", mixed, vectors[2]))
-    inner = g.linear(_modulate(g, x, vectors[3], vectors[4]), ffn.fc1, "fc1")
-    inner = g.linear(g.op("Gelu", inner, approximate="tanh"), ffn.fc2, "fc2")
-    return g.op("Add", x, g.op("Mul", inner, vectors[5]))
-
-
-def _modulate(g: GraphBuilder, x: str, shift: str, scale: str) -> str:
-    """The modulation vectors stand in for the norm's own affine: one pass instead of three."""
-    scale = g.op("Add", scale, g.scalar(1.0))
-    return g.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=1e-6)
-
-
-def _rotate(g: GraphBuilder, x: str, angles: tuple[str, str]) -> str:
-    low, high = g.ops("Split", 2, x, axis=-1, num_outputs=2)
-    turned = g.concat(-1, g.op("Neg", high), low)
-    return g.op("Add", g.op("Mul", x, angles[0]), g.op("Mul", turned, angles[1]))
-
-
-def _silu(g: GraphBuilder, x: str) -> str:
-    return g.op("Mul", x, g.op("Sigmoid", x))
 
 
 def _taps(conv: torch.nn.Module, name: str) -> tuple[torch.Tensor, torch.Tensor, str]:

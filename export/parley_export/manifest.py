@@ -143,16 +143,24 @@ def _vocabulary(configs: Configs, tokenizer: tk.Tokenizer) -> dict[str, Any]:
 
 def _flow(checkpoint: Checkpoint) -> dict[str, Any]:
     flow, vocoder = checkpoint.configs.flow, checkpoint.configs.vocoder
+    wanted = checkpoint.settings
+    points = wanted.flow_points or flow.points
+    evaluations = (points - 1) * (2 if wanted.flow_solver == "midpoint" else 1)
+    guided = evaluations if wanted.flow_guided is None else wanted.flow_guided
     return {
-        "points": flow.points,
-        "solver": "midpoint",
+        "mode": wanted.flow_mode,
+        "solver": wanted.flow_solver,
+        "spacing": wanted.flow_spacing,
+        "points": points,
         "guidance": flow.guidance,
+        "guided_evaluations": min(guided, evaluations) if flow.guidance else 0,
         "frames_per_code": flow.frames_per_code,
         "codes_hz": vocoder.sample_rate // (vocoder.samples_per_latent * flow.frames_per_code),
         "z": flow.z,
         "hidden": flow.hidden,
-        "past_codes": checkpoint.settings.past_codes,
-        "lookahead_codes": checkpoint.settings.lookahead_codes,
+        "prompt_codes": wanted.flow_prompt_codes,
+        "past_codes": wanted.past_codes,
+        "lookahead_codes": wanted.lookahead_codes,
         "latent_mean": [float(x) for x in checkpoint.latent_mean],
         "latent_var": [float(x) for x in checkpoint.latent_var],
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from parley_export.errors import Problems
 
@@ -29,7 +29,14 @@ class Settings:
     max_reply_chunks: the longest duplex reply.
     fade_ms: how fast an interrupted reply falls silent.
     duplex_temperature: 0 is greedy.
-    past_codes, lookahead_codes: window of the flow decoder beside a chunk's own codes.
+    flow_mode: how the flow decoder streams: "window" computes voice prompt and past again with
+        every chunk, "cached" keeps their keys and values; "exact" leaves whole utterances alone.
+    flow_solver, flow_spacing, flow_points: "midpoint" or "euler" over time points that lie
+        "linear" or "cosine"; null points takes the config's. flow_guided: on how many of the
+        first evaluations guidance runs, null for all.
+    flow_cache: type of the kept keys and values, "f32" or "f16"; null takes the graphs'.
+    flow_prompt_codes: how many of a voice's last codes the flow decoder sees, 0 for all.
+    past_codes, lookahead_codes: what it sees of the reply beside a chunk's own codes.
     vocoder_lookahead_frames: latent frames that the vocoder waits for; all that it can use at most.
     voices: name -> folder below the checkpoint with a voice's three arrays. The first is the
         default; `--voice` replaces them all.
@@ -44,6 +51,13 @@ class Settings:
     max_reply_chunks: int = 375  # 60 s
     fade_ms: int = 20
     duplex_temperature: float = 0.5
+    flow_mode: Literal["exact", "window", "cached"] = "cached"
+    flow_solver: Literal["midpoint", "euler"] = "midpoint"
+    flow_spacing: Literal["linear", "cosine"] = "linear"
+    flow_points: int | None = None
+    flow_guided: int | None = None
+    flow_cache: Literal["f32", "f16"] | None = None
+    flow_prompt_codes: int = 0
     past_codes: int = 16
     # One chunk of codes: on random weights streamed latents are then 28 dB from the whole run's,
     # and 10 dB without.
@@ -92,10 +106,12 @@ def _fits(value: Any, kind: str, key: str) -> bool:
     if isinstance(value, bool):
         return False
     if kind.startswith("int"):
-        may_be_zero = key.endswith(("_codes", "_frames", "_ms"))
+        may_be_zero = key.endswith(("_codes", "_frames", "_ms", "_guided"))
         return isinstance(value, int) and value >= (0 if may_be_zero else 1)
     if kind == "float":
         return isinstance(value, int | float) and 0 <= value < float("inf")
+    if kind.startswith("Literal"):
+        return isinstance(value, str) and f'"{value}"' in kind
     if kind.startswith("str"):
         return isinstance(value, str)
     return isinstance(value, dict) and all(_inside(name, path) for name, path in value.items())

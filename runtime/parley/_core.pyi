@@ -88,6 +88,7 @@ class Bundle:
         threads: int = 0,
         verify: bool = True,
         kv: Literal["f16", "q8_0", "f32"] = "f16",
+        flow: str = "",
         onnxruntime: str = "",
         llama: str = "",
     ) -> None: ...
@@ -154,7 +155,7 @@ class VocoderStream:
 class Workbench:
     """Single stages of an opened bundle, run by the engine's own code, for verification."""
 
-    def __init__(self, bundle: Bundle, voice: str = "") -> None: ...
+    def __init__(self, bundle: Bundle, voice: str = "", flow: str = "") -> None: ...
     def resample(self, samples: Floats, from_hz: int, to_hz: int) -> Floats: ...
     def cut_turn(self, samples: Floats) -> tuple[list[Floats], int]:
         """A turn at the input rate -> its segments (trimmed, padded) and its number of features."""
@@ -184,6 +185,14 @@ class Workbench:
         self, codes: Sequence[int], noise: Floats | None = None, seed: int = 0
     ) -> tuple[Floats, Floats, Floats]:
         """-> latents [n, z]; normalised [prompt + reply, z] after one step, and at the end."""
+    def flow_begin(self, seed: int = 0) -> None:
+        """Begins a reply; the first call also sets the voice up, which may take long."""
+    def flow_push(self, codes: Sequence[int], last: bool = False) -> Floats:
+        """Codes of the reply -> the latents that became final [n, z]."""
+    def flow_noise(self, first: int, n: int, seed: int = 0) -> Floats:
+        """Noise [n, z] of latent frames from `first`; the prompt's are negative, of seed 0."""
+    def flow_costs(self) -> dict[str, int]:
+        """voice_bytes that states share, state_bytes, setup_evaluations over prompt_frames."""
     def flow_stream(self, codes: Sequence[int], seed: int = 0, cut: int = 4) -> Floats:
         """The same through the streaming form, `cut` codes at a time -> [n, z]."""
     def vocode(self, latents: Floats) -> Floats:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -37,6 +39,7 @@ class Bundle:
         voice: str | None = None,
         verify: bool = True,
         kv: CacheType = "f16",
+        flow: Mapping[str, object] | None = None,
         onnxruntime: str | Path | None = None,
         llama: str | Path | None = None,
     ) -> None:
@@ -51,6 +54,7 @@ class Bundle:
             threads=threads,
             verify=verify,
             kv=kv,
+            flow=_settings(flow),
             onnxruntime=onnxruntime_path(onnxruntime),
             llama=llama_path(llama),
         )
@@ -155,9 +159,14 @@ class Bundle:
             self._bench = self.workbench()
         return self._bench.resample(samples, rate, self.rate)
 
-    def workbench(self, voice: str | None = None) -> _core.Workbench:
-        """Single stages run by the engine's own code, to compare them with golden numbers."""
-        return _core.Workbench(self._opened, voice or self._voice)
+    def workbench(
+        self, voice: str | None = None, *, flow: Mapping[str, object] | None = None
+    ) -> _core.Workbench:
+        """Single stages run by the engine's own code, to compare them with golden numbers.
+
+        flow: settings as `open` takes them, instead of the bundle's.
+        """
+        return _core.Workbench(self._opened, voice or self._voice, _settings(flow))
 
     def close(self) -> None:
         """Closes all sessions and lets go of the models; twice does no harm."""
@@ -195,6 +204,7 @@ def open(
     voice: str | None = None,
     verify: bool = True,
     kv: CacheType = "f16",
+    flow: Mapping[str, object] | None = None,
     onnxruntime: str | Path | None = None,
     llama: str | Path | None = None,
 ) -> Bundle:
@@ -202,6 +212,7 @@ def open(
 
     device: "cpu", "cuda" or "tensorrt". threads: 0 takes as many as the machine has. voice: for
     sessions that name none. verify: check every file's hash. kv: type of the backbone's cache.
+    flow: settings that stand in for those of the manifest's section "flow", as {"mode": "cached"}.
     onnxruntime, llama: paths of the libraries where those of the installed wheels will not do.
     Raises BundleError for a bad or unknown bundle, LibraryError for a missing library or device.
 
@@ -215,6 +226,7 @@ def open(
         voice=voice,
         verify=verify,
         kv=kv,
+        flow=flow,
         onnxruntime=onnxruntime,
         llama=llama,
     )
@@ -262,6 +274,10 @@ def named_bundles() -> dict[str, Path]:
         for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
             found.setdefault(manifest.parent.name, manifest.parent)
     return found
+
+
+def _settings(flow: Mapping[str, object] | None) -> str:
+    return "" if not flow else json.dumps(dict(flow))
 
 
 def _no_such_mode(mode: str, modes: list[str], name: str) -> str:

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "fake_runners.h"
+#include "fake_flow.h"
 #include "stages/flow_decoder.h"
 
 namespace flow_rig {
@@ -22,10 +22,12 @@ inline constexpr std::int64_t kSpeaker = 2;
 inline constexpr std::int64_t kModulation = 6;
 inline const StopFlag kGo;
 
-inline FlowConfig config_of(std::size_t past, std::size_t lookahead) {
+inline FlowConfig config_of(std::size_t past, std::size_t lookahead,
+                            FlowMode mode = FlowMode::window) {
   FlowConfig config;
-  config.points = 4;
-  config.guidance = 0.5F;
+  config.mode = mode;
+  config.steps.points = 4;
+  config.steps.guidance = 0.5F;
   config.z = kZ;
   config.hidden = kHidden;
   config.frames_per_code = kFactor;

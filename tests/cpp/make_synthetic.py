@@ -104,9 +104,15 @@ def snakebeta() -> None:
 
 
 def half() -> None:
-    """A graph with an f16 input, which no runner takes."""
+    """y = x, from f16."""
     nodes = [helper.make_node("Cast", ["x"], ["y"], to=F32)]
     save("half", nodes, [info("x", F16, [1])], [info("y", F32, [1])])
+
+
+def double() -> None:
+    """A graph with an f64 input, which no runner takes."""
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=F32)]
+    save("double", nodes, [info("x", TensorProto.DOUBLE, [1])], [info("y", F32, [1])])
 
 
 def external() -> None:
@@ -204,7 +210,7 @@ def token_model(name: str, embedding: gguf.GGMLQuantizationType) -> None:
 def main() -> None:
     """Writes every file."""
     DATA.mkdir(exist_ok=True)
-    for make in (affine, stream, pair, snakebeta, half, external):
+    for make in (affine, stream, pair, snakebeta, half, double, external):
         make()
     token_model("decoder_f32", gguf.GGMLQuantizationType.F32)
     token_model("decoder_f16", gguf.GGMLQuantizationType.F16)

@@ -61,7 +61,8 @@ inline std::string dialogue() {
 }
 
 inline std::string speech() {
-  return R"( "flow": {"points": 10, "solver": "midpoint", "guidance": 1.0, "frames_per_code": 4, "codes_hz": 25,
+  return R"( "flow": {"mode": "window", "solver": "midpoint", "spacing": "linear", "points": 10, "guidance": 1.0,
+  "guided_evaluations": 18, "frames_per_code": 4, "codes_hz": 25, "prompt_codes": 0,
   "z": 3, "hidden": 8, "past_codes": 16, "lookahead_codes": 0, "latent_mean": [0, 0.5, -1],
   "latent_var": [1, 2, 3]},
  "vocoder": {"samples_per_latent": 240, "full_lookahead_frames": 13, "lookahead_frames": 3},

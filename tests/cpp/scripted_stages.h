@@ -201,6 +201,7 @@ class FlowDecoder final : public parley::FlowDecoder {
     static_cast<State&>(s).n = 0;
     first_ = true;
   }
+  Costs costs(const Voice&) const override { return {}; }
   Frames push(StageState& s, std::span<const std::int32_t> codes, bool last,
               std::span<float> latents, const StopFlag& stop) const override {
     auto& state = static_cast<State&>(s);

@@ -126,9 +126,10 @@ TEST(manifest_types_are_exact) {
            {"\"input_hz\": 24000", "\"input_hz\": null", "got null"},
            {"\"end\": [180, 181]", "\"end\": 180", "an array"},
            {"\"end\": [180, 181]", "\"end\": [180, true]", "(key turns.end[1])"},
-           {"\"type\": \"i64\"", "\"type\": \"i32\"", "\"f32\" or \"i64\""},
+           {"\"type\": \"i64\"", "\"type\": \"i32\"", "(key graphs."},
            {"\"precision\": \"q8_0\"", "\"precision\": \"q3_k\"", "(key backbone.precision)"},
-           {"\"solver\": \"midpoint\"", "\"solver\": \"euler\"", "expected \"midpoint\""},
+           {"\"solver\": \"midpoint\"", "\"solver\": \"heun\"", "expected \"midpoint\""},
+           {"\"mode\": \"window\"", "\"mode\": \"fast\"", "(key flow.mode)"},
            {"[\"think\", \"shift\"]", "[\"think\", \"sing\"]", "(key duplex.plans.listen[0][1])"},
            {"\"think\": 191,", "\"think\": 191.0,", "a whole number"},
        }) {

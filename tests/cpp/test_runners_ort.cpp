@@ -226,7 +226,19 @@ TEST(damaged_graphs_are_bundle_errors) {
   folder.write("external.onnx.data", std::string(10, '\0'));
   CHECK_THROWS_MSG(BundleError, "external.onnx",
                    open_graph("", folder.path() / "external.onnx", {}));
-  CHECK_THROWS_MSG(BundleError, "'x' of 'half.onnx' to be an f32 or i64 tensor", open("half.onnx"));
+  CHECK_THROWS_MSG(BundleError, "'x' of 'double.onnx' to be an f32, f16 or i64 tensor",
+                   open("double.onnx"));
+}
+
+TEST(half_precision_goes_in_as_it_is) {
+  support::need(kLibrary);
+  const auto graph = open("half.onnx");
+  std::uint16_t x = 0x3E00;  // 1.5
+  float y = 0.0F;
+  const std::array<TensorView, 1> in = {TensorView{&x, DType::f16, {1}}};
+  const std::array<TensorView, 1> out = {view(&y, {1})};
+  graph->run(in, out, StopFlag());
+  CHECK_EQ(y, 1.5F);
 }
 
 TEST(absent_devices_are_library_errors_that_say_what_to_install) {

@@ -12,6 +12,10 @@ using namespace flow_rig;
 
 namespace {
 
+std::int64_t signed_size(std::size_t n) {
+  return static_cast<std::int64_t>(n);
+}
+
 // Pushes `codes` in random cuts, empty ones included; `last` comes with codes or alone.
 std::vector<float> in_random_cuts(Rig& rig, const std::vector<std::int32_t>& codes,
                                   std::mt19937& random, bool with_rollbacks) {
@@ -64,26 +68,30 @@ TEST(the_last_chunk_of_a_reply_within_the_past_equals_the_whole_decode) {
 }
 
 TEST(any_cut_of_the_codes_gives_the_same_latents) {
-  for (const auto& [past, lookahead] : {std::pair{0, 0}, {6, 0}, {16, 3}, {3, 9}}) {
-    Rig whole(config_of(past, lookahead));
-    for (unsigned seed = 0; seed < 25; ++seed) {
-      std::mt19937 random(seed);
-      const auto codes = codes_of(random() % 70, seed);
-      const auto expected = whole.reply(codes);
-      CHECK_EQ(expected.size(), codes.size() * kFactor * kZ);
-      Rig cut(config_of(past, lookahead));
-      CHECK(in_random_cuts(cut, codes, random, false) == expected);
+  for (const FlowMode mode : {FlowMode::window, FlowMode::cached}) {
+    for (const auto& [past, lookahead] : {std::pair{0, 0}, {6, 0}, {16, 3}, {3, 9}}) {
+      Rig whole(config_of(past, lookahead, mode));
+      for (unsigned seed = 0; seed < 25; ++seed) {
+        std::mt19937 random(seed);
+        const auto codes = codes_of(random() % 70, seed);
+        const auto expected = whole.reply(codes);
+        CHECK_EQ(expected.size(), codes.size() * kFactor * kZ);
+        Rig cut(config_of(past, lookahead, mode));
+        CHECK(in_random_cuts(cut, codes, random, false) == expected);
+      }
     }
   }
 }
 
 TEST(rollback_equals_never_having_run) {
-  Rig whole(config_of(6, 2));
-  for (unsigned seed = 0; seed < 40; ++seed) {
-    std::mt19937 random(seed);
-    const auto codes = codes_of(30, seed);
-    Rig wild(config_of(6, 2));
-    CHECK(in_random_cuts(wild, codes, random, true) == whole.reply(codes));
+  for (const FlowMode mode : {FlowMode::window, FlowMode::cached}) {
+    Rig whole(config_of(6, 2, mode));
+    for (unsigned seed = 0; seed < 40; ++seed) {
+      std::mt19937 random(seed);
+      const auto codes = codes_of(30, seed);
+      Rig wild(config_of(6, 2, mode));
+      CHECK(in_random_cuts(wild, codes, random, true) == whole.reply(codes));
+    }
   }
 }
 
@@ -112,7 +120,6 @@ TEST(noise_depends_on_seed_and_reply) {
   CHECK(rig.reply(codes, 1, 1) != first);
   CHECK(rig.reply(codes, 2, 0) != first);
   CHECK(rig.reply(codes, 1, 0) == first);
-  // The prompt's noise follows the reply too, whatever was spoken before.
   Rig fresh(config_of(16, 0));
   CHECK(fresh.reply(codes, 1, 1) == rig.reply(codes, 1, 1));
 }
@@ -128,7 +135,7 @@ TEST(reset_is_as_created) {
   CHECK(rig.reply(codes) == first);
 }
 
-TEST(modulations_are_computed_once_per_state) {
+TEST(modulations_are_computed_once_per_voice) {
   Rig rig(config_of(6, 0));
   CHECK_EQ(rig.modulation->runs(), 1);
   rig.reply(codes_of(40));
@@ -136,14 +143,17 @@ TEST(modulations_are_computed_once_per_state) {
   CHECK_EQ(rig.modulation->runs(), 1);
   CHECK_EQ(rig.field->runs(), 20 * 6);  // ten windows each, six evaluations per window
   CHECK_EQ(rig.condition->runs(), 20);
+  const StatePtr second = rig.flow->create_state(rig.voice);
+  CHECK_EQ(rig.modulation->runs(), 1);
 }
 
 TEST(a_stop_between_evaluations_leaves_the_state_as_before) {
   const auto codes = codes_of(24);
-  Rig plain(config_of(6, 0));
-  const auto expected = plain.reply(codes);
-  for (int at = 1; at <= 12; ++at) {
-    Rig rig(config_of(6, 0));
+  for (int at = 1; at <= 24; ++at) {
+    const FlowConfig config = config_of(6, 0, at % 2 == 0 ? FlowMode::window : FlowMode::cached);
+    Rig plain(config);
+    const auto expected = plain.reply(codes);
+    Rig rig(config);
     rig.flow->begin_reply(*rig.state, 1, 0);
     std::vector<float> out;
     rig.push(std::span(codes).first(9), false, out);
@@ -151,7 +161,7 @@ TEST(a_stop_between_evaluations_leaves_the_state_as_before) {
     StopFlag stop;
     rig.field->ignores_stop = true;  // so that the stage's own look at the flag shows
     rig.field->to_stop = &stop;
-    rig.field->stop_at = rig.field->runs() + at;
+    rig.field->stop_at = rig.field->runs() + (at + 1) / 2;
     std::vector<float> lost;
     CHECK_THROWS_MSG(CancelledError, "cancel",
                      rig.push(std::span(codes).subspan(9), true, lost, stop));
@@ -162,24 +172,28 @@ TEST(a_stop_between_evaluations_leaves_the_state_as_before) {
 }
 
 TEST(a_warm_push_allocates_nothing_and_windows_stay_bounded) {
-  Rig rig(config_of(6, 2));
-  rig.flow->begin_reply(*rig.state, 1, 0);
-  const auto codes = codes_of(4);
-  std::vector<float> room(max_frames(rig.flow->config(), 4) * kZ);
-  rig.flow->push(*rig.state, codes, false, room, kGo);
-  rig.state->commit();
-  const long n = check::allocations([&] {
-    for (int i = 0; i < 300; ++i) {
-      if (i % 50 == 0) {
-        rig.flow->begin_reply(*rig.state, 1, static_cast<std::uint32_t>(i));
-        rig.state->commit();
+  for (const FlowMode mode : {FlowMode::window, FlowMode::cached}) {
+    Rig rig(config_of(6, 2, mode));
+    rig.field->largest = 0;
+    rig.flow->begin_reply(*rig.state, 1, 0);
+    const auto codes = codes_of(4);
+    std::vector<float> room(max_frames(rig.flow->config(), 4) * kZ);
+    rig.flow->push(*rig.state, codes, false, room, kGo);
+    rig.state->commit();
+    const long n = check::allocations([&] {
+      for (int i = 0; i < 300; ++i) {
+        if (i % 50 == 0) {
+          rig.flow->begin_reply(*rig.state, 1, static_cast<std::uint32_t>(i));
+          rig.state->commit();
+        }
+        rig.flow->push(*rig.state, codes, i % 50 == 49, room, kGo);
+        i % 7 == 3 ? rig.state->rollback() : rig.state->commit();
       }
-      rig.flow->push(*rig.state, codes, i % 50 == 49, room, kGo);
-      i % 7 == 3 ? rig.state->rollback() : rig.state->commit();
-    }
-  });
-  CHECK_EQ(n, 0);
-  CHECK_EQ(rig.condition->largest, 2 + 6 + 4 + 2);
+    });
+    CHECK_EQ(n, 0);
+    const std::int64_t most = mode == FlowMode::window ? 2 + 6 + 4 + 2 : 4 + 2;
+    CHECK_EQ(rig.field->largest, 2 * most * signed_size(kFactor * (kHidden + 2 * kZ)));
+  }
 }
 
 TEST(bad_pushes_are_input_errors_and_change_nothing) {
@@ -234,7 +248,7 @@ TEST(what_a_bundle_got_wrong_is_named) {
   graphs.field = fake::flow_field(kHidden + 1, kZ, kModulation);
   CHECK_THROWS_MSG(BundleError, "inputs f32 [any, any, 11]", make(config_of(6, 0), graphs));
   FlowConfig config = config_of(6, 0);
-  config.points = 1;
+  config.steps.points = 1;
   CHECK_THROWS_MSG(BundleError, "time points", make(config, good));
   config = config_of(6, 0);
   config.latent_mean.pop_back();

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "flow_rig.h"
+#include "stages/flow_memory.h"
 #include "stages/flow_solver.h"
 #include "stages/flow_window.h"
 
@@ -29,8 +30,8 @@ std::vector<float> plain_velocity(const Rig& rig, const std::vector<float>& feat
   const std::size_t width = kHidden + 2 * kZ;
   std::vector<float> inputs(2 * frames * width, 0.0F);
   for (std::size_t i = 0; i < 2 * frames; ++i) {
-    for (std::size_t c = 0; c < kHidden && i >= frames; ++c) {
-      inputs[i * width + c] = features[(i - frames) * kHidden + c];
+    for (std::size_t c = 0; c < kHidden && i < frames; ++c) {
+      inputs[i * width + c] = features[i * kHidden + c];
     }
     for (std::size_t c = 0; c < kZ; ++c) {
       const std::size_t at = i % frames * kZ + c;
@@ -42,34 +43,72 @@ std::vector<float> plain_velocity(const Rig& rig, const std::vector<float>& feat
   for (std::size_t c = 0; c < row.size(); ++c) row[c] = t + 0.01F * static_cast<float>(c) * 0.3F;
   std::vector<float> result(2 * frames * kZ);
   const auto rows = static_cast<std::int64_t>(frames);
+  const FlowPlan both = {{.guided = true}};
+  NoMemory nothing(
+      {.layers = 1, .heads = 1, .head_width = kHidden, .hidden = kHidden, .carried = 3}, both,
+      frames);
+  const FieldMemory& memory = nothing.recall(0, frames);
   const std::vector<TensorView> in = {view(inputs.data(), {2, rows, kHidden + 2 * kZ}),
-                                      view(row.data(), {1, kModulation})};
-  const std::vector<TensorView> out = {view(result.data(), {2, rows, kZ})};
+                                      view(row.data(), {1, kModulation}),
+                                      memory.positions,
+                                      memory.mask,
+                                      memory.carried,
+                                      memory.prompt_keys[0],
+                                      memory.prompt_values[0],
+                                      memory.past_keys[0],
+                                      memory.past_values[0]};
+  std::vector<TensorView> out(6);
+  out[0] = view(result.data(), {2, rows, kZ});
   rig.field->run(in, out, kGo);
   std::vector<float> guided(frames * kZ);
   for (std::size_t i = 0; i < guided.size(); ++i) {
-    guided[i] = result[guided.size() + i] + 0.5F * (result[guided.size() + i] - result[i]);
+    guided[i] = result[i] + 0.5F * (result[i] - result[guided.size() + i]);
   }
   return guided;
 }
 
 }  // namespace
 
-TEST(time_grid_has_starts_and_middles) {
-  const std::vector<float> times = evaluation_times(3);
-  CHECK(times == std::vector<float>({0.0F, 0.25F, 0.5F, 0.75F}));
-  CHECK_EQ(evaluation_times(10).size(), 18U);
-  CHECK_EQ(step_length(3, 1), 0.5F);
+TEST(midpoint_plans_have_starts_and_middles) {
+  const auto plan = evaluation_plan({.points = 3, .guided_evaluations = 3});
+  REQUIRE(plan.size() == 4);
+  const float times[] = {0.0F, 0.25F, 0.5F, 0.75F};
+  for (std::size_t i = 0; i < 4; ++i) {
+    CHECK_EQ(plan[i].t, times[i]);
+    CHECK_EQ(plan[i].length, i % 2 == 0 ? 0.25F : 0.5F);
+    CHECK(plan[i].to_middle == (i % 2 == 0) && plan[i].at_middle == (i % 2 == 1));
+    CHECK_EQ(plan[i].branches(), i < 3 ? 2U : 1U);
+  }
+  CHECK_EQ(evaluation_plan({.points = 10}).size(), 18U);
   CHECK_EQ(guide(3, 1, 0.5F), 4.0F);
+}
+
+TEST(euler_plans_take_one_evaluation_per_step) {
+  const auto plan =
+      evaluation_plan({.solver = FlowSolver::euler, .spacing = FlowSpacing::cosine, .points = 6});
+  REQUIRE(plan.size() == 5);
+  float end = 0.0F;
+  for (const FlowEvaluation& evaluation : plan) {
+    CHECK_NEAR(evaluation.t, end, check::tolerance("SOLVER_ABS"));
+    CHECK(!evaluation.at_middle && !evaluation.to_middle && evaluation.guided);
+    end += evaluation.length;
+  }
+  CHECK_NEAR(end, 1.0F, check::tolerance("SOLVER_ABS"));
+  CHECK_NEAR(plan[3].t, 1 - std::cos(0.3 * 3.14159265358979), check::tolerance("SOLVER_ABS"));
+  CHECK(plan[0].length < plan[1].length);
+}
+
+TEST(no_guidance_means_one_branch) {
+  for (const FlowEvaluation& evaluation : evaluation_plan({.guidance = 0.0F}))
+    CHECK_EQ(evaluation.branches(), 1U);
 }
 
 TEST(midpoint_steps_of_a_known_equation) {
   std::vector<float> x = {1.0F};
   std::vector<float> middle(1);
-  for (int i = 0; i < 4; ++i) {
-    const float h = step_length(5, i);
-    advance(x, x, x, 1.0F, h / 2, middle);
-    advance(x, middle, middle, 1.0F, h, x);
+  for (const FlowEvaluation& evaluation : evaluation_plan({.points = 5, .guidance = 0.0F})) {
+    const std::vector<float> velocity = evaluation.at_middle ? middle : x;  // dx/dt = x
+    advance(x, velocity, 0.0F, evaluation.length, evaluation.to_middle ? middle : x);
   }
   CHECK_NEAR(x[0], std::pow(1 + 0.25 + 0.03125, 4), check::tolerance("SOLVER_ABS"));
 }

@@ -20,8 +20,9 @@ EXPORTERS = {
     "flow_field": (graphs.export_flow_field, ("flow",)),
     "vocoder": (graphs.export_vocoder, ("vocoder",)),
 }
-TYPES = {"f32": np.float32, "i64": np.int64}
-ONNX_TYPES = {"f32": "tensor(float)", "i64": "tensor(int64)"}
+TYPES = {"f32": np.float32, "f16": np.float16, "i64": np.int64}
+ONNX_TYPES = {"f32": "tensor(float)", "f16": "tensor(float16)", "i64": "tensor(int64)"}
+FLOW_CARRIED = 15  # latent frames
 CASES = [("tiny", "f32"), ("other", "f32"), ("tiny", "f16"), ("other", "f16")]
 LIMITS = {
     "f32": tolerances.GRAPH_REL,
@@ -55,6 +56,11 @@ class Bundle:
             providers = ["CPUExecutionProvider"]
             self.sessions[name] = onnxruntime.InferenceSession(file, options, providers)
         return self.sessions[name]
+
+    def cache(self, memory):
+        """The field's keys and values in the type that its graph takes."""
+        kinds = {t["name"]: TYPES[t["type"]] for t in self.info("flow_field")["inputs"]}
+        return {name: array.astype(kinds[name]) for name, array in memory.items()}
 
     def run(self, name, **inputs):
         arrays = {k: v.numpy() if torch.is_tensor(v) else v for k, v in inputs.items()}
@@ -108,13 +114,99 @@ def test_flow_modulation(bundle, n_times):
     assert relative_error(got, expected) < bundle.limit
 
 
+def recall(spec, batch, rows, past=0):
+    """Inputs of the field that say what it recalls: nothing but `past` hidden rows."""
+    width, heads = spec.flow_width, spec.flow_heads
+    head_width = width // heads
+    mask = np.zeros(past + rows, np.float32)
+    mask[:past] = graphs.MASKED
+    memory = {
+        "positions": np.arange(past + rows),
+        "mask": mask,
+        "carried": np.zeros((batch, FLOW_CARRIED, width), np.float32),
+    }
+    for i in range(spec.flow_layers):
+        memory[f"prompt_keys.{i}"] = np.zeros((batch, heads, 0, head_width), np.float32)
+        memory[f"prompt_values.{i}"] = np.zeros((batch, heads, head_width, 0), np.float32)
+        memory[f"past_keys.{i}"] = np.zeros((batch, past, width), np.float32)
+        memory[f"past_values.{i}"] = np.zeros((batch, past, width), np.float32)
+    return memory
+
+
 @pytest.mark.parametrize("shape", [(2, 37), (1, 5), (3, 120)])
 def test_flow_field(bundle, shape):
     flow, spec = bundle.parts.flow, bundle.parts.spec
     inputs = random(*shape, spec.flow_width + 2 * spec.z)
     modulation = flow.modulation(torch.tensor([0.6]), random(1, spec.speaker_width))
-    got = bundle.run("flow_field", inputs=inputs, modulation=modulation)[0]
-    assert relative_error(got, flow.field(inputs, modulation)) < bundle.limit
+    expected = flow.field(inputs, modulation)
+    for past in (0, 8):  # nothing to recall, and a past of which nothing is filled yet
+        memory = bundle.cache(recall(spec, *shape, past))
+        if past:
+            memory["positions"][past:] = np.arange(shape[1])
+        got = bundle.run("flow_field", inputs=inputs, modulation=modulation, **memory)[0]
+        assert relative_error(got, expected) < bundle.limit
+
+
+def test_flow_field_streams(bundle):
+    """Prompt, then pieces that recall it and a ring of past rows, against the module."""
+    flow, spec = bundle.parts.flow, bundle.parts.spec
+    width, n_prompt, window, ring = spec.flow_width + 2 * spec.z, 21, 12, 16
+    modulation = flow.modulation(torch.tensor([0.6]), random(1, spec.speaker_width))
+    names = [output.name for output in bundle.open("flow_field").get_outputs()]
+
+    def run(inputs, memory):
+        fed = bundle.cache(memory)
+        out = bundle.run("flow_field", inputs=inputs, modulation=modulation, **fed)
+        return dict(zip(names, out, strict=True))
+
+    prompt = random(2, n_prompt, width)
+    got = run(prompt, recall(spec, 2, n_prompt))
+    velocity, first = flow.extend(prompt, modulation, flow.no_past(2))
+    assert relative_error(got["velocity"], velocity) < bundle.limit
+    memory = recall(spec, 2, 0, ring)
+    memory["carried"] = got["rows"][:, -FLOW_CARRIED:]
+    for i in range(spec.flow_layers):
+        memory[f"prompt_keys.{i}"] = got[f"as_prompt_keys.{i}"]
+        memory[f"prompt_values.{i}"] = got[f"as_prompt_values.{i}"].swapaxes(2, 3)
+
+    past, done = flow.no_past(2), 0
+    for n in (8, 8, 4, 8, 8, 1, 8):
+        visible = min(done, window)
+        slots = [frame % ring for frame in range(done - visible, done)]
+        positions, mask = np.zeros(ring, np.int64), np.full(ring, graphs.MASKED, np.float32)
+        positions[slots], mask[slots] = n_prompt + np.arange(visible), 0.0
+        own = n_prompt + visible + np.arange(n)
+        memory["positions"] = np.concatenate([positions, own])
+        memory["mask"] = np.concatenate([mask, np.zeros(n, np.float32)])
+        inputs = torch.randn(2, n, width, generator=torch.Generator().manual_seed(done))
+        got = run(inputs, memory)
+
+        rows = past.rows.shape[1]
+        kept = past.select(torch.arange(rows - min(rows, window), rows))
+        velocity, left = flow.extend(inputs, modulation, first.append(kept))
+        assert relative_error(got["velocity"], velocity) < bundle.limit
+        past = past.append(left)
+
+        memory["carried"] = np.concatenate([memory["carried"], got["rows"]], 1)[:, -FLOW_CARRIED:]
+        for i in range(spec.flow_layers):
+            for name in ("keys", "values"):
+                for j in range(n):
+                    at = (done + j) % ring
+                    memory[f"past_{name}.{i}"][:, at] = got[f"{name}.{i}"][:, j]
+        done += n
+
+
+def test_caches_in_half_precision(tmp_path):
+    """A float32 graph whose keys and values go in and out as float16."""
+    parts = models("tiny")
+    info = graphs.export_flow_field(parts.flow, tmp_path / "f.onnx", cache="f16")
+    kinds = {t["name"]: t["type"] for t in [*info["inputs"], *info["outputs"]]}
+    assert kinds["past_keys.1"] == kinds["as_prompt_values.0"] == "f16"
+    assert kinds["inputs"] == kinds["carried"] == kinds["velocity"] == "f32"
+    half = Bundle(tmp_path, "tiny", "f32")
+    half.infos["flow_field"] = info
+    half.limit = tolerances.GRAPH_F16_REL
+    test_flow_field_streams(half)
 
 
 @pytest.mark.parametrize("n_frames", [1, 2, 29])
@@ -170,7 +262,10 @@ def test_file_is_valid_and_has_no_loose_ends(bundle, name):
     weights = model.graph.initializer
     located = {e.value for w in weights for e in w.external_data if e.key == "location"}
     assert located == set(info["external"]) <= {info["file"] + ".data"}
-    used = {i for node in model.graph.node for i in node.input}
+    nodes = list(model.graph.node)
+    for node in nodes:  # and those of branches, which are appended while this goes on
+        nodes += [n for a in node.attribute if a.HasField("g") for n in a.g.node]
+    used = {i for node in nodes for i in node.input}
     assert {w.name for w in weights} <= used
     half = onnx.TensorProto.FLOAT16
     if bundle.precision == "f16":

@@ -24,6 +24,13 @@ CHANGES = {
     "max_reply_chunks": 40,
     "fade_ms": 60,
     "duplex_temperature": 0.0,
+    "flow_mode": "window",
+    "flow_solver": "euler",
+    "flow_spacing": "cosine",
+    "flow_points": 6,
+    "flow_guided": 3,
+    "flow_cache": "f16",
+    "flow_prompt_codes": 7,
     "past_codes": 8,
     "lookahead_codes": 0,
     "vocoder_lookahead_frames": 4,
@@ -45,6 +52,7 @@ def test_every_key_reaches_the_settings(tmp_path: Path) -> None:
     [
         ('{"fade": 60, "windows": 1}', ["fade", "windows"]),
         ('{"fade_ms": "60", "turns": 1, "past_codes": -1}', ["fade_ms", "turns", "past_codes"]),
+        ('{"flow_mode": "half", "flow_points": "3"}', ["flow_mode", "flow_points"]),
         ('{"window_positions": 0}', ["window_positions"]),
         ('{"duplex_temperature": -0.5}', ["duplex_temperature"]),
         ('{"voices": {"a": "../outside"}}', ["voices"]),
@@ -93,7 +101,19 @@ def test_a_bundle_for_duplex_alone(duplex_only: Path, tmp_path: Path) -> None:
         40,
         60,
     ]
-    assert [written["flow"][key] for key in ("past_codes", "lookahead_codes")] == [8, 0]
+    flow = {
+        "mode": "window",
+        "solver": "euler",
+        "spacing": "cosine",
+        "points": 6,
+        "guided_evaluations": 3,
+        "prompt_codes": 7,
+        "past_codes": 8,
+        "lookahead_codes": 0,
+    }
+    assert {key: written["flow"][key] for key in flow} == flow
+    kinds = {t["name"]: t["type"] for t in written["graphs"]["flow_field"]["inputs"]}
+    assert kinds["past_keys.0"] == "f16" and kinds["inputs"] == "f32"
     assert written["vocoder"]["lookahead_frames"] == 4
     assert list(written["voices"]) == ["a", "b"] and written["default_voice"] == "a"
     assert "parley.json" in written["source"]["sha256"]

@@ -33,6 +33,7 @@ struct OpenOptions {
   int threads = 0;             // 0: one per core
   bool verify = true;          // hash every file; sizes are always checked
   std::string kv = "f16";      // keys and values of the backbone: f16, q8_0 or f32
+  std::string flow;  // JSON: settings that stand in for those of the manifest's section "flow"
 };
 
 enum class Mode : std::uint8_t { turns, duplex };

@@ -9,10 +9,14 @@
 
 namespace parley {
 
-enum class DType : std::uint8_t { f32, i64 };
+enum class DType : std::uint8_t { f32, i64, f16 };
 
 constexpr std::size_t size_of(DType type) {
-  return type == DType::f32 ? 4 : 8;
+  return type == DType::i64 ? 8 : type == DType::f32 ? 4 : 2;
+}
+
+constexpr const char* name_of(DType type) {
+  return type == DType::i64 ? "i64" : type == DType::f32 ? "f32" : "f16";
 }
 
 // Up to six dimensions, held in place so that a view never allocates.

@@ -63,8 +63,32 @@ inline constexpr char kGraph[] = "flow_field";
 inline constexpr char kInputs[] = "inputs";
 // f32 [1, modulation_width]
 inline constexpr char kModulation[] = "modulation";
+// i64 [ROWS]
+inline constexpr char kPositions[] = "positions";
+// f32 [ROWS]
+inline constexpr char kMask[] = "mask";
+// f32 [B, carried_frames, hidden]
+inline constexpr char kCarried[] = "carried";
+// cache [B, heads, PROMPT, head_width]
+inline constexpr char kPromptKeys[] = "prompt_keys.";
+// cache [B, heads, head_width, PROMPT]
+inline constexpr char kPromptValues[] = "prompt_values.";
+// cache [B, PAST, hidden]
+inline constexpr char kPastKeys[] = "past_keys.";
+// cache [B, PAST, hidden]
+inline constexpr char kPastValues[] = "past_values.";
 // f32 [B, T, z]
 inline constexpr char kVelocity[] = "velocity";
+// f32 [B, T, hidden]
+inline constexpr char kRows[] = "rows";
+// cache [B, T, hidden]
+inline constexpr char kKeys[] = "keys.";
+// cache [B, T, hidden]
+inline constexpr char kValues[] = "values.";
+// cache [B, heads, ROWS, head_width]
+inline constexpr char kAsPromptKeys[] = "as_prompt_keys.";
+// cache [B, heads, ROWS, head_width]
+inline constexpr char kAsPromptValues[] = "as_prompt_values.";
 }  // namespace flow_field
 
 namespace vocoder {

@@ -1,13 +1,14 @@
-// The flow decoder stage: whole utterances and bounded windows of a stream; knows no waveform.
+// The flow decoder stage: whole utterances, and the chunks of a stream; knows no waveform.
 #include "stages/flow_decoder.h"
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <mutex>
 #include <string>
 #include <utility>
 
-#include "stages/flow_graphs.h"
-#include "stages/flow_window.h"
+#include "stages/flow_state.h"
 #include "stages/noise.h"
 
 namespace parley {
@@ -18,112 +19,13 @@ std::int64_t signed_size(std::size_t n) {
   return static_cast<std::int64_t>(n);
 }
 
-// Where a reply stands. Codes older than the past are dropped, so its size does not grow.
-struct Reply {
-  std::uint64_t seed = 0;
-  std::uint32_t number = 0;
-  bool started = false;
-  bool ended = false;
-  std::int64_t received = 0;  // codes
-  std::int64_t decoded = 0;   // codes
-  std::int64_t first = 0;     // number of the oldest code kept
-  std::vector<std::int32_t> codes;
-
-  // Takes as many codes as there is room for, and returns how many.
-  std::size_t append(std::span<const std::int32_t> more) {
-    const std::size_t n = std::min(more.size(), codes.capacity() - codes.size());
-    codes.insert(codes.end(), more.begin(), more.begin() + static_cast<std::ptrdiff_t>(n));
-    received += signed_size(n);
-    return n;
-  }
-
-  void drop_before(std::int64_t code) {
-    if (code <= first) return;
-    codes.erase(codes.begin(), codes.begin() + static_cast<std::ptrdiff_t>(code - first));
-    first = code;
-  }
-
-  void begin(std::uint64_t new_seed, std::uint32_t new_number) {
-    codes.clear();
-    seed = new_seed;
-    number = new_number;
-    started = true;
-    ended = false;
-    received = decoded = first = 0;
-  }
-};
-
-// Latent frames of a voice: those of its codes, and those that reach over them into the reply.
-struct PromptFrames {
-  std::size_t own = 0;
-  std::size_t overlap = 0;
-};
-
-PromptFrames prompt_frames(const Voice& voice, const FlowConfig& config) {
-  const std::size_t own = voice.tokens.size() * config.frames_per_code;
-  const std::size_t latents = voice.latents.size() / config.z;
-  return {own, latents > own ? latents - own : 0};
-}
-
-class FlowState final : public StageState {
- public:
-  FlowState(std::shared_ptr<const Voice> the_voice, std::vector<float> the_modulations,
-            const FlowConfig& config)
-      : voice(std::move(the_voice)),
-        modulations(std::move(the_modulations)),
-        workspace(config, voice->tokens.size() + window_codes(config)),
-        prompt(prompt_frames(*voice, config)),
-        prompt_noise_(prompt.own * config.z),
-        z_(config.z) {
-    for (Reply* reply : {&current, &next, &committed_}) reply->codes.reserve(window_codes(config));
-  }
-
-  static std::size_t window_codes(const FlowConfig& config) {
-    return config.past_codes + config.codes_per_chunk + config.lookahead_codes;
-  }
-
-  void commit() override { committed_ = current; }
-  void rollback() override { current = committed_; }
-  void reset() override {
-    current.codes.clear();
-    current.received = current.decoded = current.first = 0;
-    current.started = current.ended = false;
-    commit();
-  }
-
-  // Drawn once per reply; a rollback to the reply before draws it again.
-  std::span<const float> prompt_noise(const Reply& reply) {
-    if (!noise_drawn_ || noise_seed_ != reply.seed || noise_reply_ != reply.number) {
-      fill_flow_noise(reply.seed, reply.number, -signed_size(prompt.own), z_, prompt_noise_);
-      noise_drawn_ = true;
-      noise_seed_ = reply.seed;
-      noise_reply_ = reply.number;
-    }
-    return prompt_noise_;
-  }
-
-  const std::shared_ptr<const Voice> voice;
-  const std::vector<float> modulations;
-  FlowWorkspace workspace;
-  const PromptFrames prompt;
-  Reply current;
-  Reply next;  // what a push works on; it becomes `current` only where the push succeeds
-
- private:
-  Reply committed_;
-  std::vector<float> prompt_noise_;  // [prompt frames, z]
-  std::size_t z_;
-  bool noise_drawn_ = false;
-  std::uint64_t noise_seed_ = 0;
-  std::uint32_t noise_reply_ = 0;
-};
-
 void check_config(const FlowConfig& config) {
   const auto refuse = [](const std::string& expected, const std::string& got) {
     throw BundleError("[flow_decoder.create] expected " + expected + ", got " + got +
                       "; correct the manifest's flow section");
   };
-  if (config.points < 2) refuse("at least 2 time points", std::to_string(config.points));
+  if (config.steps.points < 2)
+    refuse("at least 2 time points", std::to_string(config.steps.points));
   if (config.z == 0 || config.hidden == 0 || config.frames_per_code == 0 ||
       config.codes_per_chunk == 0) {
     refuse("z, hidden, frames_per_code and codes_per_chunk above 0", "a zero");
@@ -154,12 +56,39 @@ class GraphFlowDecoder final : public FlowDecoder {
 
   StatePtr create_state(std::shared_ptr<const Voice> voice) const override {
     check_voice(*voice);
-    std::vector<float> modulations = runs_.modulations(voice->speaker, StopFlag());
-    return std::make_unique<FlowState>(std::move(voice), std::move(modulations), config_);
+    if (config_.mode == FlowMode::exact) {
+      throw InputError(
+          "[flow_decoder.create_state] expected mode window or cached for a stream, got exact; use "
+          "that one for whole utterances");
+    }
+    std::shared_ptr<const VoiceSetup> setup = set_up(std::move(voice));
+    const std::size_t own = config_.codes_per_chunk + config_.lookahead_codes;
+    if (config_.mode == FlowMode::cached) {
+      auto memory = std::make_unique<StreamMemory>(runs_.sizes(), runs_.plan(), setup->cache,
+                                                   stream_frames());
+      return std::make_unique<FlowState>(std::move(setup), config_, runs_.sizes(), own + 1, nullptr,
+                                         std::move(memory));
+    }
+    const std::size_t most = setup->voice.tokens.size() + config_.past_codes + own;
+    auto memory =
+        std::make_unique<NoMemory>(runs_.sizes(), runs_.plan(), most * config_.frames_per_code);
+    return std::make_unique<FlowState>(std::move(setup), config_, runs_.sizes(), most,
+                                       std::move(memory), nullptr);
+  }
+
+  Costs costs(const Voice& voice) const override {
+    const PromptFrames prompt = prompt_frames(shortened(voice, config_), config_);
+    Costs costs;
+    costs.prompt_frames = prompt.own;
+    if (config_.mode != FlowMode::cached) return costs;
+    costs.voice_bytes = PromptCache::bytes(runs_.sizes(), runs_.plan(), prompt.own);
+    costs.state_bytes = StreamMemory::bytes(runs_.sizes(), runs_.plan(), stream_frames());
+    costs.setup_evaluations = runs_.plan().size();
+    return costs;
   }
 
   void begin_reply(StageState& state, std::uint64_t seed, std::uint32_t reply) const override {
-    state_as<FlowState>(state).current.begin(seed, reply);
+    state_as<FlowState>(state).begin(seed, reply);
   }
 
   Frames push(StageState& state, std::span<const std::int32_t> codes, bool last,
@@ -176,16 +105,17 @@ class GraphFlowDecoder final : public FlowDecoder {
       const bool ends = last && taken == codes.size();
       const FlowWindow window = next_window(reply.received, reply.decoded, ends, cut_);
       if (window.own_end == window.own) break;
-      decode_window(mine, window, out, stop);
+      decode_chunk(mine, window, out, stop);
       out = out.subspan(static_cast<std::size_t>(window.own_end - window.own) * code_values());
       reply.decoded = window.own_end;
-      reply.drop_before(reply.decoded - cut_.past_codes);
+      reply.drop_before(reply.decoded - std::max<std::int64_t>(cut_.past_codes, 1));
     }
     reply.ended = last;
     const auto n = static_cast<std::size_t>(reply.decoded - first_code) * config_.frames_per_code;
     const auto begin = static_cast<std::size_t>(first_code) * config_.frames_per_code;
     std::swap(mine.current, mine.next);
-    return {n, std::min(n, mine.prompt.overlap > begin ? mine.prompt.overlap - begin : 0)};
+    const std::size_t overlap = mine.setup->prompt.overlap;
+    return {n, std::min(n, overlap > begin ? overlap - begin : 0)};
   }
 
   std::vector<float> decode(const Voice& voice, std::span<const std::int32_t> codes,
@@ -195,12 +125,14 @@ class GraphFlowDecoder final : public FlowDecoder {
     check_codes("decode", codes);
     const std::vector<float> modulations = runs_.modulations(voice.speaker, stop);
     const std::size_t n_codes = voice.tokens.size() + codes.size();
-    FlowWorkspace workspace(config_, n_codes);
+    FlowWorkspace workspace(config_, runs_.sizes(), n_codes);
     const auto end = std::copy(voice.tokens.begin(), voice.tokens.end(), workspace.codes.begin());
     std::copy(codes.begin(), codes.end(), end);
     const PromptFrames prompt = prompt_frames(voice, config_);
     if (noise.empty()) {
-      fill_flow_noise(seed, 0, -signed_size(prompt.own), config_.z, workspace.x);
+      fill_prompt_noise(std::span(workspace.x).first(prompt.own * config_.z));
+      fill_flow_noise(seed, 0, 0, config_.z,
+                      std::span(workspace.x).subspan(prompt.own * config_.z));
     } else if (noise.size() == workspace.x.size()) {
       std::copy(noise.begin(), noise.end(), workspace.x.begin());
     } else {
@@ -209,8 +141,10 @@ class GraphFlowDecoder final : public FlowDecoder {
                        "reply), got " + std::to_string(noise.size()) + "; pass none to draw it");
     }
     if (n_codes == 0) return {};
-    runs_.solve(workspace, n_codes, condition(voice, n_codes * config_.frames_per_code),
-                modulations, trajectory, stop);
+    const std::size_t frames = n_codes * config_.frames_per_code;
+    NoMemory memory(runs_.sizes(), runs_.plan(), frames);
+    runs_.fill_inputs(workspace, n_codes, frames, latents_of(voice, 0, frames), stop);
+    runs_.solve(workspace, frames, modulations, memory, trajectory, stop);
     const std::size_t begin =
         std::min((prompt.own + prompt.overlap) * config_.z, workspace.x.size());
     std::vector<float> latents(workspace.x.size() - begin);
@@ -221,9 +155,57 @@ class GraphFlowDecoder final : public FlowDecoder {
  private:
   std::size_t code_values() const { return config_.frames_per_code * config_.z; }
 
-  // The voice's latents, at most `frames` of them.
-  std::span<const float> condition(const Voice& voice, std::size_t frames) const {
-    return std::span(voice.latents).first(std::min(voice.latents.size(), frames * config_.z));
+  // The voice's latents from `first`, at most `frames` of them.
+  std::span<const float> latents_of(const Voice& voice, std::size_t first,
+                                    std::size_t frames) const {
+    const std::size_t all = voice.latents.size() / config_.z;
+    const std::size_t begin = std::min(first, all);
+    return std::span(voice.latents)
+        .subspan(begin * config_.z, std::min(frames, all - begin) * config_.z);
+  }
+
+  StreamMemory::Frames stream_frames() const {
+    const std::size_t chunk = config_.codes_per_chunk;
+    const std::size_t factor = config_.frames_per_code;
+    // A step may decode the chunk that waited behind a look-ahead and its own.
+    return {config_.past_codes * factor, 2 * chunk * factor,
+            (chunk + config_.lookahead_codes) * factor};
+  }
+
+  void fill_prompt_noise(std::span<float> rows) const {
+    fill_flow_noise(0, 0, -signed_size(rows.size() / config_.z), config_.z, rows);
+  }
+
+  // What states of one voice share is made once, whichever asks first; the others wait for it.
+  std::shared_ptr<const VoiceSetup> set_up(std::shared_ptr<const Voice> whole) const {
+    const std::lock_guard lock(mutex_);
+    std::shared_ptr<const VoiceSetup>& known = setups_[whole.get()];
+    if (known) return known;
+    auto setup = std::make_shared<VoiceSetup>();
+    setup->voice = shortened(*whole, config_);
+    setup->whole = std::move(whole);
+    setup->prompt = prompt_frames(setup->voice, config_);
+    setup->modulations = runs_.modulations(setup->voice.speaker, StopFlag());
+    setup->noise.resize(setup->prompt.own * config_.z);
+    fill_prompt_noise(setup->noise);
+    if (config_.mode == FlowMode::cached) setup->cache = solve_prompt(*setup);
+    return known = std::move(setup);
+  }
+
+  // The prompt's own way from noise to latents, seeing nothing of any reply.
+  std::shared_ptr<const PromptCache> solve_prompt(const VoiceSetup& setup) const {
+    const Voice& voice = setup.voice;
+    const std::size_t frames = setup.prompt.own;
+    auto cache = std::make_shared<PromptCache>();
+    FlowWorkspace workspace(config_, runs_.sizes(), voice.tokens.size());
+    PromptMemory memory(runs_.sizes(), runs_.plan(), frames, *cache);
+    if (frames == 0) return cache;
+    const StopFlag never;
+    std::copy(voice.tokens.begin(), voice.tokens.end(), workspace.codes.begin());
+    std::copy(setup.noise.begin(), setup.noise.end(), workspace.x.begin());
+    runs_.fill_inputs(workspace, voice.tokens.size(), frames, latents_of(voice, 0, frames), never);
+    runs_.solve(workspace, frames, setup.modulations, memory, nullptr, never);
+    return cache;
   }
 
   void denormalise(std::span<const float> rows, std::span<float> out) const {
@@ -232,40 +214,79 @@ class GraphFlowDecoder final : public FlowDecoder {
     }
   }
 
-  // Solves [voice prompt | past | own | look-ahead] and writes the own frames to the start of
-  // `out`.
-  void decode_window(FlowState& mine, const FlowWindow& window, std::span<float> out,
-                     const StopFlag& stop) const {
-    const Reply& reply = mine.next;
-    const Voice& voice = *mine.voice;
-    FlowWorkspace& workspace = mine.workspace;
-    const auto kept = reply.codes.begin() + static_cast<std::ptrdiff_t>(window.begin - reply.first);
-    const auto end = std::copy(voice.tokens.begin(), voice.tokens.end(), workspace.codes.begin());
-    std::copy_n(kept, window.end - window.begin, end);
+  // Writes the own frames of a window to the start of `out`.
+  void decode_chunk(FlowState& mine, const FlowWindow& window, std::span<float> out,
+                    const StopFlag& stop) const {
+    const std::size_t values =
+        static_cast<std::size_t>(window.own_end - window.own) * code_values();
+    const std::size_t at =
+        mine.stream ? solve_own(mine, window, stop) : solve_window(mine, window, stop);
+    const auto own = std::span<const float>(mine.workspace.x).subspan(at, values);
+    for (const float x : own) mine.broken = mine.broken || !std::isfinite(x);
+    denormalise(own, out);
+    const std::size_t begin = static_cast<std::size_t>(window.own) * config_.frames_per_code;
+    const std::size_t overlap = mine.setup->prompt.overlap;
+    if (begin < overlap) {
+      std::fill_n(out.begin(), std::min(values, (overlap - begin) * config_.z), 0.0F);
+    }
+  }
 
-    const std::size_t n_codes =
-        voice.tokens.size() + static_cast<std::size_t>(window.end - window.begin);
-    const std::span<float> x = std::span(workspace.x).first(n_codes * code_values());
-    const std::size_t prompt_values = mine.prompt.own * config_.z;
-    const std::span<const float> prompt_noise = mine.prompt_noise(reply);
-    std::copy(prompt_noise.begin(), prompt_noise.end(), x.begin());
+  // Codes of the reply from number `from` to the window's end, into the workspace behind `n`
+  // others.
+  std::size_t copy_codes(FlowState& mine, std::int64_t from, const FlowWindow& window,
+                         std::size_t n) const {
+    const Reply& reply = mine.next;
+    const auto first = reply.codes.begin() + static_cast<std::ptrdiff_t>(from - reply.first);
+    std::copy_n(first, window.end - from,
+                mine.workspace.codes.begin() + static_cast<std::ptrdiff_t>(n));
+    return n + static_cast<std::size_t>(window.end - from);
+  }
+
+  // Solves [voice prompt | past | own | look-ahead] and returns where own values begin.
+  std::size_t solve_window(FlowState& mine, const FlowWindow& window, const StopFlag& stop) const {
+    const Reply& reply = mine.next;
+    const VoiceSetup& setup = *mine.setup;
+    FlowWorkspace& workspace = mine.workspace;
+    std::copy(setup.voice.tokens.begin(), setup.voice.tokens.end(), workspace.codes.begin());
+    const std::size_t n_codes = copy_codes(mine, window.begin, window, setup.voice.tokens.size());
+    const std::size_t frames = n_codes * config_.frames_per_code;
+    const std::span<float> x = std::span(workspace.x).first(frames * config_.z);
+    std::copy(setup.noise.begin(), setup.noise.end(), x.begin());
     fill_flow_noise(reply.seed, reply.number, window.begin * signed_size(config_.frames_per_code),
-                    config_.z, x.subspan(prompt_values));
+                    config_.z, x.subspan(setup.noise.size()));
 
     // What reaches over the prompt's codes belongs to the reply's first frames and to no others.
-    const std::size_t n_condition = mine.prompt.own + (window.begin == 0 ? mine.prompt.overlap : 0);
-    runs_.solve(workspace, n_codes,
-                condition(voice, std::min(n_condition, n_codes * config_.frames_per_code)),
-                mine.modulations, nullptr, stop);
+    const std::size_t n_condition =
+        setup.prompt.own + (window.begin == 0 ? setup.prompt.overlap : 0);
+    const auto condition = latents_of(setup.voice, 0, std::min(n_condition, frames));
+    runs_.fill_inputs(workspace, n_codes, frames, condition, stop);
+    runs_.solve(workspace, frames, setup.modulations, *mine.alone, nullptr, stop);
+    return setup.noise.size() + static_cast<std::size_t>(window.own - window.begin) * code_values();
+  }
 
-    const std::size_t own = static_cast<std::size_t>(window.own_end - window.own) * code_values();
-    const std::size_t past = static_cast<std::size_t>(window.own - window.begin) * code_values();
-    denormalise(x.subspan(prompt_values + past, own), out.first(own));
-    const std::size_t begin = static_cast<std::size_t>(window.own) * config_.frames_per_code;
-    if (begin < mine.prompt.overlap) {
-      const std::size_t silent = std::min(own, (mine.prompt.overlap - begin) * config_.z);
-      std::fill_n(out.begin(), silent, 0.0F);
-    }
+  // Solves [own | look-ahead], which recall the rest, and returns where own values begin.
+  std::size_t solve_own(FlowState& mine, const FlowWindow& window, const StopFlag& stop) const {
+    const Reply& reply = mine.next;
+    const VoiceSetup& setup = *mine.setup;
+    FlowWorkspace& workspace = mine.workspace;
+    // Token features of a code depend on its neighbours, so one code before comes along.
+    const bool first = window.own == 0;
+    const bool bare = first && setup.voice.tokens.empty();
+    if (first && !bare) workspace.codes[0] = setup.voice.tokens.back();
+    const std::size_t n_codes =
+        copy_codes(mine, first ? 0 : window.own - 1, window, first && !bare);
+    const auto codes = static_cast<std::size_t>(window.end - window.own);
+    const std::size_t frames = codes * config_.frames_per_code;
+    const std::int64_t done = window.own * signed_size(config_.frames_per_code);
+    fill_flow_noise(reply.seed, reply.number, done, config_.z,
+                    std::span(workspace.x).first(frames * config_.z));
+    const auto overlap =
+        latents_of(setup.voice, setup.prompt.own + static_cast<std::size_t>(done), frames);
+    runs_.fill_inputs(workspace, n_codes, frames, overlap, stop);
+    const auto own = static_cast<std::size_t>(window.own_end - window.own);
+    mine.stream->place(done, own * config_.frames_per_code);
+    runs_.solve(workspace, frames, setup.modulations, *mine.stream, nullptr, stop);
+    return 0;
   }
 
   void check_push(const Reply& reply, std::span<const std::int32_t> codes, bool last,
@@ -306,6 +327,8 @@ class GraphFlowDecoder final : public FlowDecoder {
   FlowGraphRuns runs_;
   FlowCut cut_;
   std::vector<float> deviation_;  // [z]
+  mutable std::mutex mutex_;      // of setups_
+  mutable std::map<const Voice*, std::shared_ptr<const VoiceSetup>> setups_;
 };
 
 }  // namespace

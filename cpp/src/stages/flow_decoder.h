@@ -8,6 +8,7 @@
 
 #include "base/stop.h"
 #include "runners/runner.h"
+#include "stages/flow_solver.h"
 #include "stages/stage.h"
 
 namespace parley {
@@ -19,14 +20,22 @@ struct Voice {
   std::vector<float> speaker;        // [speaker width]
 };
 
+// What a chunk's own frames see of what was before them.
+enum class FlowMode : std::uint8_t {
+  exact,   // everything, the codes behind them too: whole utterances only, by decode()
+  window,  // voice prompt and a bounded past, computed again with every chunk
+  cached,  // the same, from the keys and values that were kept when it was computed
+};
+
 struct FlowConfig {
-  int points = 10;  // time points, linear from 0 to 1; points - 1 midpoint steps
-  float guidance = 1.0F;
+  FlowMode mode = FlowMode::window;
+  FlowSteps steps;
   std::size_t z = 64;       // width of a latent
   std::size_t hidden = 64;  // width of a token feature
   std::size_t frames_per_code = 4;
   std::size_t codes_per_chunk = 4;
-  std::size_t past_codes = 16;      // of the reply, recomputed with every chunk
+  std::size_t prompt_codes = 0;     // of the voice, its last ones; 0: all
+  std::size_t past_codes = 16;      // of the reply
   std::int32_t n_codes = 0;         // in the codebook; 0: not checked here
   std::size_t lookahead_codes = 0;  // codes that must wait behind a code before it is decoded
   std::vector<float> latent_mean;   // [z]
@@ -38,8 +47,10 @@ class FlowDecoder {
   virtual ~FlowDecoder() = default;
   virtual const FlowConfig& config() const = 0;
 
+  // The first state of a voice also sets the voice up, see costs(); later ones share that.
   virtual StatePtr create_state(std::shared_ptr<const Voice> voice) const = 0;
-  // Starts a reply: the noise of latent frame f, channel c is a function of (seed, reply, f, c).
+  // Starts a reply: the noise of latent frame f, channel c is a function of (seed, reply, f, c);
+  // that of the voice prompt, which has negative numbers, belongs to the voice: of (0, 0, f, c).
   virtual void begin_reply(StageState& state, std::uint64_t seed, std::uint32_t reply) const = 0;
   // Adds codes; `last` says that none follow. Writes the latent frames that became final,
   // `[n, z]` denormalised, and returns n. Frames that the voice prompt overlaps (the first
@@ -51,6 +62,16 @@ class FlowDecoder {
   };
   virtual Frames push(StageState& state, std::span<const std::int32_t> codes, bool last,
                       std::span<float> latents, const StopFlag& stop) const = 0;
+
+  // What a voice takes: memory that its states share, memory of each state, and the evaluations of
+  // the field over the whole prompt that fill the shared part, once.
+  struct Costs {
+    std::size_t voice_bytes = 0;
+    std::size_t state_bytes = 0;
+    std::size_t setup_evaluations = 0;
+    std::size_t prompt_frames = 0;
+  };
+  virtual Costs costs(const Voice& voice) const = 0;
 
   // The whole utterance at once, exact. `noise` [prompt + reply frames, z], empty: from (seed, 0).
   // `trajectory`, where not null, receives normalised latents, prompt included, after the first

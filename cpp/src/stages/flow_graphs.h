@@ -10,17 +10,62 @@
 
 namespace parley {
 
+// Sizes that the field's graph decides.
+struct FieldSizes {
+  std::size_t layers = 0;
+  std::size_t heads = 0;
+  std::size_t head_width = 0;
+  std::size_t hidden = 0;
+  std::size_t carried = 0;   // latent frames that the convolution needs of those before
+  DType cache = DType::f32;  // of keys and values
+
+  // Of one row of keys or of values.
+  std::size_t row_bytes() const { return hidden * size_of(cache); }
+};
+
+// What one evaluation recalls, and where it leaves what later ones will recall; views, one per
+// layer where there are several. Outputs without data are not fetched.
+struct FieldMemory {
+  explicit FieldMemory(const FieldSizes& sizes);
+
+  TensorView positions;                   // i64 [R + T]: of the past's rows, then of the own ones
+  TensorView mask;                        // [R + T], added to the scores
+  TensorView carried;                     // [B, carried, hidden]
+  std::vector<TensorView> prompt_keys;    // [B, heads, P, head_width], rotated
+  std::vector<TensorView> prompt_values;  // [B, heads, head_width, P]
+  std::vector<TensorView> past_keys;      // [B, R, hidden], unrotated
+  std::vector<TensorView> past_values;    // [B, R, hidden]
+
+  TensorView rows;                           // [B, T, hidden]
+  std::vector<TensorView> keys;              // [B, T, hidden]
+  std::vector<TensorView> values;            // [B, T, hidden]
+  std::vector<TensorView> as_prompt_keys;    // [B, heads, R + T, head_width]
+  std::vector<TensorView> as_prompt_values;  // [B, heads, R + T, head_width]
+};
+
+// What a solve recalls; each evaluation has its own.
+class FlowMemory {
+ public:
+  virtual ~FlowMemory() = default;
+  // Valid until keep(). T `frames` are evaluated.
+  virtual const FieldMemory& recall(std::size_t evaluation, std::size_t frames) = 0;
+  // After the evaluation: its outputs are there.
+  virtual void keep(std::size_t evaluation) = 0;
+};
+
 // Buffers of one solve of up to `max_codes` codes, T = codes * frames_per_code frames. Owned by a
 // state, so that a warm push allocates nothing.
 struct FlowWorkspace {
-  FlowWorkspace(const FlowConfig& config, std::size_t max_codes);
+  FlowWorkspace(const FlowConfig& config, const FieldSizes& sizes, std::size_t max_codes);
 
   std::vector<std::int64_t> codes;  // [N]
   std::vector<float> features;      // [T, hidden]
-  std::vector<float> inputs;        // [2, T, hidden + 2 * z]
+  std::vector<float> inputs;        // [2, T, hidden + 2 * z]; the conditional branch first
   std::vector<float> velocity;      // [2, T, z]
   std::vector<float> x;             // [T, z]; noise before solve(), normalised latents after
   std::vector<float> middle;        // [T, z]
+  std::vector<TensorView> field_inputs;
+  std::vector<TensorView> field_outputs;
 };
 
 class FlowGraphRuns {
@@ -28,32 +73,48 @@ class FlowGraphRuns {
   // Throws BundleError where a graph is missing or not as the contract says.
   FlowGraphRuns(FlowGraphs graphs, const FlowConfig& config);
 
-  // What depends on time and speaker only, for every evaluation: `[2 * (points - 1), M]`.
-  std::vector<float> modulations(std::span<const float> speaker, const StopFlag& stop) const;
+  const FieldSizes& sizes() const { return sizes_; }
+  const std::vector<FlowEvaluation>& plan() const { return plan_; }
 
-  // From t = 0 to t = 1. `workspace.codes` holds the first n_codes codes and `workspace.x` the
-  // noise; `condition` [rows, z] are the condition latents of the first frames, zeros follow.
-  // Polls `stop` between evaluations.
-  void solve(FlowWorkspace& workspace, std::size_t n_codes, std::span<const float> condition,
-             std::span<const float> modulations, FlowDecoder::Trajectory* trajectory,
-             const StopFlag& stop) const;
+  // What depends on time and speaker only: `[times, M]`, without times of every evaluation.
+  std::vector<float> modulations(std::span<const float> speaker, const StopFlag& stop) const;
+  std::vector<float> modulations(std::span<const float> speaker, std::span<const float> times,
+                                 const StopFlag& stop) const;
+
+  // Fills the inputs of `n_frames` frames but for x. `workspace.codes` holds n_codes codes, whose
+  // last frames these are; `condition` [rows, z] are the condition latents of the first of them,
+  // zeros follow.
+  void fill_inputs(FlowWorkspace& workspace, std::size_t n_codes, std::size_t n_frames,
+                   std::span<const float> condition, const StopFlag& stop) const;
+
+  // From t = 0 to t = 1 over `n_frames` frames, whose noise lies in `workspace.x`. Polls `stop`
+  // between evaluations.
+  void solve(FlowWorkspace& workspace, std::size_t n_frames, std::span<const float> modulations,
+             FlowMemory& memory, FlowDecoder::Trajectory* trajectory, const StopFlag& stop) const;
+
+  // One evaluation: `workspace.inputs` to `workspace.velocity`.
+  void run_field(FlowWorkspace& workspace, std::size_t branches, std::size_t n_frames,
+                 std::span<const float> modulation, const FieldMemory& memory,
+                 const StopFlag& stop) const;
 
  private:
-  void fill_inputs(FlowWorkspace& workspace, std::size_t n_codes, std::span<const float> condition,
-                   const StopFlag& stop) const;
-  void evaluate(FlowWorkspace& workspace, std::size_t n_frames, std::span<const float> x,
-                std::span<const float> modulation, const StopFlag& stop) const;
+  void bind_condition();
+  void bind_modulation();
+  void bind_field();
+  void evaluate(FlowWorkspace& workspace, std::size_t n_frames, std::size_t evaluation,
+                std::span<const float> modulation, FlowMemory& memory, const StopFlag& stop) const;
 
   FlowGraphs graphs_;
   FlowConfig config_;
-  std::vector<float> times_;
+  std::vector<FlowEvaluation> plan_;
+  FieldSizes sizes_;
   std::size_t speaker_width_ = 0;
   std::size_t modulation_width_ = 0;
-  // Where tensors stand among their graph's inputs.
+  // Where tensors stand among their graph's; per layer in the order of FieldMemory.
   std::size_t speaker_index_ = 0;
   std::size_t t_index_ = 0;
-  std::size_t inputs_index_ = 0;
-  std::size_t modulation_index_ = 0;
+  std::vector<std::size_t> field_inputs_;
+  std::vector<std::size_t> field_outputs_;
 };
 
 }  // namespace parley

@@ -67,7 +67,7 @@ std::vector<BoundTensor> bind_outputs(const GraphRunner& runner, const std::stri
 }
 
 std::string describe(const TensorSpec& spec) {
-  std::string text = spec.type == DType::f32 ? "f32 [" : "i64 [";
+  std::string text = std::string(name_of(spec.type)) + " [";
   for (std::size_t i = 0; i < spec.shape.size(); ++i) {
     if (i > 0) text += ", ";
     if (spec.shape[i] >= 0) {

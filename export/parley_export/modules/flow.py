@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class Rotary(nn.Module):
 
 
 class FlowAttention(nn.Module):
-    """All positions see all: `[B, T, D]` in and out."""
+    """All positions see all, and the past where there is one: `[B, T, D]` in and out."""
 
     def __init__(self, hidden: int, heads: int, theta: float) -> None:
         super().__init__()
@@ -62,6 +63,23 @@ class FlowAttention(nn.Module):
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         mixed = functional.scaled_dot_product_attention(q, k, v)
         return self.o_proj(mixed.transpose(1, 2).flatten(-2))
+
+    def extend(
+        self, x: Tensor, past: tuple[Tensor, Tensor], cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Rows behind the `past` keys and values `[B, S, D]`, unrotated; angles of all S + T rows.
+
+        Returns the output and the own keys and values.
+        """
+        own = self.k_proj(x), self.v_proj(x)
+        k, v = (torch.cat(pair, 1) for pair in zip(past, own, strict=True))
+        q, k, v = (
+            rows.unflatten(-1, (self.heads, -1)).transpose(1, 2) for rows in (self.q_proj(x), k, v)
+        )
+        n = x.shape[1]
+        q, k = rotate(q, cos[-n:], sin[-n:]), rotate(k, cos, sin)
+        mixed = functional.scaled_dot_product_attention(q, k, v)
+        return self.o_proj(mixed.transpose(1, 2).flatten(-2)), own
 
 
 class FlowFeedForward(nn.Module):
@@ -97,6 +115,19 @@ class FlowBlock(nn.Module):
         x = x + parts[2] * self.attn(modulate(x, parts[0], parts[1]), cos, sin)
         return x + parts[5] * self.ffn(modulate(x, parts[3], parts[4]))
 
+    def extend(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        past: tuple[Tensor, Tensor],
+        angles: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The same for rows behind a past; see `FlowAttention.extend`."""
+        parts = modulation[:, None].chunk(6, -1)
+        mixed, own = self.attn.extend(modulate(x, parts[0], parts[1]), past, *angles)
+        x = x + parts[2] * mixed
+        return x + parts[5] * self.ffn(modulate(x, parts[3], parts[4])), own
+
 
 class FlowOutput(nn.Module):
     """Final adaptive layer norm and projection to latents."""
@@ -120,6 +151,32 @@ class ConvEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.gelu(self.conv(x.transpose(1, 2))).transpose(1, 2)
+
+    def extend(self, carried: Tensor, x: Tensor) -> Tensor:
+        """The same with `carried` rows `[B, kernel // 2, D]` in front; zeros follow."""
+        return self.forward(torch.cat([carried, x], 1))[:, carried.shape[1] :]
+
+
+@dataclass(frozen=True)
+class FlowPast:
+    """What one evaluation keeps of earlier rows for later ones, prompt first, oldest first."""
+
+    rows: Tensor  # [B, S, D], projected inputs
+    keys: list[Tensor]  # per layer [B, S, D], unrotated
+    values: list[Tensor]
+
+    def select(self, kept: Tensor) -> FlowPast:
+        """Only those rows' keys and values; the convolution sees the last ones in any case."""
+        keys, values = ([x[:, kept] for x in part] for part in (self.keys, self.values))
+        return FlowPast(self.rows, keys, values)
+
+    def append(self, own: FlowPast) -> FlowPast:
+        """The own rows behind these."""
+        keys, values = (
+            [torch.cat(pair, 1) for pair in zip(*parts, strict=True)]
+            for parts in ((self.keys, own.keys), (self.values, own.values))
+        )
+        return FlowPast(torch.cat([self.rows, own.rows], 1), keys, values)
 
 
 class FlowField(nn.Module):
@@ -181,6 +238,32 @@ class FlowField(nn.Module):
         for block, part in zip(self.blocks, parts, strict=True):
             x = block(x, part, cos, sin)
         return self.output_layer(x, last)
+
+    def extend(self, inputs: Tensor, modulation: Tensor, past: FlowPast) -> tuple[Tensor, FlowPast]:
+        """`field` for rows behind a past that is not computed again: it does not see these rows,
+        and its positions count from 0 in the order in which it lies.
+
+        Returns the velocity and what these rows leave behind.
+        """
+        hidden, reach = self.config.hidden, self.config.conv_kernel // 2
+        rows = self.transformer_input_proj(inputs)
+        carried = functional.pad(past.rows, (0, 0, reach, 0))[:, past.rows.shape[1] :]
+        x = rows + self.conv_embed.extend(carried, rows)
+        positions = torch.arange(past.keys[0].shape[1] + x.shape[1], device=x.device)
+        rates = self.blocks[0].attn.rotary.inv_freq.float()
+        angles = rotary_angles(positions, rates)
+        *parts, last = modulation.split([6 * hidden] * len(self.blocks) + [2 * hidden], -1)
+        own = []
+        for i, (block, part) in enumerate(zip(self.blocks, parts, strict=True)):
+            x, pair = block.extend(x, part, (past.keys[i], past.values[i]), angles)
+            own.append(pair)
+        keys, values = zip(*own, strict=True)
+        return self.output_layer(x, last), FlowPast(rows, list(keys), list(values))
+
+    def no_past(self, batch: int) -> FlowPast:
+        """Nothing, for the first rows."""
+        none = self.transformer_input_proj.weight.new_zeros(batch, 0, self.config.hidden)
+        return FlowPast(none, [none for _ in self.blocks], [none for _ in self.blocks])
 
     def forward(
         self, x: Tensor, t: Tensor, token_features: Tensor, condition: Tensor, speaker: Tensor

@@ -29,7 +29,7 @@ enum ErrorCode : int {
   kEngineError = 5,
   kEpFail = 11,
 };
-enum ElementType : int { kFloat = 1, kInt64 = 7, kBf16 = 16 };
+enum ElementType : int { kFloat = 1, kInt64 = 7, kFloat16 = 10, kBf16 = 16 };
 enum LogLevel : int { kWarning = 2 };
 enum GraphOptimization : int { kAllOptimizations = 99 };
 enum ExecutionMode : int { kSequential = 0 };

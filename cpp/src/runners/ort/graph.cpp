@@ -28,8 +28,8 @@ std::span<const std::int64_t> dims_of(const Shape& shape) {
   return {shape.dims.data(), static_cast<std::size_t>(shape.rank)};
 }
 
-const char* text_of(DType type) {
-  return type == DType::f32 ? "f32" : "i64";
+int element_type_of(DType type) {
+  return type == DType::f32 ? kFloat : type == DType::i64 ? kInt64 : kFloat16;
 }
 
 // The values of one run; they lie over the caller's memory and own none of it.
@@ -49,7 +49,7 @@ class Values {
     const Failure failure = library_.take(
         library_.api().tensor_over(library_.cpu_memory(), data, bytes, tensor.shape.dims.data(),
                                    static_cast<std::size_t>(tensor.shape.rank),
-                                   tensor.type == DType::f32 ? kFloat : kInt64, &values_[count_]));
+                                   element_type_of(tensor.type), &values_[count_]));
     if (failure.code != 0) {
       throw InputError("[ort.run] expected a tensor for '" + spec.name + "', got '" +
                        failure.message + "'; do pass dense memory of its shape");
@@ -135,8 +135,8 @@ class OrtGraph final : public GraphRunner {
     }
     if (!fits || negative) {
       throw InputError("[ort.run] expected '" + spec.name + "' of '" + file_ + "' to be " +
-                       text_of(spec.type) + " " + text_of(spec.shape) + ", got " +
-                       text_of(view.type) + " " + text_of(dims) + "; do pass that type and shape");
+                       name_of(spec.type) + " " + text_of(spec.shape) + ", got " +
+                       name_of(view.type) + " " + text_of(dims) + "; do pass that type and shape");
     }
     if (view.data == nullptr && view.shape.count() > 0) {
       throw InputError("[ort.run] expected memory for the input '" + spec.name + "' of '" + file_ +
@@ -183,14 +183,15 @@ class OrtGraph final : public GraphRunner {
       library_.require(api.element_type(tensor, &type), "an element type");
       library_.require(api.rank(tensor, &rank), "a rank");
     }
-    if ((type != kFloat && type != kInt64) || rank > std::size_t{Shape::kMaxRank}) {
+    if ((type != kFloat && type != kInt64 && type != kFloat16) ||
+        rank > std::size_t{Shape::kMaxRank}) {
       throw BundleError("[ort.open] expected '" + spec.name + "' of '" + file_ +
-                        "' to be an f32 or i64 tensor of at most " +
+                        "' to be an f32, f16 or i64 tensor of at most " +
                         std::to_string(Shape::kMaxRank) + " dimensions, got element type " +
                         std::to_string(type) + " with " + std::to_string(rank) +
                         " dimensions; do export the bundle again");
     }
-    spec.type = type == kFloat ? DType::f32 : DType::i64;
+    spec.type = type == kFloat ? DType::f32 : type == kInt64 ? DType::i64 : DType::f16;
     spec.shape.resize(rank);
     library_.require(api.dimensions(tensor, spec.shape.data(), rank), "a shape");
   }

@@ -1,0 +1,139 @@
+// What the flow decoder keeps of a voice and of a stream; runs no graph.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "stages/flow_memory.h"
+#include "stages/flow_window.h"
+
+namespace parley {
+
+// Where a reply stands. Codes older than the past are dropped, so its size does not grow.
+struct Reply {
+  std::uint64_t seed = 0;
+  std::uint32_t number = 0;
+  bool started = false;
+  bool ended = false;
+  std::int64_t received = 0;  // codes
+  std::int64_t decoded = 0;   // codes
+  std::int64_t first = 0;     // number of the oldest code kept
+  std::vector<std::int32_t> codes;
+
+  // Takes as many codes as there is room for, and returns how many.
+  std::size_t append(std::span<const std::int32_t> more) {
+    const std::size_t n = std::min(more.size(), codes.capacity() - codes.size());
+    codes.insert(codes.end(), more.begin(), more.begin() + static_cast<std::ptrdiff_t>(n));
+    received += static_cast<std::int64_t>(n);
+    return n;
+  }
+
+  void drop_before(std::int64_t code) {
+    if (code <= first) return;
+    codes.erase(codes.begin(), codes.begin() + static_cast<std::ptrdiff_t>(code - first));
+    first = code;
+  }
+
+  void begin(std::uint64_t new_seed, std::uint32_t new_number) {
+    clear();
+    seed = new_seed;
+    number = new_number;
+    started = true;
+  }
+
+  void clear() {
+    codes.clear();
+    received = decoded = first = 0;
+    started = ended = false;
+  }
+};
+
+// Latent frames of a voice: those of its codes, and those that reach over them into the reply.
+struct PromptFrames {
+  std::size_t own = 0;
+  std::size_t overlap = 0;
+};
+
+inline PromptFrames prompt_frames(const Voice& voice, const FlowConfig& config) {
+  const std::size_t own = voice.tokens.size() * config.frames_per_code;
+  const std::size_t latents = voice.latents.size() / config.z;
+  return {own, latents > own ? latents - own : 0};
+}
+
+// The last `prompt_codes` codes of a voice with their latents, and all that reach into the reply.
+inline Voice shortened(const Voice& voice, const FlowConfig& config) {
+  if (config.prompt_codes == 0 || config.prompt_codes >= voice.tokens.size()) return voice;
+  const std::size_t cut = voice.tokens.size() - config.prompt_codes;
+  const std::size_t values =
+      std::min(cut * config.frames_per_code * config.z, voice.latents.size());
+  Voice shorter;
+  shorter.tokens.assign(voice.tokens.begin() + static_cast<std::ptrdiff_t>(cut),
+                        voice.tokens.end());
+  shorter.latents.assign(voice.latents.begin() + static_cast<std::ptrdiff_t>(values),
+                         voice.latents.end());
+  shorter.speaker = voice.speaker;
+  return shorter;
+}
+
+// All that follows from a voice alone. Const once it is made; states share it.
+struct VoiceSetup {
+  std::shared_ptr<const Voice> whole;
+  Voice voice;  // as much of it as replies see
+  PromptFrames prompt;
+  std::vector<float> modulations;            // [evaluations, M]
+  std::vector<float> noise;                  // [prompt frames, z]
+  std::shared_ptr<const PromptCache> cache;  // where the mode is cached
+};
+
+class FlowState final : public StageState {
+ public:
+  FlowState(std::shared_ptr<const VoiceSetup> the_setup, const FlowConfig& config,
+            const FieldSizes& sizes, std::size_t max_codes, std::unique_ptr<NoMemory> no_memory,
+            std::unique_ptr<StreamMemory> stream_memory)
+      : setup(std::move(the_setup)),
+        workspace(config, sizes, max_codes),
+        alone(std::move(no_memory)),
+        stream(std::move(stream_memory)),
+        frames_per_code_(config.frames_per_code) {
+    const std::size_t kept = config.past_codes + config.codes_per_chunk + config.lookahead_codes;
+    for (Reply* reply : {&current, &next, &committed_}) reply->codes.reserve(kept + 1);
+  }
+
+  void commit() override {
+    committed_ = current;
+    if (stream) {
+      stream->commit(committed_.decoded * static_cast<std::int64_t>(frames_per_code_),
+                     committed_.started && !committed_.ended);
+    }
+  }
+  void rollback() override {
+    current = committed_;
+    if (stream) stream->rollback();
+  }
+  void reset() override {
+    current.clear();
+    commit();
+  }
+  void begin(std::uint64_t seed, std::uint32_t reply) {
+    current.begin(seed, reply);
+    if (stream) stream->begin(std::exchange(broken, false));
+  }
+
+  const std::shared_ptr<const VoiceSetup> setup;
+  FlowWorkspace workspace;
+  const std::unique_ptr<NoMemory> alone;       // where the mode is window
+  const std::unique_ptr<StreamMemory> stream;  // where the mode is cached
+  Reply current;
+  Reply next;           // what a push works on; it becomes `current` only where the push succeeds
+  bool broken = false;  // a latent was not a number
+
+ private:
+  Reply committed_;
+  std::size_t frames_per_code_;
+};
+
+}  // namespace parley
