@@ -28,6 +28,10 @@ ALLOWED: dict[tuple[str, str], str] = {
         "cpp/src/session/beside.h",
     ): "sound beside thinking: one thread, one lock",
     ("threads_and_locks", "cpp/src/session/session.h"): "close() waits for the step under way",
+    (
+        "threads_and_locks",
+        "cpp/src/stages/flow_decoder.cpp",
+    ): "a voice is set up once, whichever session comes first",
     ("threads_and_locks", "export/parley_export/command.py"): "looks which thread takes a signal",
     ("threads_and_locks", "export/parley_export/progress.py"): "samples memory beside the export",
 }

@@ -73,6 +73,7 @@ def describe(manifest: dict[str, Any]) -> dict[str, Any]:
         "stages": stages,
         "rates": manifest["rates"],
         "delays_ms": delays_ms(manifest),
+        "flow": flow_facts(manifest),
         "voices": sorted(manifest["voices"]),
         "default_voice": manifest["default_voice"],
         "limits": manifest["limits"],
@@ -97,6 +98,28 @@ def delays_ms(manifest: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def flow_facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """How the flow decoder streams, and what a voice takes before its first session can begin."""
+    flow = manifest["flow"]
+    evaluations = (flow["points"] - 1) * (2 if flow["solver"] == "midpoint" else 1)
+    guided = min(flow["guided_evaluations"], evaluations) if flow["guidance"] else 0
+    n_codes = manifest["voices"][manifest["default_voice"]]["tokens"]["shape"][0]
+    frames = flow["frames_per_code"] * min(flow["prompt_codes"] or n_codes, n_codes)
+    keys = [
+        t for t in manifest["graphs"]["flow_field"]["inputs"] if t["name"].startswith("past_keys.")
+    ]
+    row = flow["hidden"] * (2 if keys and keys[0]["type"] == "f16" else 4)
+    cached = flow["mode"] == "cached"
+    return {
+        "mode": flow["mode"],
+        "evaluations": evaluations,
+        "guided": guided,
+        "prompt_frames": frames,
+        "voice_bytes": 2 * len(keys) * frames * row * (evaluations + guided) if cached else 0,
+        "setup_evaluations": evaluations if cached else 0,
+    }
+
+
 def _bytes(files: dict[str, Any], names: list[str]) -> int:
     return sum(int(files[name]["bytes"]) for name in names if name in files)
 
@@ -117,6 +140,14 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield ""
     rates, delays, limits = facts["rates"], facts["delays_ms"], facts["limits"]
     yield _row("rates", f"{rates['input_hz']} Hz in, {rates['output_hz']} Hz out")
+    flow = facts["flow"]
+    told = f"{flow['mode']}, {flow['evaluations']} evaluations, {flow['guided']} with guidance"
+    if flow["setup_evaluations"]:
+        told += (
+            f"; a voice takes {_size(flow['voice_bytes'])}, and {flow['setup_evaluations']} "
+            f"evaluations of {flow['prompt_frames']} latent frames before its first session"
+        )
+    yield _row("flow decoder", told)
     waits = (f"{name.replace('_', ' ')} {ms:g} ms" for name, ms in delays.items())
     yield _row("delays", ", ".join(waits))
     yield _row("voices", _voices(facts))

@@ -85,7 +85,7 @@ def export_flow_field(
     for i, block in enumerate(flow.blocks):
         with g.scope(f"blocks.{i}"):
             vectors = [g.op("Gather", rows, g.index(6 * i + k), axis=0) for k in range(6)]
-            x = _flow_block(g, x, block, vectors, sight, i)
+            x = _flow_block(g, x, (i, block), vectors, sight)
     first = 6 * config.layers
     shift, scale = (g.op("Gather", rows, g.index(first + k), axis=0) for k in range(2))
     x = g.linear(_modulate(g, x, shift, scale), flow.output_layer.linear, "output")
@@ -121,8 +121,9 @@ class _Sight:
 
 
 def _flow_block(
-    g: GraphBuilder, x: str, block: FlowBlock, vectors: list[str], sight: _Sight, layer: int
+    g: GraphBuilder, x: str, numbered: tuple[int, FlowBlock], vectors: list[str], sight: _Sight
 ) -> str:
+    layer, block = numbered
     attn, ffn = block.attn, block.ffn
     normed = _modulate(g, x, vectors[0], vectors[1])
     head_width = attn.q_proj.out_features // attn.heads

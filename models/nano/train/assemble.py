@@ -35,6 +35,7 @@ SETTINGS = {
     "max_reply_chunks": 60,
     "fade_ms": 60,
     "duplex_temperature": 0.0,
+    "flow_mode": "window",  # the layout of its training
     "past_codes": flow.PAST_CODES,
     "lookahead_codes": 0,
     "voices": {name: f"token2wav/voices/{name}" for name in flow.VOICES},
