@@ -111,7 +111,7 @@ def _fits(value: Any, kind: str, key: str) -> bool:
     if kind == "float":
         return isinstance(value, int | float) and 0 <= value < float("inf")
     if kind.startswith("Literal"):
-        return isinstance(value, str) and f'"{value}"' in kind
+        return isinstance(value, str) and repr(value) in kind
     if kind.startswith("str"):
         return isinstance(value, str)
     return isinstance(value, dict) and all(_inside(name, path) for name, path in value.items())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parley_apps.plot import FAINT, FONT, GRID, INK, LATE, MODEL, USER, check_installed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLORS = {"window": USER, "cached": MODEL}
 
@@ -28,45 +31,49 @@ def to_png(result: dict[str, Any]) -> bytes:
         figure = Figure(figsize=(9.5, 5.6), dpi=110)
         axis = figure.subplots()
         figure.subplots_adjust(left=0.085, right=0.98, top=0.9, bottom=0.1)
-        for mode, color in COLORS.items():
-            rows = [row for row in result["settings"] if row["mode"] == mode]
-            axis.scatter(
-                [row["cpu_ms"] for row in rows],
-                [row["mel_db"] for row in rows],
-                color=color,
-                s=26,
-                label=mode,
-            )
-        own = result["settings"][0]
-        axis.scatter(
-            [own["cpu_ms"]],
-            [own["mel_db"]],
-            s=120,
-            facecolors="none",
-            edgecolors=LATE,
-            label="the bundle's",
-        )
-        for row in result["settings"]:
-            words = row["name"].split(" ", 1)[1]
-            axis.annotate(
-                words,
-                (row["cpu_ms"], row["mel_db"]),
-                xytext=(5, 0),
-                textcoords="offset points",
-                fontsize=FONT - 3,
-                color=FAINT,
-                va="center",
-            )
-        axis.set_xlabel("processor ms per chunk of 160 ms")
-        axis.set_ylabel("dB of log-mel from the whole utterance")
-        axis.set_ylim(bottom=0.0)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(color=GRID, linewidth=0.8)
-        axis.set_axisbelow(True)
-        axis.legend(loc="upper right", frameon=False, fontsize=FONT)
+        _settings(axis, result)
         title = (
             f"{result['bundle']}: settings of the flow decoder, {len(result['replies'])} replies"
         )
         figure.suptitle(title, x=0.085, ha="left", color=INK, fontsize=12, fontweight="bold")
         figure.savefig(buffer, format="png", facecolor="white")
     return buffer.getvalue()
+
+
+def _settings(axis: Axes, result: dict[str, Any]) -> None:
+    for mode, color in COLORS.items():
+        rows = [row for row in result["settings"] if row["mode"] == mode]
+        axis.scatter(
+            [row["cpu_ms"] for row in rows],
+            [row["mel_db"] for row in rows],
+            color=color,
+            s=26,
+            label=mode,
+        )
+    own = result["settings"][0]
+    axis.scatter(
+        [own["cpu_ms"]],
+        [own["mel_db"]],
+        s=120,
+        facecolors="none",
+        edgecolors=LATE,
+        label="the bundle's",
+    )
+    for row in result["settings"]:
+        words = row["name"].split(" ", 1)[1]
+        axis.annotate(
+            words,
+            (row["cpu_ms"], row["mel_db"]),
+            xytext=(5, 0),
+            textcoords="offset points",
+            fontsize=FONT - 3,
+            color=FAINT,
+            va="center",
+        )
+    axis.set_xlabel("processor ms per chunk of 160 ms")
+    axis.set_ylabel("dB of log-mel from the whole utterance")
+    axis.set_ylim(bottom=0.0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color=GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.legend(loc="upper right", frameon=False, fontsize=FONT)
