@@ -123,6 +123,7 @@ class GraphBuilder:
         """A node before all others, for values that these use under the names of its outputs."""
         node = helper.make_node(kind, inputs, outputs, name=f"{kind}/{outputs[0]}", **attributes)
         self._nodes.insert(0, node)
+
     def choose(self, condition: str, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
         """What `then` or `otherwise` gives, a float; only that one is computed."""
         branches = {}

@@ -191,8 +191,6 @@ def _adapter_chunk(g: GraphBuilder, x: str, adapter: AudioAdapter) -> str:
     return x
 
 
-
-
 def _taps(conv: torch.nn.Module, name: str) -> tuple[torch.Tensor, torch.Tensor, str]:
     """Arguments of `GraphBuilder.conv` for a plain convolution."""
     return conv.weight, conv.bias, name
