@@ -75,7 +75,7 @@ def test_ratios(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     exact, vocoder = told["stages"]["vocoder, exact"], told["stages"]["vocoder"]
     assert exact["flops"] <= vocoder["flops"], "no tail on forked state"
     assert told["sum_ms"] == pytest.approx(100.0) and told["rtf"] == pytest.approx(0.625)
-    assert told["bound"] == LIMITS and told["command"].startswith("parley ")
+    assert told["bound"] == LIMITS and told["command"].startswith("parley")
 
 
 def test_the_table(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

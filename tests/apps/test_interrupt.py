@@ -53,6 +53,8 @@ def test_talk_interrupted(tiny_bundle: Path, tmp_path: Path) -> None:
         [sys.executable, "-m", "parley_apps", "talk", str(tiny_bundle), *flags],
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs ignore SIGINT, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     for line in process.stderr:

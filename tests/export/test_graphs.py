@@ -296,6 +296,6 @@ def test_parameters_of_any_type_and_place_are_written(tmp_path):
 
 
 def test_unknown_precision_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"expected precision f32 or f16, got 'f8'"):
+    with pytest.raises(InputError, match=r"expected precision f32 or f16 or bf16, got 'f8'"):
         graphs.export_vocoder(models("tiny").vocoder, tmp_path / "v.onnx", precision="f8")
     assert not list(tmp_path.iterdir())
