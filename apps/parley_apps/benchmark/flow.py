@@ -211,7 +211,7 @@ def answers(bundle: parley.Bundle, recordings: list[Path] | None) -> Iterator[di
                 if event.kind == "text":
                     text += event.text
                 elif event.kind == "audio":
-                    codes += list(event.tokens)
+                    codes += list(event.codes)
                 elif event.kind == "reply_ended":
                     if codes:
                         yield {"text": text, "codes": codes}
