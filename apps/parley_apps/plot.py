@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,34 +57,55 @@ def check_installed() -> None:
         ) from error
 
 
+def render(inches: tuple[float, float], draw: Callable[[Figure], None], **style: Any) -> bytes:
+    """A figure of `inches` (width, height) that `draw` fills, as a .png file.
+
+    style: matplotlib's settings, dots as underscores, on top of those that all pictures share.
+    Raises ImportError without matplotlib.
+    """
+    check_installed()
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    shared: Any = {
+        "font.size": FONT + 1,
+        "axes.edgecolor": FAINT,
+        "axes.labelcolor": INK,
+        "xtick.color": FAINT,
+        "ytick.color": FAINT,
+        **{name.replace("_", "."): value for name, value in style.items()},
+    }
+    buffer = io.BytesIO()
+    with mpl.rc_context(shared), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = Figure(figsize=inches, dpi=110)
+        draw(figure)
+        figure.savefig(buffer, format="png", facecolor="white")
+    return buffer.getvalue()
+
+
+def headline(figure: Figure, text: str) -> None:
+    """The title of a picture of measurements, at its left."""
+    figure.suptitle(text, x=0.085, ha="left", color=INK, fontsize=12, fontweight="bold")
+
+
 def to_png(conversation: Conversation, title: str = "") -> bytes:
     """The picture as a .png file: waveforms, floor, tokens and the cost of each chunk.
 
     Raises ImportError without matplotlib.
     """
     check_installed()
-    import matplotlib as mpl
     from matplotlib import font_manager
-    from matplotlib.figure import Figure
 
     known = set(font_manager.get_font_names())
-    style: Any = {
-        "font.family": [name for name in FONTS if name in known] or ["sans-serif"],
-        "font.size": FONT + 1,
-        "axes.edgecolor": FAINT,
-        "axes.labelcolor": INK,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-    }
-    buffer = io.BytesIO()
-    with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        seconds = max(conversation.duration_s, conversation.chunk_s)
-        width = float(np.clip(9.0 + 0.2 * seconds, 11.0, 22.0))  # inches
-        figure = Figure(figsize=(width, 6.9), dpi=110)
-        _draw(figure, conversation, seconds, title)
-        figure.savefig(buffer, format="png", facecolor="white")
-    return buffer.getvalue()
+    fonts = [name for name in FONTS if name in known] or ["sans-serif"]
+    seconds = max(conversation.duration_s, conversation.chunk_s)
+    width = float(np.clip(9.0 + 0.2 * seconds, 11.0, 22.0))  # inches
+    return render(
+        (width, 6.9),
+        lambda figure: _draw(figure, conversation, seconds, title),
+        font_family=fonts,
+    )
 
 
 def _draw(figure: Figure, conversation: Conversation, seconds: float, title: str) -> None:

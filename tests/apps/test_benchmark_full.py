@@ -123,8 +123,6 @@ def test_every_stage_of_a_real_bundle(
 def test_other_settings(
     name: str, changed: dict[str, Any], tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "flow" in changed and "mode" not in parley.read_manifest(tiny_bundle)["flow"]:
-        pytest.skip("the engine has no modes of the flow decoder yet")
     monkeypatch.setattr(stage, "PROMPT_AND_CHUNK", 99)
     told = stage.measure(stage.Task(str(tiny_bundle), name, 1, chunks=2, tries=1, **changed))
     assert told["ms"]["p50_ms"] > 0

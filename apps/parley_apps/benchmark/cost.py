@@ -180,8 +180,8 @@ def _flow_way(manifest: dict[str, Any]) -> dict[str, Any]:
     flow, per_code = manifest["flow"], manifest["flow"]["frames_per_code"]
     (codes,) = manifest["voices"][manifest["default_voice"]]["tokens"]["shape"]
     own = per_code * (CODES_PER_CHUNK + flow["lookahead_codes"])
-    before = per_code * (min(flow.get("prompt_codes") or codes, codes) + flow["past_codes"])
-    cached = flow.get("mode") == "cached"
+    before = per_code * (min(flow["prompt_codes"] or codes, codes) + flow["past_codes"])
+    cached = flow["mode"] == "cached"
     evaluations = (flow["points"] - 1) * (2 if flow["solver"] == "midpoint" else 1)
     keys = {t["name"]: t["type"] for t in manifest["graphs"]["flow_field"]["inputs"]}
     return {
@@ -190,7 +190,7 @@ def _flow_way(manifest: dict[str, Any]) -> dict[str, Any]:
         "flow_keys": before if cached else 0,
         "flow_kv": next((kind for name, kind in keys.items() if "prompt_keys" in name), "f32"),
         "evaluations": evaluations,
-        "guided": flow.get("guided_evaluations", evaluations if flow["guidance"] else 0),
+        "guided": flow["guided_evaluations"],
     }
 
 

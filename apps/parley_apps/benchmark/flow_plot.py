@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
-from parley_apps.plot import FAINT, FONT, GRID, INK, LATE, MODEL, USER, check_installed
+from parley_apps.plot import FAINT, FONT, GRID, LATE, MODEL, USER, headline, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLORS = {"window": USER, "cached": MODEL}
 
 
 def to_png(result: dict[str, Any]) -> bytes:
     """The picture as a .png file. Raises ImportError without matplotlib."""
-    check_installed()
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    return render((9.5, 5.6), lambda figure: _draw(figure, result))
 
-    style: Any = {
-        "font.size": FONT + 1,
-        "axes.edgecolor": FAINT,
-        "axes.labelcolor": INK,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-    }
-    buffer = io.BytesIO()
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(9.5, 5.6), dpi=110)
-        axis = figure.subplots()
-        figure.subplots_adjust(left=0.085, right=0.98, top=0.9, bottom=0.1)
-        _settings(axis, result)
-        title = (
-            f"{result['bundle']}: settings of the flow decoder, {len(result['replies'])} replies"
-        )
-        figure.suptitle(title, x=0.085, ha="left", color=INK, fontsize=12, fontweight="bold")
-        figure.savefig(buffer, format="png", facecolor="white")
-    return buffer.getvalue()
+
+def _draw(figure: Figure, result: dict[str, Any]) -> None:
+    axis = figure.subplots()
+    figure.subplots_adjust(left=0.085, right=0.98, top=0.9, bottom=0.1)
+    _settings(axis, result)
+    replies = len(result["replies"])
+    headline(figure, f"{result['bundle']}: settings of the flow decoder, {replies} replies")
 
 
 def _settings(axis: Axes, result: dict[str, Any]) -> None:

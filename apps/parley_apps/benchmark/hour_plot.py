@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parley_apps.plot import FAINT, FONT, GRID, INK, LATE, MODEL, STAGES, USER, check_installed
+from parley_apps.plot import FONT, GRID, INK, LATE, MODEL, STAGES, USER, headline, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BUDGET_MS = 160.0
 
 
 def to_png(result: dict[str, Any]) -> bytes:
     """The picture as a .png file. Raises ImportError without matplotlib."""
-    check_installed()
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    return render((9.5, 5.2), lambda figure: _draw(figure, result))
 
-    style: Any = {
-        "font.size": FONT + 1,
-        "axes.edgecolor": FAINT,
-        "axes.labelcolor": INK,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-    }
-    buffer = io.BytesIO()
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(9.5, 5.2), dpi=110)
-        cost, memory = figure.subplots(
-            2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1], "hspace": 0.12}
-        )
-        figure.subplots_adjust(left=0.085, right=0.98, top=0.9, bottom=0.1)
-        _cost(cost, result)
-        _memory(memory, result)
-        title = (
-            f"{result['bundle']}, {result['hours']:g} h of conversation in mode {result['mode']}"
-        )
-        figure.suptitle(title, x=0.085, ha="left", color=INK, fontsize=12, fontweight="bold")
-        figure.savefig(buffer, format="png", facecolor="white")
-    return buffer.getvalue()
+
+def _draw(figure: Figure, result: dict[str, Any]) -> None:
+    cost, memory = figure.subplots(
+        2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1], "hspace": 0.12}
+    )
+    figure.subplots_adjust(left=0.085, right=0.98, top=0.9, bottom=0.1)
+    _cost(cost, result)
+    _memory(memory, result)
+    hours = f"{result['hours']:g} h of conversation in mode {result['mode']}"
+    headline(figure, f"{result['bundle']}, {hours}")
 
 
 def _cost(axis: Axes, result: dict[str, Any]) -> None:

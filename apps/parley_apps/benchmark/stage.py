@@ -54,9 +54,10 @@ def measure(task: Task) -> dict[str, Any]:
     begin = time.perf_counter()
     with ExitStack() as stack:
         folders = [task.folder, task.plain] if task.plain else [task.folder]
-        changed: dict[str, Any] = {"flow": task.flow} if task.flow else {}
         bundles = [
-            stack.enter_context(parley.open(folder, threads=task.threads, verify=False, **changed))
+            stack.enter_context(
+                parley.open(folder, threads=task.threads, verify=False, flow=task.flow)
+            )
             for folder in folders
         ]
         opened = time.perf_counter()

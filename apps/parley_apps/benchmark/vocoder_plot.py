@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from parley_apps.plot import FAINT, FONT, GRID, INK, MODEL, STAGES, USER, check_installed
+from parley_apps.plot import FAINT, FONT, GRID, INK, MODEL, STAGES, USER, headline, render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PANELS = (
     ("SNR against the whole run, dB", (("snr_db", USER, ""),)),
@@ -20,37 +22,25 @@ PANELS = (
 
 def to_png(result: dict[str, Any]) -> bytes:
     """The picture as a .png file. Raises ImportError without matplotlib."""
-    check_installed()
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    return render((9.5, 5.6), lambda figure: _draw(figure, result))
 
-    style: Any = {
-        "font.size": FONT + 1,
-        "axes.edgecolor": FAINT,
-        "axes.labelcolor": INK,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-    }
+
+def _draw(figure: Figure, result: dict[str, Any]) -> None:
     rows = result["sweep"]
     x = [row["lookahead"] for row in rows]
-    buffer = io.BytesIO()
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(9.5, 5.6), dpi=110)
-        figure.subplots_adjust(left=0.085, right=0.98, top=0.88, bottom=0.1, hspace=0.25)
-        for axis, (label, curves) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-            for name, color, words in curves:
-                values = [row[name] for row in rows]
-                axis.plot(x, values, color=color, marker="o", markersize=4, label=words)
-            axis.axvline(result["lookahead"], color=FAINT, linestyle=(0, (4, 3)), linewidth=1.0)
-            axis.set_title(label, loc="left", color=INK, fontsize=FONT + 1)
-            axis.set_ylim(bottom=0.0)
-            axis.set_xticks(x)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.grid(color=GRID, linewidth=0.8)
-            axis.set_axisbelow(True)
-            if len(curves) > 1:
-                axis.legend(frameon=False, fontsize=FONT)
-        title = f"{result['bundle']}: look-ahead of the vocoder in latent frames; dashed: its own"
-        figure.suptitle(title, x=0.085, ha="left", color=INK, fontsize=12, fontweight="bold")
-        figure.savefig(buffer, format="png", facecolor="white")
-    return buffer.getvalue()
+    figure.subplots_adjust(left=0.085, right=0.98, top=0.88, bottom=0.1, hspace=0.25)
+    for axis, (label, curves) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        for name, color, words in curves:
+            values = [row[name] for row in rows]
+            axis.plot(x, values, color=color, marker="o", markersize=4, label=words)
+        axis.axvline(result["lookahead"], color=FAINT, linestyle=(0, (4, 3)), linewidth=1.0)
+        axis.set_title(label, loc="left", color=INK, fontsize=FONT + 1)
+        axis.set_ylim(bottom=0.0)
+        axis.set_xticks(x)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color=GRID, linewidth=0.8)
+        axis.set_axisbelow(True)
+        if len(curves) > 1:
+            axis.legend(frameon=False, fontsize=FONT)
+    what = "look-ahead of the vocoder in latent frames; dashed: its own"
+    headline(figure, f"{result['bundle']}: {what}")

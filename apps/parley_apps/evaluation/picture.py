@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,23 +28,7 @@ def to_png(result: Mapping[str, Any], title: str) -> bytes:
 
     Raises ImportError without matplotlib.
     """
-    plot.check_installed()
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    style: Any = {
-        "font.size": plot.FONT + 1,
-        "axes.edgecolor": plot.FAINT,
-        "axes.labelcolor": plot.INK,
-        "xtick.color": plot.FAINT,
-        "ytick.color": plot.FAINT,
-    }
-    buffer = io.BytesIO()
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(12.0, 6.4), dpi=110)
-        _draw(figure, result, title)
-        figure.savefig(buffer, format="png", facecolor="white")
-    return buffer.getvalue()
+    return plot.render((12.0, 6.4), lambda figure: _draw(figure, result, title))
 
 
 def _draw(figure: Figure, result: Mapping[str, Any], title: str) -> None:
