@@ -83,10 +83,11 @@ void register_hearing(py::class_<Workbench>& bench) {
       .def("encode_segment", &encode_segment, py::arg("log_mel"))
       .def(
           "turn_features",
-          [](const Workbench& b, const Floats& samples) {
-            return rows_of(b.turn_features(span_of(samples)), b.bundle().encoder()->width());
+          [](const Workbench& b, const Floats& samples, std::optional<bool> short_segments) {
+            return rows_of(b.turn_features(span_of(samples), short_segments),
+                           b.bundle().encoder()->width());
           },
-          py::arg("samples"))
+          py::arg("samples"), py::arg("short_segments") = py::none())
       .def(
           "chunk_features",
           [](const Workbench& b, const Floats& samples) {

@@ -97,9 +97,11 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
   shape.segment_mel_frames = SegmentLogMel(manifest_.front_end).n_frames();
   if (manifest_.duplex)
     shape.chunk_mel_frames = static_cast<std::size_t>(manifest_.duplex->chunk_mel_frames);
+  shape.feature_halvings = manifest_.front_end.feature_halvings;
   encoder_ = make_graph_encoder(graph(contract::encoder_segment::kGraph, options),
                                 graph(contract::encoder_chunk::kGraph, options),
                                 chunk ? chunk->states : std::vector<StateSpec>{}, shape);
+  if (manifest_.turns) check_short_form(*manifest_.turns, *encoder_, "bundle.open");
   flow_graphs_ = {graph(contract::flow_condition::kGraph, options),
                   graph(contract::flow_modulation::kGraph, options),
                   graph(contract::flow_field::kGraph, options)};

@@ -114,6 +114,7 @@ static void visit(Fields& f, TurnsConfig& t) {
   f("max_tokens_per_step", t.max_tokens_per_step,
     Range{1, 512});  // a step keeps room for its events
   f("first_sampling", t.first_sampling)("sampling", t.sampling);
+  f.may("short_segments", t.short_segments);
 }
 
 static void read(const json::Node& node, SlotKind& out) {

@@ -57,21 +57,26 @@ std::vector<float> Workbench::log_mel(std::span<const float> segment) const {
 Workbench::Encoded Workbench::encode_segment(std::span<const float> log_mel) const {
   const GraphEntry* graph = bundle_->manifest().graph(contract::encoder_segment::kGraph);
   if (graph == nullptr) turns_of(*bundle_, "encode_segment");
+  const Encoder& encoder = *bundle_->encoder();
+  const std::size_t n =
+      log_mel.size() / static_cast<std::size_t>(bundle_->manifest().front_end.n_mels);
   Encoded result;
-  for (const TensorSpec& output : graph->outputs) {
-    std::int64_t count = 1;
-    for (std::int64_t dim : output.shape) count *= dim;
-    auto& target =
-        output.name == contract::encoder_segment::kEncoded ? result.encoded : result.features;
-    target.resize(static_cast<std::size_t>(count));
-  }
-  bundle_->encoder()->encode_segment(log_mel, result.features, result.encoded, never_);
+  result.features.resize(encoder.segment_features(n) * encoder.width());
+  for (const TensorSpec& output : graph->outputs)
+    if (output.name == contract::encoder_segment::kEncoded)
+      result.encoded.resize(encoder.segment_frames(n) *
+                            static_cast<std::size_t>(output.shape.back()));
+  encoder.encode_segment(log_mel, result.features, result.encoded, never_);
   return result;
 }
 
-std::vector<float> Workbench::turn_features(std::span<const float> samples) const {
+std::vector<float> Workbench::turn_features(std::span<const float> samples,
+                                            std::optional<bool> short_segments) const {
+  TurnsConfig turns = turns_of(*bundle_, "turn_features");
+  turns.short_segments = short_segments.value_or(turns.short_segments);
+  check_short_form(turns, *bundle_->encoder(), "workbench.turn_features");
   const auto room = static_cast<std::size_t>(bundle_->manifest().limits.context);
-  TurnListener listener(listener_parts(), turns_of(*bundle_, "turn_features"), {},
+  TurnListener listener(listener_parts(), std::move(turns), {},
                         bundle_->manifest().vocabulary.audio_placeholder, room, 0);
   const std::size_t chunk = bundle_->manifest().rates.input_chunk();
   Timing timing;

@@ -44,7 +44,9 @@ class Workbench {
   };
   Encoded encode_segment(std::span<const float> log_mel) const;
   // [n, width], by the listeners that sessions use.
-  std::vector<float> turn_features(std::span<const float> samples) const;
+  // `short_segments`: instead of the manifest's.
+  std::vector<float> turn_features(std::span<const float> samples,
+                                   std::optional<bool> short_segments) const;
   std::vector<float> chunk_features(std::span<const float> samples) const;
 
   std::vector<std::int32_t> turn_ids(std::size_t n_features, bool first,

@@ -73,10 +73,10 @@ def _cache(name: str, *shape: int | str) -> TensorContract:
 GRAPHS = (
     GraphContract(
         "encoder_segment",
-        (_f32("log_mel", 1, "n_mels", "segment_mel_frames"),),
+        (_f32("log_mel", 1, "n_mels", "MEL_FRAMES"),),
         (
-            _f32("encoded", 1, "segment_frames", "encoder_width"),
-            _f32("features", 1, "segment_features", "width"),
+            _f32("encoded", 1, "FRAMES", "encoder_width"),
+            _f32("features", 1, "FEATURES", "width"),
         ),
     ),
     GraphContract(

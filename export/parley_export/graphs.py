@@ -39,19 +39,14 @@ __all__ = [
 def export_encoder_segment(
     encoder: AudioEncoder, adapter: AudioAdapter, path: Path, precision: str = "f32"
 ) -> GraphInfo:
-    """Whole segments as published: log-mel to encoder frames and features.
+    """Segments: log-mel to encoder frames and features.
 
-    A segment has twice as many mel frames as the encoder has positions (30 s as published).
+    A whole segment has twice as many mel frames as the encoder has positions (30 s as published);
+    the graph takes shorter ones too.
     """
     config = encoder.config
-    n_features = config.positions
-    for _ in adapter.downsample_layers:
-        n_features = -(-n_features // 2)
     sizes = {
         "n_mels": config.n_mels,
-        "segment_mel_frames": 2 * config.positions,
-        "segment_frames": config.positions,
-        "segment_features": n_features,
         "encoder_width": config.width,
         "width": adapter.config.out_width,
     }
@@ -59,7 +54,9 @@ def export_encoder_segment(
     x = g.op("Gelu", g.conv(g.input("log_mel"), *_taps(encoder.conv1, "conv1"), pads=[1, 1]))
     x = g.op("Gelu", g.conv(x, *_taps(encoder.conv2, "conv2"), pads=[1, 1], strides=[2]))
     x = g.transpose(x, 0, 2, 1)
-    x = g.op("Add", x, g.weight("embed_positions", encoder.embed_positions.weight))
+    positions = g.weight("embed_positions", encoder.embed_positions.weight)
+    n_frames = g.op("Shape", x, start=1, end=2)
+    x = g.op("Add", x, g.op("Slice", positions, g.ints(0), n_frames, g.ints(0)))
     for i, layer in enumerate(encoder.layers):
         with g.scope(f"layers.{i}"):
             x = _encoder_layer(g, x, layer)[0]

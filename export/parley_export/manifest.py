@@ -104,7 +104,7 @@ def build_manifest(
             "context": context,
         },
         "vocabulary": _vocabulary(configs, checkpoint.tokenizer),
-        "turns": _turns(checkpoint.tokenizer) if settings.turns else None,
+        "turns": _turns(checkpoint.tokenizer, settings) if settings.turns else None,
         "duplex": _duplex(configs, checkpoint.tokenizer, settings) if duplex else None,
         "prompts": {"system": system},
         "flow": _flow(checkpoint),
@@ -199,7 +199,7 @@ def _sampling(temperature: float, penalty: float) -> dict[str, Any]:
     }
 
 
-def _turns(tokenizer: tk.Tokenizer) -> dict[str, Any]:
+def _turns(tokenizer: tk.Tokenizer, settings: Settings) -> dict[str, Any]:
     system = f"{tk.IM_START}system\n{{system}}{tk.IM_END}\n"
     spoken = f"{tk.AUDIO_BEGIN}{{user}}{tk.AUDIO_END}"
 
@@ -217,6 +217,7 @@ def _turns(tokenizer: tk.Tokenizer) -> dict[str, Any]:
         "max_tokens_per_step": 40,
         "first_sampling": _sampling(0.0, 1.05),
         "sampling": _sampling(0.5, 1.05),
+        "short_segments": settings.short_segments,
     }
 
 

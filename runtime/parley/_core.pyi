@@ -162,9 +162,11 @@ class Workbench:
     def log_mel(self, segment: Floats) -> Floats:
         """One segment at the encoder's rate -> [n_mels, mel frames of a segment]."""
     def encode_segment(self, log_mel: Floats) -> tuple[Floats, Floats]:
-        """[n_mels, mel frames] -> encoded [encoder frames, d], features [rows, width]."""
-    def turn_features(self, samples: Floats) -> Floats:
-        """A whole turn at the input rate -> [n_features, width], as a session computes it."""
+        """[n_mels, mel frames] -> encoded [encoder frames, d], features [rows, width]. A whole
+        segment, or a shorter one."""
+    def turn_features(self, samples: Floats, short_segments: bool | None = None) -> Floats:
+        """A whole turn at the input rate -> [n_features, width], as a session computes it;
+        `short_segments` instead of the manifest's."""
     def chunk_features(self, samples: Floats) -> Floats:
         """Whole chunks at the input rate -> [n_chunks, width] through the chunk form."""
     def tokenize(self, text: str, special: bool = True) -> list[int]: ...

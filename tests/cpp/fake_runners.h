@@ -99,19 +99,21 @@ class Graph final : public parley::GraphRunner {
   mutable std::atomic<int> runs_{0};
 };
 
-// Encoder, segment form: `features` sums blocks of `frames_per_feature` mel frames.
+// Encoder, segment form: feature r is mel value r and the column's number. `frames` of -1: any.
 inline std::shared_ptr<Graph> encoder_segment(std::int64_t mels, std::int64_t frames,
                                               std::int64_t features, std::int64_t width) {
+  const std::int64_t encoded = frames < 0 ? -1 : frames / 2;
   return std::make_shared<Graph>(
       std::vector<TensorSpec>{{"log_mel", DType::f32, {1, mels, frames}}},
-      std::vector<TensorSpec>{{"encoded", DType::f32, {1, frames / 2, 3}},
+      std::vector<TensorSpec>{{"encoded", DType::f32, {1, encoded, 3}},
                               {"features", DType::f32, {1, features, width}}},
       [=](Tensors in, Tensors out) {
         const float* mel = floats(in[0]);
         if (out[0].data != nullptr) {
-          for (std::int64_t i = 0; i < frames / 2 * 3; ++i) floats_out(out[0])[i] = 2 * mel[i];
+          for (std::int64_t i = 0; i < out[0].shape.count(); ++i)
+            floats_out(out[0])[i] = 2 * mel[i];
         }
-        for (std::int64_t r = 0; r < features; ++r) {
+        for (std::int64_t r = 0; r < out[1].shape.dims[1]; ++r) {
           for (std::int64_t c = 0; c < width; ++c) {
             floats_out(out[1])[r * width + c] = mel[r] + static_cast<float>(c);
           }

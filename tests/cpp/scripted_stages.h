@@ -145,15 +145,18 @@ struct NoState final : StageState {
 // A feature is the sum of its log-mel frames; a whole segment gives as many rows as it has chunks.
 class Encoder final : public parley::Encoder {
  public:
-  std::size_t rows = 188;
   mutable int segments = 0;
+  mutable std::vector<std::size_t> mel_frames;  // of each segment
   std::size_t width() const override { return kWidth; }
   bool has_segment_form() const override { return true; }
   bool has_chunk_form() const override { return true; }
-  std::size_t segment_features() const override { return rows; }
-  void encode_segment(std::span<const float>, std::span<float> features, std::span<float>,
+  bool has_short_form() const override { return true; }
+  std::size_t segment_frames(std::size_t n) const override { return (n + 1) / 2; }
+  std::size_t segment_features(std::size_t n) const override { return (n + 15) / 16; }
+  void encode_segment(std::span<const float> log_mel, std::span<float> features, std::span<float>,
                       const StopFlag&) const override {
     ++segments;
+    mel_frames.push_back(log_mel.size() / 128);
     for (std::size_t i = 0; i < features.size(); ++i)
       features[i] = static_cast<float>(segments * 1000 + static_cast<int>(i / kWidth));
   }

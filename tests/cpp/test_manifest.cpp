@@ -90,6 +90,13 @@ TEST(manifest_may_hold_one_form) {
   }());
 }
 
+TEST(short_segments_are_off_where_the_manifest_says_nothing) {
+  CHECK(!parsed(manifest_text()).turns->short_segments);
+  const std::string on = changed(manifest_text(), "\"max_new_tokens\": 100",
+                                 "\"max_new_tokens\": 100, \"short_segments\": true");
+  CHECK(parsed(on).turns->short_segments);
+}
+
 TEST(manifest_of_another_schema_is_named) {
   check_refused({"\"schema_version\": 1", "\"schema_version\": 2",
                  "[bundle.open] expected schema_version 1, got 2; use a newer version"});

@@ -78,17 +78,38 @@ TEST(a_prompt_is_read_in_portions) {
 }
 
 TEST(a_long_turn_is_encoded_while_it_is_spoken) {
-  Stages stages;
-  stages.backbone->script = {kEnd};
-  Session session = make_session(stages.turns());
-  Run run;
-  run.steps(session, 188);  // 30.08 s
-  CHECK_EQ(stages.encoder->segments, 1);
-  session.end_turn();
-  run.steps(session, 1);
-  CHECK_EQ(stages.encoder->segments, 2);
-  const std::vector<std::int32_t> fed = stages.backbone->fed();
-  CHECK_EQ(std::count(fed.begin(), fed.end(), -1), 188);
+  for (const std::size_t n : {188U, 190U}) {  // 30.08 s and 30.4 s
+    Stages stages;
+    stages.backbone->script = {kEnd};
+    Session session = make_session(stages.turns());
+    Run run;
+    run.steps(session, n);
+    CHECK_EQ(stages.encoder->segments, 1);
+    session.end_turn();
+    run.steps(session, 1);
+    // The first segment gives 188 rows: what is left of the shorter turn adds none.
+    CHECK_EQ(stages.encoder->segments, n == 188 ? 1 : 2);
+    const std::vector<std::int32_t> fed = stages.backbone->fed();
+    CHECK_EQ(static_cast<std::size_t>(std::count(fed.begin(), fed.end(), -1)), n);
+  }
+}
+
+TEST(a_last_segment_may_be_encoded_without_its_silence) {
+  for (const bool shorter : {false, true}) {
+    Stages stages;
+    stages.backbone->script = {kEnd};
+    SessionParts parts = stages.turns();
+    parts.turns->short_segments = shorter;
+    Session session = make_session(std::move(parts));
+    Run run;
+    run.steps(session, 198);  // 31.68 s: a whole segment and 10 features
+    session.end_turn();
+    run.steps(session, 1);
+    const std::vector<std::size_t> wanted = {3000, shorter ? 11U * 16 : 3000};
+    CHECK_EQ(stages.encoder->mel_frames, wanted);
+    const std::vector<std::int32_t> fed = stages.backbone->fed();
+    CHECK_EQ(std::count(fed.begin(), fed.end(), -1), 198);
+  }
 }
 
 TEST(text_can_take_the_place_of_speech) {

@@ -55,7 +55,9 @@ TEST(segment_fills_features_and_encoded_on_demand) {
   const auto encoder = make_graph_encoder(graph, nullptr, {}, shape());
   CHECK(encoder->has_segment_form() && !encoder->has_chunk_form());
   CHECK_EQ(encoder->width(), kWidth);
-  CHECK_EQ(encoder->segment_features(), 2U);
+  CHECK_EQ(encoder->segment_features(8), 2U);
+  CHECK_EQ(encoder->segment_frames(8), 4U);
+  CHECK(!encoder->has_short_form());
   std::vector<float> mel(kMels * 8);
   for (std::size_t i = 0; i < mel.size(); ++i) mel[i] = static_cast<float>(i);
   std::vector<float> features(2 * kWidth);
@@ -65,6 +67,36 @@ TEST(segment_fills_features_and_encoded_on_demand) {
   CHECK_EQ(encoded[3], 0.0F);
   encoder->encode_segment(mel, features, encoded, kGo);
   CHECK_EQ(encoded[3], 6.0F);
+}
+
+TEST(a_graph_of_any_length_takes_shorter_segments) {
+  EncoderShape two = shape();
+  two.feature_halvings = 2;
+  const auto graph = fake::encoder_segment(kMels, -1, -1, kWidth);
+  const auto encoder = make_graph_encoder(graph, nullptr, {}, two);
+  CHECK(encoder->has_short_form());
+  const std::vector<std::size_t> features = {1, 1, 1, 1, 2, 2, 2, 2};
+  const std::vector<std::size_t> frames = {1, 1, 2, 2, 3, 3, 4, 4};
+  for (std::size_t n = 1; n <= 8; ++n) {
+    CHECK_EQ(encoder->segment_features(n), features[n - 1]);
+    CHECK_EQ(encoder->segment_frames(n), frames[n - 1]);
+    const std::vector<float> mel(kMels * n, 3.0F);
+    std::vector<float> rows(features[n - 1] * kWidth);
+    std::vector<float> encoded(frames[n - 1] * 3);
+    encoder->encode_segment(mel, rows, encoded, kGo);
+    CHECK_EQ(rows.back(), 3.0F + static_cast<float>(kWidth - 1));
+    CHECK_EQ(encoded.back(), 6.0F);
+  }
+  std::vector<float> mel(kMels * 9);
+  std::vector<float> rows(2 * kWidth);
+  for (const std::size_t n : {0U, 1U, 8U, 27U})
+    CHECK_THROWS_MSG(InputError, "log_mel",
+                     encoder->encode_segment(std::span(mel).first(n), rows, {}, kGo));
+  CHECK_THROWS_MSG(InputError, "features",
+                   encoder->encode_segment(std::span(mel).first(12), rows, {}, kGo));
+  CHECK_THROWS_MSG(
+      BundleError, "features",
+      make_graph_encoder(fake::encoder_segment(kMels, -1, 2, kWidth), nullptr, {}, two));
 }
 
 TEST(wrong_buffer_sizes_are_input_errors) {

@@ -37,6 +37,7 @@ struct TurnsConfig {
   std::int32_t close = 0;         // ends an interrupted reply in the history
   int max_new_tokens = 2048;
   int max_tokens_per_step = 40;
+  bool short_segments = false;    // a turn's last segment is encoded without its silence
   SamplingConfig first_sampling;  // of the session's first turn
   SamplingConfig sampling;
 };

@@ -7,6 +7,17 @@
 
 namespace parley {
 
+namespace {
+
+// Of rows that lie behind one another, `n` columns of `from` stay.
+void keep_columns(std::span<float> values, std::size_t from, std::size_t n) {
+  if (n == from) return;
+  for (std::size_t row = 1; row < values.size() / from; ++row)
+    std::copy_n(&values[row * from], n, &values[row * n]);
+}
+
+}  // namespace
+
 ChunkListener::ChunkListener(ListenerParts parts)
     : parts_(std::move(parts)), log_mel_(parts_.front_end, parts_.chunk_samples) {
   encoder_state_ = parts_.encoder->create_state();
@@ -50,7 +61,7 @@ TurnListener::TurnListener(ListenerParts parts, TurnsConfig turns, std::string s
       budget_(static_cast<std::size_t>(std::max(0, budget))),
       log_mel_(parts_.front_end) {
   frames_.resize(static_cast<std::size_t>(parts_.front_end.n_mels) * log_mel_.n_frames());
-  rows_.resize(parts_.encoder->segment_features() * parts_.encoder->width());
+  rows_.resize(parts_.encoder->segment_features(log_mel_.n_frames()) * parts_.encoder->width());
   samples_.reserve(static_cast<std::size_t>(parts_.front_end.segment_samples) +
                    parts_.chunk_samples);
 }
@@ -71,24 +82,35 @@ void TurnListener::take_in(std::span<const float> chunk, State state, Timing& ti
   const auto segment = static_cast<std::size_t>(parts_.front_end.segment_samples);
   // Strictly more than a segment: a turn of exactly one segment is cut by finish_segments.
   if (samples_.size() <= segment) return;
-  encode_segment(std::span<const float>(samples_).first(segment),
-                 parts_.encoder->segment_features(), timing, stop);
+  encode_segment(std::span<const float>(samples_).first(segment), log_mel_.n_frames(),
+                 rows_.size() / parts_.encoder->width(), timing, stop);
   encoded_samples_ = segment;
 }
 
-void TurnListener::encode_segment(std::span<const float> segment, std::size_t max_rows,
-                                  Timing& timing, const StopFlag& stop) {
+// How much of the turn's last segment is encoded. The convolutions of the last feature reach one
+// mel frame beyond its own, so the silence of one more feature stays.
+std::size_t TurnListener::mel_frames_for(std::size_t n_features) const {
+  if (!turns_.short_segments) return log_mel_.n_frames();
+  return std::min((n_features + 1) << parts_.front_end.feature_halvings, log_mel_.n_frames());
+}
+
+void TurnListener::encode_segment(std::span<const float> segment, std::size_t n_mel_frames,
+                                  std::size_t max_rows, Timing& timing, const StopFlag& stop) {
   const FrontEndConfig& config = parts_.front_end;
+  const auto n_mels = static_cast<std::size_t>(config.n_mels);
   {
     const Stopwatch watch(*parts_.clock, timing.front_end_ns);
     const std::vector<float> wave = resample(segment, config.input_hz, config.encoder_hz,
                                              config.resampler_zeros, config.resampler_rolloff);
     log_mel_.compute(wave, frames_);
+    keep_columns(frames_, log_mel_.n_frames(), n_mel_frames);
   }
   const Stopwatch watch(*parts_.clock, timing.encoder_ns);
-  parts_.encoder->encode_segment(frames_, rows_, {}, stop);
   const std::size_t width = parts_.encoder->width();
-  const std::size_t rows = std::min(max_rows, parts_.encoder->segment_features());
+  const std::size_t n_rows = parts_.encoder->segment_features(n_mel_frames);
+  parts_.encoder->encode_segment(std::span<const float>(frames_).first(n_mels * n_mel_frames),
+                                 std::span<float>(rows_).first(n_rows * width), {}, stop);
+  const std::size_t rows = std::min(max_rows, n_rows);
   features_.insert(features_.end(), rows_.begin(),
                    rows_.begin() + static_cast<std::ptrdiff_t>(rows * width));
 }
@@ -98,7 +120,8 @@ void TurnListener::finish_segments(Timing& timing, const StopFlag& stop) {
   const TurnSegments cut = cut_turn(samples_, parts_.front_end);
   for (const std::vector<float>& segment : cut.segments) {
     const std::size_t have = features_.size() / width;
-    encode_segment(segment, n_features_ - std::min(have, n_features_), timing, stop);
+    if (have >= n_features_) break;
+    encode_segment(segment, mel_frames_for(n_features_ - have), n_features_ - have, timing, stop);
   }
   if (features_.size() / width < n_features_) {
     throw BundleError("[session.step] expected " + std::to_string(n_features_) +
@@ -208,6 +231,13 @@ void TurnListener::rollback() {
 void TurnListener::reset() {
   turns_taken_ = 0;
   forget_turn();
+}
+
+void check_short_form(const TurnsConfig& turns, const Encoder& encoder, const std::string& where) {
+  if (!turns.short_segments || encoder.has_short_form()) return;
+  throw BundleError("[" + where +
+                    "] expected a graph encoder_segment of any length for turns.short_segments, "
+                    "got one of whole segments; do export the bundle again");
 }
 
 std::vector<std::int32_t> expand_template(const TokenModel& tokens, std::string_view pattern,

@@ -65,6 +65,9 @@ class ChunkListener final : public Listener {
   Position position_;
 };
 
+// Throws BundleError where the turns want short segments and the encoder has no form for them.
+void check_short_form(const TurnsConfig& turns, const Encoder& encoder, const std::string& where);
+
 // Turns: chunks add up to a turn; its end makes a prompt, which is read in portions. Whole segments
 // are encoded as soon as they are full, so a long turn costs no wait at its end and no memory.
 class TurnListener final : public Listener {
@@ -93,8 +96,9 @@ class TurnListener final : public Listener {
   bool first_turn() const { return turns_taken_ <= 1; }
 
  private:
-  void encode_segment(std::span<const float> segment, std::size_t max_rows, Timing& timing,
-                      const StopFlag& stop);
+  void encode_segment(std::span<const float> segment, std::size_t n_mel_frames,
+                      std::size_t max_rows, Timing& timing, const StopFlag& stop);
+  std::size_t mel_frames_for(std::size_t n_features) const;
   void finish_segments(Timing& timing, const StopFlag& stop);
   void build_prompt(std::string_view pattern, std::string_view user, std::size_t n_features,
                     std::int64_t held);

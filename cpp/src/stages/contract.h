@@ -9,11 +9,11 @@ inline constexpr char kStateOut[] = "state_out.";
 
 namespace encoder_segment {
 inline constexpr char kGraph[] = "encoder_segment";
-// f32 [1, n_mels, segment_mel_frames]
+// f32 [1, n_mels, MEL_FRAMES]
 inline constexpr char kLogMel[] = "log_mel";
-// f32 [1, segment_frames, encoder_width]
+// f32 [1, FRAMES, encoder_width]
 inline constexpr char kEncoded[] = "encoded";
-// f32 [1, segment_features, width]
+// f32 [1, FEATURES, width]
 inline constexpr char kFeatures[] = "features";
 }  // namespace encoder_segment
 

@@ -93,7 +93,16 @@ struct SegmentForm {
   std::size_t encoded = 0;
   Shape features_shape;
   Shape encoded_shape;
+  bool any_length = false;  // else whole segments only, as earlier exports have it
 };
+
+constexpr int kEncoderHalvings = 1;  // from mel frames to the rows before the adapter
+
+// A convolution of stride 2 is padded so that it rounds up.
+std::int64_t halved(std::size_t n, int times) {
+  for (; times > 0; --times) n = (n + 1) / 2;
+  return static_cast<std::int64_t>(n);
+}
 
 // The chunk graph and where its tensors stand; states follow the manifest's order.
 struct ChunkForm {
@@ -110,12 +119,13 @@ SegmentForm bind_segment(std::shared_ptr<const GraphRunner> graph, const Encoder
                                            DType::f32,
                                            {1, static_cast<std::int64_t>(shape.n_mels),
                                             static_cast<std::int64_t>(shape.segment_mel_frames)}}};
-  const std::vector<TensorSpec> outputs = {
-      {segment_names::kEncoded, DType::f32, {1, kAnyFixed, kAnyFixed}},
-      {segment_names::kFeatures, DType::f32, {1, kAnyFixed, kAnyFixed}}};
-  bind_inputs(*graph, kWhere, segment_names::kGraph, inputs);
-  const auto bound = bind_outputs(*graph, kWhere, segment_names::kGraph, outputs);
   SegmentForm form;
+  form.any_length = bind_inputs(*graph, kWhere, segment_names::kGraph, inputs)[0].shape.back() < 0;
+  const std::int64_t rows = form.any_length ? -1 : kAnyFixed;
+  const std::vector<TensorSpec> outputs = {
+      {segment_names::kEncoded, DType::f32, {1, rows, kAnyFixed}},
+      {segment_names::kFeatures, DType::f32, {1, rows, kAnyFixed}}};
+  const auto bound = bind_outputs(*graph, kWhere, segment_names::kGraph, outputs);
   form.encoded = bound[0].index;
   form.encoded_shape = shape_of(bound[0].shape);
   form.features = bound[1].index;
@@ -190,26 +200,33 @@ class GraphEncoder final : public Encoder {
   std::size_t width() const override { return width_; }
   bool has_segment_form() const override { return segment_.graph != nullptr; }
   bool has_chunk_form() const override { return chunk_.graph != nullptr; }
-  std::size_t segment_features() const override {
-    return static_cast<std::size_t>(segment_.features_shape[1]);
+  bool has_short_form() const override { return segment_.any_length; }
+  std::size_t segment_frames(std::size_t n) const override {
+    return static_cast<std::size_t>(encoded_shape(n).dims[1]);
+  }
+  std::size_t segment_features(std::size_t n) const override {
+    return static_cast<std::size_t>(features_shape(n).dims[1]);
   }
 
   void encode_segment(std::span<const float> log_mel, std::span<float> features,
                       std::span<float> encoded, const StopFlag& stop) const override {
     require(segment_.graph, "encode_segment", segment_names::kGraph);
+    const std::size_t n =
+        std::clamp<std::size_t>(log_mel.size() / shape_.n_mels, 1, shape_.segment_mel_frames);
     check_size("encode_segment", "log_mel", log_mel.size(),
-               shape_.n_mels * shape_.segment_mel_frames);
+               shape_.n_mels * (segment_.any_length ? n : shape_.segment_mel_frames));
+    const Shape features_out = features_shape(n);
+    const Shape encoded_out = encoded_shape(n);
     check_size("encode_segment", "features", features.size(),
-               static_cast<std::size_t>(segment_.features_shape.count()));
+               static_cast<std::size_t>(features_out.count()));
     if (!encoded.empty()) {
       check_size("encode_segment", "encoded", encoded.size(),
-                 static_cast<std::size_t>(segment_.encoded_shape.count()));
+                 static_cast<std::size_t>(encoded_out.count()));
     }
     const std::array<TensorView, 1> inputs = {view(log_mel.data(), mel_shape(log_mel.size()))};
     std::array<TensorView, 2> outputs;
-    outputs[segment_.features] = view(features.data(), segment_.features_shape);
-    outputs[segment_.encoded] =
-        view(encoded.empty() ? nullptr : encoded.data(), segment_.encoded_shape);
+    outputs[segment_.features] = view(features.data(), features_out);
+    outputs[segment_.encoded] = view(encoded.empty() ? nullptr : encoded.data(), encoded_out);
     segment_.graph->run(inputs, outputs, stop);
   }
 
@@ -250,6 +267,18 @@ class GraphEncoder final : public Encoder {
   Shape mel_shape(std::size_t n_values) const {
     return {1, static_cast<std::int64_t>(shape_.n_mels),
             static_cast<std::int64_t>(n_values / shape_.n_mels)};
+  }
+
+  // What the graph gives for n mel frames; one of whole segments gives always the same.
+  Shape encoded_shape(std::size_t n) const {
+    return rows_for(segment_.encoded_shape, n, kEncoderHalvings);
+  }
+  Shape features_shape(std::size_t n) const {
+    return rows_for(segment_.features_shape, n, shape_.feature_halvings);
+  }
+  Shape rows_for(Shape shape, std::size_t n, int halvings) const {
+    if (segment_.any_length) shape.dims[1] = halved(n, halvings);
+    return shape;
   }
 
   EncoderShape shape_;

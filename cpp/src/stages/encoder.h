@@ -17,9 +17,14 @@ class Encoder {
   virtual bool has_segment_form() const = 0;
   virtual bool has_chunk_form() const = 0;
 
-  virtual std::size_t segment_features() const = 0;  // rows that a whole segment gives
-  // `log_mel` [n_mels, segment mel frames] -> `features` [segment_features, width]. `encoded`,
-  // where not empty, receives the rows before the adapter (for verification).
+  // Whether a segment may have fewer mel frames than a whole one. Attention then sees no others,
+  // so the rows are near those of the whole segment, not equal.
+  virtual bool has_short_form() const = 0;
+  // Rows that a segment of n mel frames gives, whole or shorter, before and after the adapter.
+  virtual std::size_t segment_frames(std::size_t n) const = 0;
+  virtual std::size_t segment_features(std::size_t n) const = 0;
+  // `log_mel` [n_mels, n] -> `features` [segment_features(n), width]. `encoded`, where not empty,
+  // receives the rows before the adapter (for verification).
   virtual void encode_segment(std::span<const float> log_mel, std::span<float> features,
                               std::span<float> encoded, const StopFlag& stop) const = 0;
 
@@ -34,6 +39,7 @@ struct EncoderShape {
   std::size_t n_mels = 128;
   std::size_t segment_mel_frames = 3000;
   std::size_t chunk_mel_frames = 16;
+  int feature_halvings = 4;  // from mel frames to features
 };
 
 // A state of the chunk graph as the manifest describes it; the engine does not look inside.
