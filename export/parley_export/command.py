@@ -37,8 +37,9 @@ its code repository under token2wav/, so point to them:
   parley export ./checkpoint --out ./bundle \\
       --decoder-config code/token2wav/config.json --voice code/token2wav/prompt
 
-A checkpoint of your own may hold parley.json, which says how it wants to be run: window,
-look-ahead, voices and so on. `python -m pydoc parley_export.settings` lists its keys.
+A checkpoint may hold parley.json, which says how it wants to be run: window, look-ahead, voices,
+short_segments for half-duplex turns (off: as published) and so on.
+`python -m pydoc parley_export.settings` lists its keys.
 """
 EPILOG = """\
 exit codes: 0 done, 2 usage, 3 bad argument, 4 bad checkpoint, 5 missing library, 6 disk or I/O,

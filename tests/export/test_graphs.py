@@ -76,12 +76,14 @@ def random(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
 
 
-def test_encoder_segment(bundle):
-    log_mel = random(1, 128, 3000)
+@pytest.mark.parametrize("n_frames", [3000, 496, 17, 1])
+def test_encoder_segment(bundle, n_frames):
+    log_mel = random(1, 128, n_frames)
     encoded, features = bundle.run("encoder_segment", log_mel=log_mel)
     expected = bundle.parts.encoder(log_mel)
     assert relative_error(encoded, expected) < bundle.limit
     assert relative_error(features, bundle.parts.adapter(expected)) < bundle.limit
+    assert features.shape[1] == -(-n_frames // 16)
 
 
 def test_encoder_chunk_streams(bundle):

@@ -17,6 +17,7 @@ pytest.importorskip("onnx")
 CHANGES = {
     "name": "other",
     "turns": False,
+    "short_segments": True,
     "system": "",
     "context": 512,
     "duplex_prompt": "",

@@ -12,6 +12,7 @@ from parley_apps.benchmark import full, hour, simulate, step
 # add_arguments(parser) and run(args) -> exit code; any other word is a bundle.
 SUMMARIES = {
     "flow": "the flow decoder: cost and distance of its settings",
+    "encoder": "the encoder in turns: cost and distance of segments without their silence",
     "vocoder": "the vocoder: cost and error of its look-ahead",
     "backbone": "the backbone: tokens per second beside llama.cpp's own loop",
     "kernels": "single operations beside the graphs that they replace",
