@@ -25,10 +25,11 @@ class Settings:
     short_segments: in turns, the last segment of a turn, seldom full, is encoded without the
         silence that fills it up to 30 s, which costs as much less as it is shorter. Not as
         published: log-mel and positions are the same, but attention sees no silence, so features
-        differ and `parley verify` says so. `parley bench encoder BUNDLE` measures it. Random
-        weights of the published shapes give, on one core, for 2, 5, 10 and 20 s of speech
-        16, 7, 3.5 and 1.6 times less processor time, and features that are 0.40, 0.31, 0.30 and
-        0.18 of their root mean square away; the tiny test checkpoint 0.41, 0.26, 0.22 and 0.14.
+        differ and `parley verify` says so. `parley bench encoder BUNDLE --threads 1` measures it:
+        for 2, 5, 10 and 20 s of speech, random weights of the published shapes (a bundle that
+        `parley bench --shapes full --stages encoder` leaves in ~/.cache/parley) take 16, 7, 3.5
+        and 1.6 times less processor time, and their features are 0.40, 0.31, 0.30 and 0.18 of
+        their root mean square away; those of the tiny test checkpoint 0.41, 0.26, 0.22 and 0.14.
         Random weights attend to all alike, silence too, and say nothing of trained ones: measure
         yours, and listen.
     system: the whole system prompt; null is our own, and `--system` goes before either.

@@ -1,4 +1,4 @@
-"""Turns without their silence on the tiny bundle: against the stages, on request, by the manifest."""
+"""Turns without their silence on the tiny bundle: against the stages, and who asks for them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_manifest_turns_them_on(tiny_bundle: Path, tmp_path: Path) -> None:
 def test_a_graph_of_whole_segments(tiny_bundle: Path, tmp_path: Path) -> None:
     """As earlier exports hold them: they work, but not shorter."""
     folder = changed(tiny_bundle, tmp_path / "whole", whole_only=True)
-    with pytest.raises(parley.BundleError, match="of any length for turns.short_segments"):
+    with pytest.raises(parley.BundleError, match=r"of any length for turns\.short_segments"):
         parley.open(folder, verify=False)
     told = json.loads((folder / "manifest.json").read_text())
     del told["turns"]["short_segments"]
