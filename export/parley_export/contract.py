@@ -123,7 +123,7 @@ GRAPHS = (
             _cache("keys.", "B", "T", "hidden"),  # what they keep as their past
             _cache("values.", "B", "T", "hidden"),
             _cache("as_prompt_keys.", "B", "heads", "ROWS", "head_width"),  # or as their prompt
-            _cache("as_prompt_values.", "B", "heads", "ROWS", "head_width"),  # not yet upright
+            _cache("as_prompt_values.", "B", "heads", "head_width", "ROWS"),
         ),
     ),
     GraphContract(
