@@ -108,22 +108,21 @@ GRAPHS = (
         (
             _f32("inputs", "B", "T", "field_width"),
             _f32("modulation", 1, "modulation_width"),
-            # Of the past's rows, then of the own ones.
-            TensorContract("positions", "i64", ("ROWS",)),
-            _f32("mask", "ROWS"),  # added to the scores
+            # Of the own rows: as the past's keys were rotated, and as the prompt's were.
+            TensorContract("positions", "i64", ("T",)),
+            TensorContract("prompt_positions", "i64", ("T",)),
+            _f32("mask", "ROWS"),  # added to the scores of the past's rows, then of the own ones
             _f32("carried", "B", "carried_frames", "hidden"),
             _cache("prompt_keys.", "B", "heads", "PROMPT", "head_width"),  # rotated
             _cache("prompt_values.", "B", "heads", "head_width", "PROMPT"),
-            _cache("past_keys.", "B", "PAST", "hidden"),  # unrotated
-            _cache("past_values.", "B", "PAST", "hidden"),
+            _cache("past_keys.", "B", "heads", "PAST", "head_width"),  # rotated
+            _cache("past_values.", "B", "heads", "PAST", "head_width"),
         ),
         (
             _f32("velocity", "B", "T", "z"),
             _f32("rows", "B", "T", "hidden"),  # what later frames carry
-            _cache("keys.", "B", "T", "hidden"),  # what they keep as their past
-            _cache("values.", "B", "T", "hidden"),
-            _cache("as_prompt_keys.", "B", "heads", "ROWS", "head_width"),  # or as their prompt
-            _cache("as_prompt_values.", "B", "heads", "head_width", "ROWS"),
+            _cache("keys.", "B", "heads", "T", "head_width"),  # rotated; for both kinds of memory
+            _cache("values.", "B", "heads", "T", "head_width"),
         ),
     ),
     GraphContract(

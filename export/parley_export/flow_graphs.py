@@ -16,8 +16,6 @@ from parley_export.graph_builder import GraphBuilder, GraphInfo
 from parley_export.modules import FlowField
 from parley_export.modules.flow import FlowBlock
 
-TO_THE_END = 1 << 30
-
 
 def export_flow_condition(flow: FlowField, path: Path, precision: str = "f32") -> GraphInfo:
     """Codes to token features; code -1 embeds to zero."""
@@ -160,17 +158,18 @@ class _Sight:
     """What all blocks' attention shares: angles, mask, and whether there is anything to recall."""
 
     def __init__(self, g: GraphBuilder, flow: FlowField) -> None:
-        positions = g.op("Unsqueeze", g.cast(g.input("positions"), "f32"), g.ints(1))
-        angles = g.op("Mul", positions, g.floats("rates", flow.blocks[0].attn.rotary.inv_freq))
-        angles = g.concat(-1, angles, angles)
-        self.angles = [g.cast(g.op(f, angles), g.precision, "f32") for f in ("Cos", "Sin")]
-        n_past = g.op("Shape", "past_keys.0", start=1, end=2)
-        own = (g.ints(TO_THE_END), g.ints(0))
-        own_angles = (g.op("Slice", part, n_past, *own) for part in self.angles)
-        self.upright_angles = [g.transpose(part, 1, 0) for part in own_angles]
+        self.angles, self.prompt_angles = (
+            self.turns(g, flow, name) for name in ("positions", "prompt_positions")
+        )
         self.mask = g.op("Unsqueeze", g.input("mask"), g.ints(1))
-        recalled = g.op("Add", g.op("Shape", "prompt_keys.0", start=2, end=3), n_past)
-        self.alone = g.op("Squeeze", g.op("Equal", recalled, g.ints(0)), g.ints(0))
+        counts = (g.op("Shape", f"{name}_keys.0", start=2, end=3) for name in ("prompt", "past"))
+        self.alone = g.op("Squeeze", g.op("Equal", g.op("Add", *counts), g.ints(0)), g.ints(0))
+
+    def turns(self, g: GraphBuilder, flow: FlowField, name: str) -> list[str]:
+        """Cosines and sines of the positions, upright `[d, T]`."""
+        rates = torch.cat([flow.blocks[0].attn.rotary.inv_freq] * 2)[:, None]
+        angles = g.op("Mul", g.floats("rates", rates), g.cast(g.input(name), "f32"))
+        return [g.cast(g.op(f, angles), g.precision, "f32") for f in ("Cos", "Sin")]
 
 
 def _flow_block(
@@ -178,27 +177,28 @@ def _flow_block(
 ) -> str:
     layer, block = numbered
     attn, ffn, first = block.attn, block.ffn, 6 * layer
-    width = attn.q_proj.out_features
+    width, head_width = attn.q_proj.out_features, attn.q_proj.out_features // attn.heads
     normed = _modulate(g, x, first, columns)
-    q = columns.linear(normed, attn.q_proj, "q_proj")
-    q = g.transpose(columns.shaped(q, attn.heads, width // attn.heads), 2, 0, 1, 3)
-    q = _rotate(g, q, sight.upright_angles, axis=2)
-    q = g.op("Mul", q, g.scalar((width // attn.heads) ** -0.5))
-    k, v = (
-        _recall(g, columns.rows_of(columns.linear(normed, project, name), width), kind, layer)
-        for project, name, kind in (
-            (attn.k_proj, "k_proj", "keys"),
-            (attn.v_proj, "v_proj", "values"),
+    q, k, v = (
+        columns.shaped(columns.linear(normed, project, name), attn.heads, head_width)
+        for project, name in (
+            (attn.q_proj, "q_proj"),
+            (attn.k_proj, "k_proj"),
+            (attn.v_proj, "v_proj"),
         )
     )
-    k = _rotate(g, g.split_heads(k, attn.heads), sight.angles, axis=3)
-    v = g.op("Reshape", g.transpose(v, 0, 2, 1), g.ints(0, attn.heads, width // attn.heads, -1))
-    g.output(f"as_prompt_keys.{layer}", k)
-    g.output(f"as_prompt_values.{layer}", v)
+    q, k = (g.transpose(part, 2, 0, 1, 3) for part in (q, k))
+    q = g.op("Mul", q, g.scalar(head_width**-0.5))
+    k = g.transpose(_rotate(g, k, sight.angles)[0], 0, 1, 3, 2)
+    v = g.transpose(v, 2, 0, 3, 1)
+    g.output(f"keys.{layer}", k)
+    g.output(f"values.{layer}", v)
     mixed = g.choose(
         sight.alone,
-        lambda: _attend(g, q, k, v),
-        lambda: _attend_all(g, q, (k, v), sight, layer),
+        lambda: _attend(g, _rotate(g, q, sight.angles)[0], k, v),
+        lambda: _attend_all(
+            g, _rotate(g, q, sight.angles, sight.prompt_angles), (k, v), sight, layer
+        ),
     )
     mixed = columns.flat(g.transpose(mixed, 1, 2, 0, 3), width)
     mixed = columns.linear(mixed, attn.o_proj, "o_proj")
@@ -208,33 +208,32 @@ def _flow_block(
     return g.op("Add", x, columns.gate(inner, first + 5))
 
 
-def _recall(g: GraphBuilder, own: str, name: str, layer: int) -> str:
-    """The past's keys or values and behind them the own ones `[B, R + T, D]`."""
-    g.output(f"{name}.{layer}", own)
-    return g.concat(1, g.input(f"past_{name}.{layer}"), own)
-
-
 def _attend(g: GraphBuilder, q: str, k: str, v: str) -> str:
-    """Upright queries and values, as the result; keys are rows."""
+    """Queries are upright `[B, H, d, T]`, and so is the result."""
     scores = g.op("MatMul", g.transpose(q, 0, 1, 3, 2), g.transpose(k, 0, 1, 3, 2))
-    mixed = g.op("MatMul", g.op("Softmax", scores, axis=-1), g.transpose(v, 0, 1, 3, 2))
-    return g.transpose(mixed, 0, 1, 3, 2)
+    return g.transpose(g.op("MatMul", g.op("Softmax", scores, axis=-1), v), 0, 1, 3, 2)
 
 
-def _attend_all(g: GraphBuilder, q: str, rows: tuple[str, str], sight: _Sight, layer: int) -> str:
-    """Over the prompt's keys where they lie and over `rows`; the large ones are never copied.
+def _attend_all(
+    g: GraphBuilder, queries: list[str], own: tuple[str, str], sight: _Sight, layer: int
+) -> str:
+    """Over the prompt where it lies, and over the past and the `own` keys and values.
 
     Scores stand upright, `[keys, T]`: so a matrix product packs the few queries and not the many
     keys, which halves its time. The softmax is written out, since its two parts stay apart.
     """
-    far = g.op("MatMul", g.input(f"prompt_keys.{layer}"), q)
-    near = g.op("Add", g.op("MatMul", rows[0], q), sight.mask)
+    k, v = (
+        g.concat(2, g.input(f"past_{name}.{layer}"), part)
+        for name, part in zip(("keys", "values"), own, strict=True)
+    )
+    far = g.op("MatMul", g.input(f"prompt_keys.{layer}"), queries[1])
+    near = g.op("Add", g.op("MatMul", k, queries[0]), sight.mask)
     axis = g.ints(2)
     top = g.op("Max", g.op("ReduceMax", far, axis), g.op("ReduceMax", near, axis))
     far, near = (g.op("Exp", g.op("Sub", part, top)) for part in (far, near))
     total = g.op("Add", g.op("ReduceSum", far, axis), g.op("ReduceSum", near, axis))
     far = g.op("MatMul", g.input(f"prompt_values.{layer}"), far)
-    near = g.op("MatMul", rows[1], near)
+    near = g.op("MatMul", g.transpose(v, 0, 1, 3, 2), near)
     return g.op("Div", g.op("Add", far, near), total)
 
 
@@ -245,17 +244,15 @@ def _modulate(g: GraphBuilder, x: str, first: int, columns: _Columns) -> str:
     """
     scale = g.op("Add", columns.vector(first + 1), g.scalar(1.0))
     rows = columns.turn(x)
-    rows = g.op(
-        "LayerNormalization", rows, scale, columns.vector(first), axis=-1, epsilon=1e-6
-    )
+    rows = g.op("LayerNormalization", rows, scale, columns.vector(first), axis=-1, epsilon=1e-6)
     return columns.turn(rows)
 
 
-def _rotate(g: GraphBuilder, x: str, angles: list[str], axis: int) -> str:
-    """Rotates pairs along `axis`; `angles` fit the last two axes."""
-    low, high = g.ops("Split", 2, x, axis=axis, num_outputs=2)
-    turned = g.concat(axis, g.op("Neg", high), low)
-    return g.op("Add", g.op("Mul", x, angles[0]), g.op("Mul", turned, angles[1]))
+def _rotate(g: GraphBuilder, x: str, *angles: list[str]) -> list[str]:
+    """Upright `x` `[B, H, d, T]`, rotated by each of the `angles`."""
+    low, high = g.ops("Split", 2, x, axis=2, num_outputs=2)
+    turned = g.concat(2, g.op("Neg", high), low)
+    return [g.op("Add", g.op("Mul", x, cos), g.op("Mul", turned, sin)) for cos, sin in angles]
 
 
 def _silu(g: GraphBuilder, x: str) -> str:

@@ -67,29 +67,34 @@ struct Field {
 
   std::int64_t width() const { return hidden + 2 * z; }
 
+  // The key of own row `t`, at its position.
+  float turned_key(Tensors in, const float* row, std::int64_t t, std::int64_t c) const {
+    return std::cos(kTurn * static_cast<float>(ints(in[2])[t])) * field_key(row, c, hidden, z);
+  }
+
   // Sums over the prompt and over past and own rows that are not hidden.
   float attend(Tensors in, const float* own, std::int64_t b) const {
-    const std::int64_t prompt = in[5].shape[2];
-    const std::int64_t past = in[7].shape[1];
+    const std::int64_t prompt = in[6].shape[2];
+    const std::int64_t past = in[8].shape[2];
     const std::int64_t frames = in[0].shape[1];
+    const float far = std::cos(kTurn * static_cast<float>(ints(in[3])[0]));
     float sum = 0;
     float count = 0;
     for (std::int64_t p = 0; p < prompt; ++p) {
       for (std::int64_t c = 0; c < hidden; ++c) {
-        sum += floats(in[5])[(b * prompt + p) * hidden + c] *
-               floats(in[6])[(b * hidden + c) * prompt + p];
+        sum += far * floats(in[6])[(b * prompt + p) * hidden + c] *
+               floats(in[7])[(b * hidden + c) * prompt + p];
       }
       ++count;
     }
     for (std::int64_t r = 0; r < past + frames; ++r) {
-      if (floats(in[3])[r] < -1) continue;
-      const float turn = std::cos(kTurn * static_cast<float>(ints(in[2])[r]));
+      if (floats(in[4])[r] < -1) continue;
       for (std::int64_t c = 0; c < hidden; ++c) {
         const std::int64_t at = (b * past + r) * hidden + c;
         const float* row = own + (r - past) * width();
-        const float key = r < past ? floats(in[7])[at] : field_key(row, c, hidden, z);
-        const float value = r < past ? floats(in[8])[at] : field_value(row, c, hidden, z);
-        sum += turn * key * value;
+        const float key = r < past ? floats(in[8])[at] : turned_key(in, row, r - past, c);
+        const float value = r < past ? floats(in[9])[at] : field_value(row, c, hidden, z);
+        sum += key * value;
       }
       ++count;
     }
@@ -99,14 +104,11 @@ struct Field {
   // Where the graph wants what rows leave behind.
   void leave(Tensors in, Tensors out, const float* row, std::int64_t b, std::int64_t t) const {
     const std::int64_t frames = in[0].shape[1];
-    const std::int64_t past = in[7].shape[1];
-    const float turn = std::cos(kTurn * static_cast<float>(ints(in[2])[past + t]));
     for (std::int64_t c = 0; c < hidden; ++c) {
       const std::int64_t at = (b * frames + t) * hidden + c;
-      const float key = field_key(row, c, hidden, z);
-      const float value = field_value(row, c, hidden, z);
-      const float kept[] = {field_row(row, c, hidden, z), key, value, turn * key, value};
-      for (std::size_t i = 0; i < 5; ++i) {
+      const float kept[] = {field_row(row, c, hidden, z), turned_key(in, row, t, c),
+                            field_value(row, c, hidden, z)};
+      for (std::size_t i = 0; i < 3; ++i) {
         if (out[i + 1].data != nullptr) floats_out(out[i + 1])[at] = kept[i];
       }
     }
@@ -114,16 +116,15 @@ struct Field {
 
   void operator()(Tensors in, Tensors out) const {
     const std::int64_t frames = in[0].shape[1];
-    const std::int64_t past = in[7].shape[1];
     for (std::int64_t b = 0; b < in[0].shape[0]; ++b) {
       const float* own = floats(in[0]) + b * frames * width();
       const float all = attend(in, own, b);
       for (std::int64_t t = 0; t < frames; ++t) {
         const float* row = own + t * width();
         leave(in, out, row, b, t);
-        const float before = t < kCarried ? floats(in[4])[(b * kCarried + t) * hidden]
+        const float before = t < kCarried ? floats(in[5])[(b * kCarried + t) * hidden]
                                           : field_row(row - kCarried * width(), 0, hidden, z);
-        const float turn = std::cos(kTurn * static_cast<float>(ints(in[2])[past + t]));
+        const float turn = std::cos(kTurn * static_cast<float>(ints(in[2])[t]));
         for (std::int64_t c = 0; c < z; ++c) {
           floats_out(out[0])[(b * frames + t) * z + c] =
               0.5F * row[c % hidden] - 0.3F * row[hidden + c] - row[hidden + z + c] +
@@ -142,18 +143,17 @@ inline std::shared_ptr<Graph> flow_field(std::int64_t hidden, std::int64_t z,
   return std::make_shared<Graph>(Shapes{{"inputs", DType::f32, {-1, -1, hidden + 2 * z}},
                                         {"modulation", DType::f32, {1, modulation}},
                                         {"positions", DType::i64, {-1}},
+                                        {"prompt_positions", DType::i64, {-1}},
                                         {"mask", DType::f32, {-1}},
                                         {"carried", DType::f32, {-1, kCarried, hidden}},
                                         {"prompt_keys.0", DType::f32, heads},
                                         {"prompt_values.0", DType::f32, {-1, 1, hidden, -1}},
-                                        {"past_keys.0", DType::f32, rows},
-                                        {"past_values.0", DType::f32, rows}},
+                                        {"past_keys.0", DType::f32, heads},
+                                        {"past_values.0", DType::f32, heads}},
                                  Shapes{{"velocity", DType::f32, {-1, -1, z}},
                                         {"rows", DType::f32, rows},
-                                        {"keys.0", DType::f32, rows},
-                                        {"values.0", DType::f32, rows},
-                                        {"as_prompt_keys.0", DType::f32, heads},
-                                        {"as_prompt_values.0", DType::f32, heads}},
+                                        {"keys.0", DType::f32, heads},
+                                        {"values.0", DType::f32, heads}},
                                  Field{hidden, z, modulation});
 }
 

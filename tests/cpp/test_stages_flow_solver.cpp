@@ -51,13 +51,14 @@ std::vector<float> plain_velocity(const Rig& rig, const std::vector<float>& feat
   const std::vector<TensorView> in = {view(inputs.data(), {2, rows, kHidden + 2 * kZ}),
                                       view(row.data(), {1, kModulation}),
                                       memory.positions,
+                                      memory.prompt_positions,
                                       memory.mask,
                                       memory.carried,
                                       memory.prompt_keys[0],
                                       memory.prompt_values[0],
                                       memory.past_keys[0],
                                       memory.past_values[0]};
-  std::vector<TensorView> out(6);
+  std::vector<TensorView> out(4);
   out[0] = view(result.data(), {2, rows, kZ});
   rig.field->run(in, out, kGo);
   std::vector<float> guided(frames * kZ);

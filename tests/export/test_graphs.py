@@ -123,15 +123,16 @@ def recall(spec, batch, rows, past=0):
     mask = np.zeros(past + rows, np.float32)
     mask[:past] = graphs.MASKED
     memory = {
-        "positions": np.arange(past + rows),
+        "positions": np.arange(rows),
+        "prompt_positions": np.arange(rows),
         "mask": mask,
         "carried": np.zeros((batch, FLOW_CARRIED, width), np.float32),
     }
     for i in range(spec.flow_layers):
         memory[f"prompt_keys.{i}"] = np.zeros((batch, heads, 0, head_width), np.float32)
         memory[f"prompt_values.{i}"] = np.zeros((batch, heads, head_width, 0), np.float32)
-        memory[f"past_keys.{i}"] = np.zeros((batch, past, width), np.float32)
-        memory[f"past_values.{i}"] = np.zeros((batch, past, width), np.float32)
+        memory[f"past_keys.{i}"] = np.zeros((batch, heads, past, head_width), np.float32)
+        memory[f"past_values.{i}"] = np.zeros((batch, heads, past, head_width), np.float32)
     return memory
 
 
@@ -143,8 +144,6 @@ def test_flow_field(bundle, shape):
     expected = flow.field(inputs, modulation)
     for past in (0, 8):  # nothing to recall, and a past of which nothing is filled yet
         memory = bundle.cache(recall(spec, *shape, past))
-        if past:
-            memory["positions"][past:] = np.arange(shape[1])
         got = bundle.run("flow_field", inputs=inputs, modulation=modulation, **memory)[0]
         assert relative_error(got, expected) < bundle.limit
 
@@ -168,17 +167,17 @@ def test_flow_field_streams(bundle):
     memory = recall(spec, 2, 0, ring)
     memory["carried"] = got["rows"][:, -FLOW_CARRIED:]
     for i in range(spec.flow_layers):
-        memory[f"prompt_keys.{i}"] = got[f"as_prompt_keys.{i}"]
-        memory[f"prompt_values.{i}"] = got[f"as_prompt_values.{i}"].swapaxes(2, 3)
+        memory[f"prompt_keys.{i}"] = got[f"keys.{i}"]
+        memory[f"prompt_values.{i}"] = got[f"values.{i}"].swapaxes(2, 3)
 
     past, done = flow.no_past(2), 0
     for n in (8, 8, 4, 8, 8, 1, 8):
         visible = min(done, window)
         slots = [frame % ring for frame in range(done - visible, done)]
-        positions, mask = np.zeros(ring, np.int64), np.full(ring, graphs.MASKED, np.float32)
-        positions[slots], mask[slots] = n_prompt + np.arange(visible), 0.0
-        own = n_prompt + visible + np.arange(n)
-        memory["positions"] = np.concatenate([positions, own])
+        mask = np.full(ring, graphs.MASKED, np.float32)
+        mask[slots] = 0.0
+        memory["positions"] = n_prompt + done + np.arange(n)
+        memory["prompt_positions"] = n_prompt + visible + np.arange(n)
         memory["mask"] = np.concatenate([mask, np.zeros(n, np.float32)])
         inputs = torch.randn(2, n, width, generator=torch.Generator().manual_seed(done))
         got = run(inputs, memory)
@@ -194,7 +193,7 @@ def test_flow_field_streams(bundle):
             for name in ("keys", "values"):
                 for j in range(n):
                     at = (done + j) % ring
-                    memory[f"past_{name}.{i}"][:, at] = got[f"{name}.{i}"][:, j]
+                    memory[f"past_{name}.{i}"][:, :, at] = got[f"{name}.{i}"][:, :, j]
         done += n
 
 
@@ -203,7 +202,7 @@ def test_caches_in_half_precision(tmp_path):
     parts = models("tiny")
     info = graphs.export_flow_field(parts.flow, tmp_path / "f.onnx", cache="f16")
     kinds = {t["name"]: t["type"] for t in [*info["inputs"], *info["outputs"]]}
-    assert kinds["past_keys.1"] == kinds["as_prompt_values.0"] == "f16"
+    assert kinds["past_keys.1"] == kinds["values.0"] == "f16"
     assert kinds["inputs"] == kinds["carried"] == kinds["velocity"] == "f32"
     half = Bundle(tmp_path, "tiny", "f32")
     half.infos["flow_field"] = info

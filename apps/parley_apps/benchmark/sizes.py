@@ -199,7 +199,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 def _total(shapes: Shapes, prefix: str = "") -> int:
     """Weights of matrices and convolutions; vectors cost nothing worth counting."""
-    return sum(math.prod(s) for n, s in shapes.items() if n.startswith(prefix) and len(s) > 1)
+    sizes = (s for n, s in shapes.items() if n.startswith(prefix) and math.prod(s[1:]) > 1)
+    return sum(math.prod(s) for s in sizes)
 
 
 def _encoder_of_graph(shapes: Shapes, manifest: dict[str, Any]) -> EncoderSizes:

@@ -63,8 +63,10 @@ inline constexpr char kGraph[] = "flow_field";
 inline constexpr char kInputs[] = "inputs";
 // f32 [1, modulation_width]
 inline constexpr char kModulation[] = "modulation";
-// i64 [ROWS]
+// i64 [T]
 inline constexpr char kPositions[] = "positions";
+// i64 [T]
+inline constexpr char kPromptPositions[] = "prompt_positions";
 // f32 [ROWS]
 inline constexpr char kMask[] = "mask";
 // f32 [B, carried_frames, hidden]
@@ -73,22 +75,18 @@ inline constexpr char kCarried[] = "carried";
 inline constexpr char kPromptKeys[] = "prompt_keys.";
 // cache [B, heads, head_width, PROMPT]
 inline constexpr char kPromptValues[] = "prompt_values.";
-// cache [B, PAST, hidden]
+// cache [B, heads, PAST, head_width]
 inline constexpr char kPastKeys[] = "past_keys.";
-// cache [B, PAST, hidden]
+// cache [B, heads, PAST, head_width]
 inline constexpr char kPastValues[] = "past_values.";
 // f32 [B, T, z]
 inline constexpr char kVelocity[] = "velocity";
 // f32 [B, T, hidden]
 inline constexpr char kRows[] = "rows";
-// cache [B, T, hidden]
+// cache [B, heads, T, head_width]
 inline constexpr char kKeys[] = "keys.";
-// cache [B, T, hidden]
+// cache [B, heads, T, head_width]
 inline constexpr char kValues[] = "values.";
-// cache [B, heads, ROWS, head_width]
-inline constexpr char kAsPromptKeys[] = "as_prompt_keys.";
-// cache [B, heads, ROWS, head_width]
-inline constexpr char kAsPromptValues[] = "as_prompt_values.";
 }  // namespace flow_field
 
 namespace vocoder {

@@ -60,13 +60,11 @@ FieldMemory::FieldMemory(const FieldSizes& sizes)
       past_keys(sizes.layers),
       past_values(sizes.layers),
       keys(sizes.layers),
-      values(sizes.layers),
-      as_prompt_keys(sizes.layers),
-      as_prompt_values(sizes.layers) {}
+      values(sizes.layers) {}
 
 FlowWorkspace::FlowWorkspace(const FlowConfig& config, const FieldSizes& sizes,
                              std::size_t max_codes)
-    : field_inputs(5 + 4 * sizes.layers), field_outputs(2 + 4 * sizes.layers) {
+    : field_inputs(6 + 4 * sizes.layers), field_outputs(2 + 2 * sizes.layers) {
   const std::size_t frames = max_codes * config.frames_per_code;
   codes.resize(max_codes);
   features.resize(frames * config.hidden);
@@ -120,11 +118,11 @@ void FlowGraphRuns::bind_field() {
       {field::kInputs, DType::f32, {-1, -1, hidden + 2 * z}},
       {field::kModulation, DType::f32, {1, signed_size(modulation_width_)}},
       {field::kPositions, DType::i64, {-1}},
+      {field::kPromptPositions, DType::i64, {-1}},
       {field::kMask, DType::f32, {-1}},
       {field::kCarried, DType::f32, {-1, kAnyFixed, hidden}}};
   std::vector<TensorSpec> out = {{field::kVelocity, DType::f32, {-1, -1, z}},
                                  {field::kRows, DType::f32, {-1, -1, hidden}}};
-  const std::vector<std::int64_t> rows = {-1, -1, hidden};
   const std::vector<std::int64_t> by_head = {-1, heads, -1, width};
   for (std::size_t i = 0; i < std::max<std::size_t>(sizes_.layers, 1); ++i) {
     const auto add = [&](std::vector<TensorSpec>& to, const char* name,
@@ -133,12 +131,10 @@ void FlowGraphRuns::bind_field() {
     };
     add(in, field::kPromptKeys, by_head);
     add(in, field::kPromptValues, {-1, heads, width, -1});
-    add(in, field::kPastKeys, rows);
-    add(in, field::kPastValues, rows);
-    add(out, field::kKeys, rows);
-    add(out, field::kValues, rows);
-    add(out, field::kAsPromptKeys, by_head);
-    add(out, field::kAsPromptValues, by_head);
+    add(in, field::kPastKeys, by_head);
+    add(in, field::kPastValues, by_head);
+    add(out, field::kKeys, by_head);
+    add(out, field::kValues, by_head);
   }
   field_inputs_ = indices_of(bind_inputs(*graphs_.field, kWhere, field::kGraph, in));
   field_outputs_ = indices_of(bind_outputs(*graphs_.field, kWhere, field::kGraph, out));
@@ -236,6 +232,7 @@ void FlowGraphRuns::run_field(FlowWorkspace& workspace, std::size_t n_branches,
   give(view(workspace.inputs.data(), {branches, frames, row_width}));
   give(view(modulation.data(), {1, signed_size(modulation_width_)}));
   give(recalled.positions);
+  give(recalled.prompt_positions);
   give(recalled.mask);
   give(recalled.carried);
   take(view(workspace.velocity.data(), {branches, frames, signed_size(config_.z)}));
@@ -247,8 +244,6 @@ void FlowGraphRuns::run_field(FlowWorkspace& workspace, std::size_t n_branches,
     give(recalled.past_values[i]);
     take(recalled.keys[i]);
     take(recalled.values[i]);
-    take(recalled.as_prompt_keys[i]);
-    take(recalled.as_prompt_values[i]);
   }
   graphs_.field->run(in, out, stop);
 }

@@ -28,19 +28,18 @@ struct FieldSizes {
 struct FieldMemory {
   explicit FieldMemory(const FieldSizes& sizes);
 
-  TensorView positions;                   // i64 [R + T]: of the past's rows, then of the own ones
+  TensorView positions;                   // i64 [T], as the past's keys were rotated
+  TensorView prompt_positions;            // i64 [T], as the prompt's were
   TensorView mask;                        // [R + T], added to the scores
   TensorView carried;                     // [B, carried, hidden]
   std::vector<TensorView> prompt_keys;    // [B, heads, P, head_width], rotated
   std::vector<TensorView> prompt_values;  // [B, heads, head_width, P]
-  std::vector<TensorView> past_keys;      // [B, R, hidden], unrotated
-  std::vector<TensorView> past_values;    // [B, R, hidden]
+  std::vector<TensorView> past_keys;      // [B, heads, R, head_width], rotated
+  std::vector<TensorView> past_values;    // [B, heads, R, head_width]
 
-  TensorView rows;                           // [B, T, hidden]
-  std::vector<TensorView> keys;              // [B, T, hidden]
-  std::vector<TensorView> values;            // [B, T, hidden]
-  std::vector<TensorView> as_prompt_keys;    // [B, heads, R + T, head_width]
-  std::vector<TensorView> as_prompt_values;  // [B, heads, R + T, head_width]
+  TensorView rows;                 // [B, T, hidden]
+  std::vector<TensorView> keys;    // [B, heads, T, head_width], rotated
+  std::vector<TensorView> values;  // [B, heads, T, head_width]
 };
 
 // What a solve recalls; each evaluation has its own.

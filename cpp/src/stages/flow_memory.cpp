@@ -52,12 +52,13 @@ const FieldMemory& NoMemory::recall(std::size_t evaluation, std::size_t frames) 
   const std::int64_t heads = signed_size(sizes_.heads);
   const std::int64_t width = signed_size(sizes_.head_width);
   memory_.positions = view(positions_.data(), {signed_size(frames)});
+  memory_.prompt_positions = memory_.positions;
   memory_.mask = view(zeros_.data(), {signed_size(frames)});
   memory_.carried = view(zeros_.data(), {branches, signed_size(sizes_.carried), hidden});
   for (std::size_t i = 0; i < sizes_.layers; ++i) {
     memory_.prompt_keys[i] = cache_view(sizes_, nullptr, {branches, heads, 0, width});
     memory_.prompt_values[i] = cache_view(sizes_, nullptr, {branches, heads, width, 0});
-    memory_.past_keys[i] = cache_view(sizes_, nullptr, {branches, 0, hidden});
+    memory_.past_keys[i] = cache_view(sizes_, nullptr, {branches, heads, 0, width});
     memory_.past_values[i] = memory_.past_keys[i];
   }
   return memory_;
@@ -92,8 +93,8 @@ const FieldMemory& PromptMemory::recall(std::size_t evaluation, std::size_t fram
   const std::size_t layer_bytes = branches * frames * sizes_.row_bytes();
   for (std::size_t i = 0; i < sizes_.layers; ++i) {
     std::byte* keys = cache_.evaluations[evaluation].keys.data() + i * layer_bytes;
-    memory_.as_prompt_keys[i] = cache_view(sizes_, keys, by_head);
-    memory_.as_prompt_values[i] = cache_view(sizes_, values_.data() + i * layer_bytes, by_head);
+    memory_.keys[i] = cache_view(sizes_, keys, by_head);
+    memory_.values[i] = cache_view(sizes_, values_.data() + i * layer_bytes, by_head);
   }
   memory_.rows =
       view(rows_.data(), {signed_size(branches), signed_size(frames), signed_size(sizes_.hidden)});
@@ -132,7 +133,8 @@ StreamMemory::StreamMemory(const FieldSizes& sizes, const FlowPlan& plan,
       capacity_(frames.past > 0 ? frames.past + frames.slack : 0),
       row_capacity_(sizes.carried + frames.slack),
       memory_(sizes),
-      positions_(capacity_ + frames.most),
+      positions_(frames.most),
+      prompt_positions_(frames.most),
       mask_(capacity_ + frames.most),
       carried_(2 * sizes.carried * sizes.hidden),
       new_rows_(2 * frames.most * sizes.hidden),
@@ -152,7 +154,7 @@ std::size_t StreamMemory::bytes(const FieldSizes& sizes, const FlowPlan& plan, F
                               (sizes.carried + frames.slack) * sizes.hidden * sizeof(float));
 }
 
-// `part`: 0 keys, 1 values. `[B, capacity, hidden]`.
+// `part`: 0 keys, 1 values. `[B, heads, capacity, head_width]`.
 std::byte* StreamMemory::ring(std::size_t evaluation, std::size_t layer, std::size_t part) {
   const std::size_t ring_bytes = capacity_ * sizes_.row_bytes();
   const std::size_t first = before_[evaluation] * 2 * sizes_.layers;
@@ -173,17 +175,15 @@ void StreamMemory::place(std::int64_t done, std::size_t own) {
   }
   done_ = done;
   own_ = own;
-  std::fill_n(positions_.begin(), capacity_, 0);
   std::fill_n(mask_.begin(), capacity_, kMasked);
-  std::int64_t position = signed_size(prompt_->frames);
   const std::int64_t seen = capacity_ > 0 ? std::min(done, signed_size(frames_.past)) : 0;
-  for (std::int64_t frame = done - seen; frame < done; ++frame) {
-    const auto slot = static_cast<std::size_t>(frame) % capacity_;
-    positions_[slot] = position++;
-    mask_[slot] = 0.0F;
-  }
-  std::iota(positions_.begin() + static_cast<std::ptrdiff_t>(capacity_), positions_.end(),
-            position);
+  for (std::int64_t frame = done - seen; frame < done; ++frame)
+    mask_[static_cast<std::size_t>(frame) % capacity_] = 0.0F;
+  // Only distances count. Those within the reply are what they are, so that a key is rotated once;
+  // from the prompt, positions count without the frames that nobody sees any more.
+  const std::int64_t prompt = signed_size(prompt_->frames);
+  std::iota(positions_.begin(), positions_.end(), prompt + done);
+  std::iota(prompt_positions_.begin(), prompt_positions_.end(), prompt + seen);
 }
 
 const FieldMemory& StreamMemory::recall(std::size_t evaluation, std::size_t frames) {
@@ -195,11 +195,12 @@ const FieldMemory& StreamMemory::recall(std::size_t evaluation, std::size_t fram
   const std::int64_t width = signed_size(sizes_.head_width);
   const std::int64_t prompt = signed_size(prompt_->frames);
   const std::int64_t rows = signed_size(capacity_ + frames);
-  memory_.positions = view(positions_.data(), {rows});
+  memory_.positions = view(positions_.data(), {signed_size(frames)});
+  memory_.prompt_positions = view(prompt_positions_.data(), {signed_size(frames)});
   memory_.mask = view(mask_.data(), {rows});
   memory_.carried = view(carried_.data(), {branches, signed_size(sizes_.carried), hidden});
-  const Shape own = {branches, signed_size(frames), hidden};
-  memory_.rows = view(new_rows_.data(), own);
+  const Shape own = {branches, heads, signed_size(frames), width};
+  memory_.rows = view(new_rows_.data(), {branches, signed_size(frames), hidden});
   const PromptCache::Evaluation& of_voice = prompt_->evaluations[evaluation];
   const std::size_t prompt_bytes = n_branches * prompt_->frames * sizes_.row_bytes();
   const std::size_t own_bytes = n_branches * frames * sizes_.row_bytes();
@@ -208,7 +209,7 @@ const FieldMemory& StreamMemory::recall(std::size_t evaluation, std::size_t fram
                                         {branches, heads, prompt, width});
     memory_.prompt_values[i] = cache_view(sizes_, of_voice.values.data() + i * prompt_bytes,
                                           {branches, heads, width, prompt});
-    const Shape past = {branches, signed_size(capacity_), hidden};
+    const Shape past = {branches, heads, signed_size(capacity_), width};
     memory_.past_keys[i] = cache_view(sizes_, ring(evaluation, i, 0), past);
     memory_.past_values[i] = cache_view(sizes_, ring(evaluation, i, 1), past);
     if (capacity_ == 0) continue;
@@ -238,7 +239,6 @@ void StreamMemory::gather_carried(std::size_t evaluation) {
 }
 
 void StreamMemory::keep(std::size_t evaluation) {
-  const std::size_t row_bytes = sizes_.row_bytes();
   const auto frames = static_cast<std::size_t>(memory_.rows.shape[1]);
   const std::size_t branches = plan_[evaluation].branches();
   for (std::size_t i = 0; i < own_; ++i) {
@@ -248,15 +248,20 @@ void StreamMemory::keep(std::size_t evaluation) {
       std::copy_n(row, sizes_.hidden,
                   rows_of(evaluation, b) + frame % row_capacity_ * sizes_.hidden);
     }
-    if (capacity_ == 0) continue;
-    for (std::size_t part = 0; part < 2 * sizes_.layers; ++part) {
-      std::byte* to = ring(evaluation, 0, part);
-      const std::byte* from = new_cache_.data() + part * branches * frames * row_bytes;
-      for (std::size_t b = 0; b < branches; ++b) {
-        std::memcpy(to + (b * capacity_ + frame % capacity_) * row_bytes,
-                    from + (b * frames + i) * row_bytes, row_bytes);
-      }
-    }
+  }
+  if (capacity_ == 0) return;
+  // Rings of all layers, keys and values, branches and heads lie one after another, and so does
+  // what is new. An own chunk meets the end of a ring once at most.
+  const std::size_t bytes = sizes_.head_width * size_of(sizes_.cache);
+  const std::size_t slot = static_cast<std::size_t>(done_) % capacity_;
+  const std::size_t before_end = std::min(own_, capacity_ - slot);
+  std::byte* to = ring(evaluation, 0, 0);
+  const std::byte* from = new_cache_.data();
+  for (std::size_t n = 2 * sizes_.layers * branches * sizes_.heads; n > 0; --n) {
+    std::memcpy(to + slot * bytes, from, before_end * bytes);
+    std::memcpy(to, from + before_end * bytes, (own_ - before_end) * bytes);
+    to += capacity_ * bytes;
+    from += frames * bytes;
   }
 }
 

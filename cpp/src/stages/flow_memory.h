@@ -87,8 +87,9 @@ class StreamMemory final : public FlowMemory {
 
  private:
   struct Rings {
-    std::vector<std::byte> cache;  // per evaluation [layers, 2 (keys, values), B, capacity, hidden]
-    std::vector<float> rows;       // per evaluation [B, carried + slack, hidden]
+    std::vector<std::byte>
+        cache;  // per evaluation [layers, 2 (keys, values), B, heads, capacity, width]
+    std::vector<float> rows;  // per evaluation [B, carried + slack, hidden]
   };
   std::byte* ring(std::size_t evaluation, std::size_t layer, std::size_t part);
   float* rows_of(std::size_t evaluation, std::size_t branch);
@@ -111,11 +112,12 @@ class StreamMemory final : public FlowMemory {
   std::size_t own_ = 0;
 
   FieldMemory memory_;
-  std::vector<std::int64_t> positions_;  // [capacity + most]
-  std::vector<float> mask_;              // [capacity + most]
-  std::vector<float> carried_;           // [2, carried, hidden]
-  std::vector<float> new_rows_;          // [2, most, hidden]
-  std::vector<std::byte> new_cache_;     // [layers, 2, B, most, hidden]
+  std::vector<std::int64_t> positions_;         // [most]
+  std::vector<std::int64_t> prompt_positions_;  // [most]
+  std::vector<float> mask_;                     // [capacity + most]
+  std::vector<float> carried_;                  // [2, carried, hidden]
+  std::vector<float> new_rows_;                 // [2, most, hidden]
+  std::vector<std::byte> new_cache_;            // [layers, 2, B, heads, most, width]
 };
 
 }  // namespace parley

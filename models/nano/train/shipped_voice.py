@@ -68,7 +68,11 @@ def shipped_flow(like: FlowField, bundle: Path = BUNDLE) -> Weights:
     Raises:
         FileNotFoundError: there is no such bundle.
     """
-    graph = read_graphs(bundle, "flow*.onnx")
+    graph = read_graphs(bundle, "flow_[cm]*.onnx")
+    # In the field weights stand on the left of their products: matrices as in the module, biases
+    # as columns.
+    for name, tensor in read_graphs(bundle, "flow_field*.onnx").items():
+        graph[name] = tensor.T.squeeze(0) if tensor.dim() == 2 else tensor
     # The graph has a row of zeros for padding.
     graph["token_embedding"] = graph["token_embedding"][: like.config.codes].T
     blocks = len(like.blocks)
