@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parley_apps import errors, machine, options
-from parley_apps.benchmark.stage import Times
+from parley_apps.benchmark.stage import Times, clocked
 from parley_apps.benchmark.step import RECORDING
 from parley_apps.progress import Progress
 
@@ -126,7 +126,7 @@ def measure(
         for n in range(tries):
             progress.update(f"{seconds:g} s: try {n + 1} of {tries}")
             for form, run in encode.items():
-                times[form].add(run)
+                times[form].add(clocked(run))
         rows.append({"seconds": seconds, **compare(**features), **costs(times)})
     progress.done()
     return {"bundle": bundle.name, "tries": tries, "lengths": rows}

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,12 +65,12 @@ def measure(task: Task) -> dict[str, Any]:
         # Random weights: likeliest ids could repeat one kind for ever, drawn ones do not.
         session = stack.enter_context(bundles[0].session("duplex", system="", temperature=1.0))
         prepared = time.perf_counter()
-        step: Callable[[], object] = _Stepper(session, task.stage)
+        step: Callable[[], Spent] = _Stepper(session, task.stage)
         if task.lookahead is not None:
-            step = _VocoderStepper(bundles[0], task.lookahead)
+            step = partial(clocked, _VocoderStepper(bundles[0], task.lookahead))
         for _ in range(WARM_UP_CHUNKS):
             step()
-        others = [_upstream(task.stage, bundle) for bundle in bundles]
+        others = [partial(clocked, _upstream(task.stage, bundle)) for bundle in bundles]
         own, *theirs = _interleave(step, others, task.chunks, task.tries)
         return {
             "open_s": opened - begin,
@@ -87,34 +88,43 @@ def measure(task: Task) -> dict[str, Any]:
         }
 
 
+class Spent(NamedTuple):
+    """Milliseconds of one run: by the clock, and processor time of all threads."""
+
+    wall_ms: float
+    cpu_ms: float
+
+
+def clocked(run: Callable[[], object]) -> Spent:
+    """What one run takes."""
+    begin, cpu = time.perf_counter(), time.process_time()
+    run()
+    cpu_ms = 1000 * (time.process_time() - cpu)
+    return Spent(1000 * (time.perf_counter() - begin), cpu_ms)
+
+
 @dataclass
 class Times:
-    """Milliseconds of several runs: by the clock, and processor time of all threads."""
+    """Milliseconds of several runs."""
 
     wall_ms: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)
 
-    def add(self, run: Callable[[], object]) -> None:
-        """Runs once; where that returns two numbers, these are the stage's own milliseconds."""
-        begin, cpu = time.perf_counter(), time.process_time()
-        told = run()
-        cpu_ms = 1000 * (time.process_time() - cpu)
-        wall_ms = 1000 * (time.perf_counter() - begin)
-        own = told if isinstance(told, tuple) else (wall_ms, cpu_ms)
-        self.wall_ms.append(own[0])
-        self.cpu_ms.append(own[1])
+    def add(self, spent: Spent) -> None:
+        self.wall_ms.append(spent.wall_ms)
+        self.cpu_ms.append(spent.cpu_ms)
 
 
 def _interleave(
-    step: Callable[[], object], others: list[Callable[[], object]], chunks: int, tries: int
+    step: Callable[[], Spent], others: list[Callable[[], Spent]], chunks: int, tries: int
 ) -> list[Times]:
     """Own chunks in `tries` portions; after each of them every other way once."""
     own, theirs = Times(), [Times() for _ in others]
     for k in range(tries):
         while len(own.wall_ms) < chunks * (k + 1) // tries:
-            own.add(step)
+            own.add(step())
         for run, times in zip(others, theirs, strict=True):
-            times.add(run)
+            times.add(run())
     return [own, *theirs]
 
 
@@ -125,8 +135,8 @@ class _Stepper:
         self._session, self._stage = session, stage
         self._draw = np.random.default_rng(0)
 
-    def __call__(self) -> tuple[float, float]:
-        """The clock's milliseconds, and the stage's share of the step's processor time."""
+    def __call__(self) -> Spent:
+        """The stage's milliseconds, and its share of the step's processor time."""
         while True:
             noise = 0.1 * self._draw.standard_normal(self._session.chunk_samples)
             cpu = time.process_time()
@@ -135,7 +145,7 @@ class _Stepper:
             ms = step.timing_ms.get(self._stage, 0.0)
             wanted = self._stage == "encoder" or step.state == "speaking"
             if wanted and ms > 0.0:
-                return float(ms), cpu_ms * ms / step_total(step.timing_ms)
+                return Spent(float(ms), cpu_ms * ms / step_total(step.timing_ms))
 
 
 class _VocoderStepper:
