@@ -31,8 +31,12 @@ Workbench::Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::stri
     : bundle_(std::move(bundle)), voice_(bundle_->voice(voice)), flow_(bundle_->flow_with(flow)) {}
 
 ListenerParts Workbench::listener_parts() const {
-  return {bundle_->encoder(), bundle_->tokens(), std::make_shared<SteadyClock>(),
-          bundle_->manifest().front_end, bundle_->manifest().rates.input_chunk()};
+  return {bundle_->encoder(),
+          bundle_->tokens(),
+          std::make_shared<SteadyClock>(),
+          bundle_->manifest().front_end,
+          bundle_->manifest().rates.input_chunk(),
+          false};
 }
 
 std::vector<float> Workbench::resample(std::span<const float> samples, int from_hz,

@@ -124,8 +124,9 @@ class Bundle:
         id), top_k, top_p, max_new_tokens of a reply. All these are the bundle's where None.
         prefill_budget: the most positions of a long prompt per step, 0 for no limit. overlap: a
         second thread makes a chunk's sound while the next chunk is thought about; the same samples
-        come one chunk later, which `delay_samples` counts. Raises InputError for a mode or a voice
-        that the bundle lacks and for values out of range.
+        come one chunk later, which `delay_samples` counts. In turns longer than a segment (30 s),
+        another one encodes each full segment while the user goes on. Raises InputError for a mode
+        or a voice that the bundle lacks and for values out of range.
         """
         core = self._opened
         if mode is not None and mode not in core.modes:

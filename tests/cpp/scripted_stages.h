@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ class Backbone final : public parley::Backbone {
     struct Row {
       std::int64_t position;
       std::int32_t id;  // -1: a feature
+      float feature;    // its first number
     };
     std::vector<Row> rows;
     std::int64_t next = 0;
@@ -86,7 +88,8 @@ class Backbone final : public parley::Backbone {
     if (on_feed) on_feed();
     passes.push_back({positions.size(), want_logits});
     for (const Position& p : positions)
-      state.rows.push_back({state.next++, p.feature != nullptr ? -1 : p.id});
+      state.rows.push_back({state.next++, p.feature != nullptr ? -1 : p.id,
+                            p.feature != nullptr ? *p.feature : 0.0F});
     if (!want_logits) return;
     std::fill(state.logits.begin(), state.logits.end(), 0.0F);
     const std::int32_t id = state.draws < script.size() ? script[state.draws] : otherwise;
@@ -147,6 +150,7 @@ class Encoder final : public parley::Encoder {
  public:
   mutable int segments = 0;
   mutable std::vector<std::size_t> mel_frames;  // of each segment
+  std::function<void()> on_segment;             // may throw, to fail
   std::size_t width() const override { return kWidth; }
   bool has_segment_form() const override { return true; }
   bool has_chunk_form() const override { return true; }
@@ -154,11 +158,14 @@ class Encoder final : public parley::Encoder {
   std::size_t segment_frames(std::size_t n) const override { return (n + 1) / 2; }
   std::size_t segment_features(std::size_t n) const override { return (n + 15) / 16; }
   void encode_segment(std::span<const float> log_mel, std::span<float> features, std::span<float>,
-                      const StopFlag&) const override {
+                      const StopFlag& stop) const override {
+    stop.check();
+    if (on_segment) on_segment();
     ++segments;
     mel_frames.push_back(log_mel.size() / 128);
+    const float sum = std::accumulate(log_mel.begin(), log_mel.end(), 0.0F);
     for (std::size_t i = 0; i < features.size(); ++i)
-      features[i] = static_cast<float>(segments * 1000 + static_cast<int>(i / kWidth));
+      features[i] = sum + static_cast<float>(i / kWidth);
   }
   StatePtr create_state() const override { return std::make_unique<NoState>(); }
   void encode_chunk(StageState&, std::span<const float> log_mel, std::span<float> feature,

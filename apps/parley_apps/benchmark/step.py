@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overlap",
         action="store_true",
-        help="make a chunk's sound beside the next chunk's thinking, one chunk later",
+        help="make a chunk's sound beside the next chunk's thinking, one chunk later; in turns, "
+        "encode full segments (30 s) beside the chunks that follow",
     )
 
 

@@ -49,7 +49,8 @@ struct SessionOptions {
   std::optional<int> max_new_tokens;
   int prefill_budget = 0;  // positions of a turn's prompt per step; 0: all at once
   // A step's codes become sound on a second thread while the next step thinks: the same samples one
-  // chunk later, which delay_samples() counts.
+  // chunk later, which delay_samples() counts. In turns, a full segment of what the user says is
+  // encoded on another one while the user goes on.
   bool overlap = false;
 };
 

@@ -2,21 +2,11 @@
 #include "session/listener.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "parley/errors.h"
 
 namespace parley {
-
-namespace {
-
-// Of rows that lie behind one another, `n` columns of `from` stay.
-void keep_columns(std::span<float> values, std::size_t from, std::size_t n) {
-  if (n == from) return;
-  for (std::size_t row = 1; row < values.size() / from; ++row)
-    std::copy_n(&values[row * from], n, &values[row * n]);
-}
-
-}  // namespace
 
 ChunkListener::ChunkListener(ListenerParts parts)
     : parts_(std::move(parts)), log_mel_(parts_.front_end, parts_.chunk_samples) {
@@ -59,9 +49,7 @@ TurnListener::TurnListener(ListenerParts parts, TurnsConfig turns, std::string s
       placeholder_(placeholder),
       room_(room),
       budget_(static_cast<std::size_t>(std::max(0, budget))),
-      log_mel_(parts_.front_end) {
-  frames_.resize(static_cast<std::size_t>(parts_.front_end.n_mels) * log_mel_.n_frames());
-  rows_.resize(parts_.encoder->segment_features(log_mel_.n_frames()) * parts_.encoder->width());
+      segments_(parts_.encoder, parts_.clock, parts_.front_end, parts_.beside) {
   samples_.reserve(static_cast<std::size_t>(parts_.front_end.segment_samples) +
                    parts_.chunk_samples);
 }
@@ -82,46 +70,41 @@ void TurnListener::take_in(std::span<const float> chunk, State state, Timing& ti
   const auto segment = static_cast<std::size_t>(parts_.front_end.segment_samples);
   // Strictly more than a segment: a turn of exactly one segment is cut by finish_segments.
   if (samples_.size() <= segment) return;
-  encode_segment(std::span<const float>(samples_).first(segment), log_mel_.n_frames(),
-                 rows_.size() / parts_.encoder->width(), timing, stop);
-  encoded_samples_ = segment;
+  collect(timing, stop);
+  if (!segments_.has_thread()) {
+    append(segments_.encode(std::span<const float>(samples_).first(segment), segments_.mel_frames(),
+                            timing, stop));
+  }
+  full_samples_ = segment;
 }
 
 // How much of the turn's last segment is encoded. The convolutions of the last feature reach one
 // mel frame beyond its own, so the silence of one more feature stays.
 std::size_t TurnListener::mel_frames_for(std::size_t n_features) const {
-  if (!turns_.short_segments) return log_mel_.n_frames();
-  return std::min((n_features + 1) << parts_.front_end.feature_halvings, log_mel_.n_frames());
+  const std::size_t whole = segments_.mel_frames();
+  if (!turns_.short_segments) return whole;
+  return std::min((n_features + 1) << parts_.front_end.feature_halvings, whole);
 }
 
-void TurnListener::encode_segment(std::span<const float> segment, std::size_t n_mel_frames,
-                                  std::size_t max_rows, Timing& timing, const StopFlag& stop) {
-  const FrontEndConfig& config = parts_.front_end;
-  const auto n_mels = static_cast<std::size_t>(config.n_mels);
-  {
-    const Stopwatch watch(*parts_.clock, timing.front_end_ns);
-    const std::vector<float> wave = resample(segment, config.input_hz, config.encoder_hz,
-                                             config.resampler_zeros, config.resampler_rolloff);
-    log_mel_.compute(wave, frames_);
-    keep_columns(frames_, log_mel_.n_frames(), n_mel_frames);
-  }
-  const Stopwatch watch(*parts_.clock, timing.encoder_ns);
-  const std::size_t width = parts_.encoder->width();
-  const std::size_t n_rows = parts_.encoder->segment_features(n_mel_frames);
-  parts_.encoder->encode_segment(std::span<const float>(frames_).first(n_mels * n_mel_frames),
-                                 std::span<float>(rows_).first(n_rows * width), {}, stop);
-  const std::size_t rows = std::min(max_rows, n_rows);
-  features_.insert(features_.end(), rows_.begin(),
-                   rows_.begin() + static_cast<std::ptrdiff_t>(rows * width));
+void TurnListener::append(std::span<const float> rows) {
+  features_.insert(features_.end(), rows.begin(), rows.end());
+}
+
+// Waits for the segment that was begun beside the steps before, where there is one.
+void TurnListener::collect(Timing& timing, const StopFlag& stop) {
+  if (!begun_ || collected_) return;
+  append(segments_.finish(timing, stop));
+  collected_ = true;
 }
 
 void TurnListener::finish_segments(Timing& timing, const StopFlag& stop) {
   const std::size_t width = parts_.encoder->width();
+  collect(timing, stop);
   const TurnSegments cut = cut_turn(samples_, parts_.front_end);
   for (const std::vector<float>& segment : cut.segments) {
     const std::size_t have = features_.size() / width;
     if (have >= n_features_) break;
-    encode_segment(segment, mel_frames_for(n_features_ - have), n_features_ - have, timing, stop);
+    append(segments_.encode(segment, mel_frames_for(n_features_ - have), timing, stop));
   }
   if (features_.size() / width < n_features_) {
     throw BundleError("[session.step] expected " + std::to_string(n_features_) +
@@ -193,18 +176,23 @@ void TurnListener::forget_turn() {
   features_.clear();
   prompt_.clear();
   ids_.clear();
-  n_turn_samples_ = n_features_ = cursor_ = portion_ = encoded_samples_ = 0;
+  n_turn_samples_ = n_features_ = cursor_ = portion_ = full_samples_ = 0;
   encoded_ = true;
+  begun_ = false;
   commit();
 }
 
 void TurnListener::commit() {
   cursor_ += portion_;
   portion_ = 0;
-  if (encoded_samples_ > 0) {
-    samples_.erase(samples_.begin(),
-                   samples_.begin() + static_cast<std::ptrdiff_t>(encoded_samples_));
-    encoded_samples_ = 0;
+  if (std::exchange(collected_, false)) begun_ = false;
+  if (full_samples_ > 0) {
+    if (segments_.has_thread()) {
+      segments_.begin(std::span<const float>(samples_).first(full_samples_));
+      begun_ = true;
+    }
+    samples_.erase(samples_.begin(), samples_.begin() + static_cast<std::ptrdiff_t>(full_samples_));
+    full_samples_ = 0;
   }
   const bool read = cursor_ == prompt_.size() && encoded_;
   if (!prompt_.empty() && read) {
@@ -213,6 +201,7 @@ void TurnListener::commit() {
     samples_.clear();
     features_.clear();
     n_turn_samples_ = 0;
+    begun_ = false;  // where a text took the turn's place
   }
   committed_samples_ = samples_.size();
   committed_turn_samples_ = n_turn_samples_;
@@ -221,7 +210,8 @@ void TurnListener::commit() {
 }
 
 void TurnListener::rollback() {
-  portion_ = encoded_samples_ = 0;
+  portion_ = full_samples_ = 0;
+  collected_ = false;
   samples_.resize(committed_samples_);
   features_.resize(committed_features_);
   n_turn_samples_ = committed_turn_samples_;

@@ -13,6 +13,7 @@
 #include "parley/events.h"
 #include "runners/runner.h"
 #include "session/config.h"
+#include "session/segment_encoder.h"
 #include "stages/backbone.h"
 #include "stages/encoder.h"
 
@@ -41,6 +42,7 @@ struct ListenerParts {
   std::shared_ptr<const Clock> clock;
   FrontEndConfig front_end;
   std::size_t chunk_samples = 3840;  // at the input rate
+  bool beside = false;               // turns: full segments are encoded on a thread of their own
 };
 
 // Duplex: every chunk gives one feature, whoever has the floor.
@@ -69,7 +71,8 @@ class ChunkListener final : public Listener {
 void check_short_form(const TurnsConfig& turns, const Encoder& encoder, const std::string& where);
 
 // Turns: chunks add up to a turn; its end makes a prompt, which is read in portions. Whole segments
-// are encoded as soon as they are full, so a long turn costs no wait at its end and no memory.
+// are encoded as soon as they are full, in that step or beside those that follow, so a long turn
+// costs no wait at its end and no memory.
 class TurnListener final : public Listener {
  public:
   // `room`: positions that a turn may take at the most. `budget`: positions per step, 0: all.
@@ -96,8 +99,8 @@ class TurnListener final : public Listener {
   bool first_turn() const { return turns_taken_ <= 1; }
 
  private:
-  void encode_segment(std::span<const float> segment, std::size_t n_mel_frames,
-                      std::size_t max_rows, Timing& timing, const StopFlag& stop);
+  void append(std::span<const float> rows);
+  void collect(Timing& timing, const StopFlag& stop);
   std::size_t mel_frames_for(std::size_t n_features) const;
   void finish_segments(Timing& timing, const StopFlag& stop);
   void build_prompt(std::string_view pattern, std::string_view user, std::size_t n_features,
@@ -110,13 +113,12 @@ class TurnListener final : public Listener {
   std::int32_t placeholder_;
   std::size_t room_;
   std::size_t budget_;
-  SegmentLogMel log_mel_;
-  std::vector<float> frames_;    // [n_mels, mel frames of a segment]
-  std::vector<float> rows_;      // [segment_features, width]
+  SegmentEncoder segments_;
   std::vector<float> samples_;   // of the segment that fills up
   std::vector<float> features_;  // [n, width] of the turn so far
   std::size_t n_turn_samples_ = 0;
-  std::size_t n_features_ = 0;  // that the prompt wants
+  std::size_t n_features_ = 0;  // that the prompt wants; features_ may hold more
+  bool begun_ = false;          // a segment is encoded beside, whose rows no commit has seen yet
   bool encoded_ = true;         // the turn's last segment, too
   std::vector<std::int32_t> ids_;
   std::vector<Position> prompt_;
@@ -127,7 +129,8 @@ class TurnListener final : public Listener {
   std::size_t committed_samples_ = 0;
   std::size_t committed_turn_samples_ = 0;
   std::size_t committed_features_ = 0;
-  std::size_t encoded_samples_ = 0;  // of samples_, to be removed at commit
+  std::size_t full_samples_ = 0;  // of samples_, a segment that they leave at commit
+  bool collected_ = false;        // features_ has got the rows of the segment that was begun
   bool committed_encoded_ = true;
 };
 

@@ -39,7 +39,9 @@ struct SessionParts {
   std::int64_t context = 8192;  // positions that the backbone was trained for
   std::uint64_t seed = 0;
   int prefill_budget = 0;
-  bool overlap = false;  // sound is made one step later, beside that step's thinking
+  // Sound is made one step later, beside that step's thinking; full segments of a turn are encoded
+  // beside the steps that follow.
+  bool overlap = false;
 };
 
 Session make_session(SessionParts parts);

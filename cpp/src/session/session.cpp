@@ -29,8 +29,8 @@ Session::Impl::Impl(SessionParts parts)
     : parts_(std::move(parts)),
       sampler_(parts_.backbone->vocab_size(), max_turn_ids(parts_), parts_.seed) {
   const auto vocab_size = static_cast<std::int32_t>(parts_.backbone->vocab_size());
-  ListenerParts ears{parts_.encoder, parts_.tokens, parts_.clock, parts_.front_end,
-                     parts_.chunk_samples};
+  ListenerParts ears{parts_.encoder,   parts_.tokens,        parts_.clock,
+                     parts_.front_end, parts_.chunk_samples, parts_.overlap};
   if (parts_.duplex) {
     policy_ = std::make_unique<NativePolicy>(*parts_.duplex, parts_.vocabulary, vocab_size);
     listener_ = std::make_unique<ChunkListener>(std::move(ears));

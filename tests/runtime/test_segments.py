@@ -1,4 +1,4 @@
-"""Turns without their silence on the tiny bundle: against the stages, and who asks for them."""
+"""Segments of turns on the tiny bundle: without their silence, and beside the steps."""
 
 from __future__ import annotations
 
@@ -83,3 +83,20 @@ def test_a_graph_of_whole_segments(tiny_bundle: Path, tmp_path: Path) -> None:
             bench.turn_features(samples, True)
         with pytest.raises(parley.InputError, match="log_mel"):
             bench.encode_segment(np.zeros((128, 160), np.float32))
+
+
+def test_a_long_turn_is_heard_the_same_beside_the_steps(tiny_bundle: Path) -> None:
+    told = []
+    with parley.open(tiny_bundle, threads=1) as bundle:
+        samples = synthetic_signal(198 * bundle.chunk_samples, bundle.rate)  # 31.7 s
+        for overlap in (False, True):
+            with bundle.session("turns", max_new_tokens=40, overlap=overlap) as session:
+                for _ in session.feed(samples):
+                    pass
+                session.end_turn()
+                steps = [session.step(np.zeros(session.chunk_samples, np.float32))]
+                while steps[-1].state != "listening":
+                    steps.append(session.step(np.zeros(session.chunk_samples, np.float32)))
+            events = [event for step in steps for event in step.events]
+            told.append([(e.kind, e.token, list(e.codes)) for e in events])
+    assert len(told[0]) > 10 and told[0] == told[1]
