@@ -41,7 +41,7 @@ class BackboneBench {
   Spent ours(std::span<const std::int32_t> ids, IdRange slot);
   Spent plain(std::span<const std::int32_t> ids);
   Spent embed(std::span<const std::int32_t> ids);
-  // n draws over `slot` of a vocabulary from random logits.
+  // n draws over `slot` of a vocabulary from random logits, other ones each time.
   static Spent draws(std::int32_t vocab_size, IdRange slot, int n);
 
   // A conversation under the window policy: a prompt, then chunks that listen (2 positions, 1 pass)

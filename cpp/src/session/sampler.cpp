@@ -2,7 +2,9 @@
 #include "session/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <utility>
 
@@ -15,13 +17,39 @@ namespace {
 
 constexpr std::uint32_t kSamplerStream = 0x73616d70;  // keeps draws apart from the flow's noise
 
+constexpr std::size_t kRanked = 256;  // sorted by counting; more are sorted as far as needed
 constexpr std::size_t kFirstSorted = 64;
+constexpr std::size_t kFewestGroups = 64;
+constexpr float kMost = std::numeric_limits<float>::max();
+constexpr float kNoBar = -kMost;    // every finite logit reaches it
+constexpr std::int32_t kBlock = 8;  // ids that share a peak
 
-// Without a branch per value, so that it takes a vector instruction for many.
-bool any_above(std::span<const float> values, float bar) {
-  unsigned above = 0;
-  for (float value : values) above |= value > bar ? 1U : 0U;
-  return above != 0;
+void raise(float& to, float value) {
+  to = value > to ? value : to;  // not a NaN
+}
+
+// The largest value, -inf where none is a number. Lanes apart, so that it takes vector
+// instructions.
+float peak_of(const float* values, std::int32_t n) {
+  std::array<float, 4> lanes;
+  lanes.fill(-std::numeric_limits<float>::infinity());
+  if (n == kBlock) {
+    for (std::size_t i = 0; i < kBlock; i += lanes.size())
+      for (std::size_t j = 0; j < lanes.size(); ++j) raise(lanes[j], values[i + j]);
+  } else {
+    for (std::int32_t i = 0; i < n; ++i) raise(lanes[0], values[i]);
+  }
+  for (std::size_t j = 1; j < lanes.size(); ++j) raise(lanes[0], lanes[j]);
+  return lanes[0];
+}
+
+// Calls visit(block, begin, end) for every kBlock ids of a slot's ranges, or what is left of one.
+template <typename Visit>
+void for_blocks(const Slot& slot, Visit visit) {
+  std::size_t block = 0;
+  for (IdRange range : slot)
+    for (std::int32_t begin = range.begin; begin < range.end; begin += kBlock)
+      visit(block++, begin, std::min(begin + kBlock, range.end));
 }
 
 // The published rule: a score below zero is multiplied, another one divided.
@@ -35,7 +63,9 @@ Sampler::Sampler(std::size_t vocab_size, std::size_t max_ids, std::uint64_t seed
   ids_.reserve(max_ids);
   former_.reserve(max_ids);
   seen_.assign(vocab_size, 0);
-  candidates_.resize(vocab_size);
+  candidates_.resize(vocab_size + 1);
+  peaks_.resize(vocab_size);
+  groups_.resize(vocab_size);
 }
 
 void Sampler::begin_turn(const SamplingConfig& config, std::span<const std::int32_t> ids) {
@@ -60,10 +90,10 @@ void Sampler::accept(std::int32_t id) {
   ++seen_[static_cast<std::size_t>(id)];
 }
 
-float Sampler::score(std::span<const float> logits, std::int32_t id) const {
-  const auto index = static_cast<std::size_t>(id);
-  float value = logits[index];
-  if (seen_[index] == 0) return value;
+float Sampler::score(Candidate candidate) const {
+  const auto [logit, id] = candidate;
+  if (seen_[static_cast<std::size_t>(id)] == 0) return logit;
+  float value = logit;
   if (config_.repetition_penalty != 1.0F) value = penalize(value, config_.repetition_penalty);
   if (config_.recent_penalty != 1.0F) {
     const auto window = static_cast<std::size_t>(std::max(0, config_.recent_window));
@@ -79,7 +109,7 @@ std::int32_t Sampler::pick(std::span<const float> logits, const Slot& slot) {
   const std::size_t wanted = greedy              ? 1
                              : config_.top_k > 0 ? static_cast<std::size_t>(config_.top_k)
                                                  : logits.size();
-  const std::size_t n = collect(logits, slot, wanted);
+  const std::size_t n = collect(logits, slot, bar_of(logits, slot, wanted));
   if (n == 0) {
     throw Error(
         "[sampler.pick] expected finite logits, got none in this slot; do check the backbone's "
@@ -92,34 +122,63 @@ std::int32_t Sampler::pick(std::span<const float> logits, const Slot& slot) {
       ->id;
 }
 
-// The `wanted` best candidates and at most as many others, in no order; returns how many.
-std::size_t Sampler::collect(std::span<const float> logits, const Slot& slot, std::size_t wanted) {
-  // Penalties above 1 only lower a score, so a block whose logits are all too low needs no look.
-  const bool may_skip = config_.repetition_penalty >= 1.0F && config_.recent_penalty >= 1.0F;
-  constexpr std::int32_t kBlock = 32;
-  float bar = -std::numeric_limits<float>::infinity();  // below the wanted best so far
+// Fills peaks_ and returns a bar that the `wanted` best scores reach: as many groups of blocks have
+// an id that does, were it lowered by every penalty.
+float Sampler::bar_of(std::span<const float> logits, const Slot& slot, std::size_t wanted) {
   std::size_t n = 0;
-  for (IdRange range : slot) {
-    for (std::int32_t begin = range.begin; begin < range.end; begin += kBlock) {
-      const std::int32_t end = std::min(begin + kBlock, range.end);
-      if (may_skip && !any_above(logits.subspan(static_cast<std::size_t>(begin),
-                                                static_cast<std::size_t>(end - begin)),
-                                 bar))
-        continue;
-      for (std::int32_t id = begin; id < end; ++id) {
-        const float value = score(logits, id);
-        if (!std::isfinite(value) || value <= bar) continue;  // of equals the first id wins
-        candidates_[n++] = {value, id};
-        if (n < 2 * wanted) continue;
-        const auto first = candidates_.begin();
-        const auto last = first + static_cast<std::ptrdiff_t>(wanted) - 1;
-        std::nth_element(first, last, first + static_cast<std::ptrdiff_t>(n), before);
-        bar = last->score;
-        n = wanted;
-      }
-    }
+  for_blocks(slot, [&](std::size_t block, std::int32_t begin, std::int32_t end) {
+    peaks_[block] = peak_of(logits.data() + begin, end - begin);
+    n = block + 1;
+  });
+  const bool only_lower = config_.repetition_penalty >= 1.0F && config_.recent_penalty >= 1.0F;
+  if (!only_lower || wanted > n) return kNoBar;
+  // With twice as many groups as wanted few other ids reach the bar, and it is found soon.
+  const std::size_t n_groups = std::min(n, std::max(kFewestGroups, 2 * wanted));
+  std::copy_n(peaks_.begin(), n_groups, groups_.begin());
+  for (std::size_t row = n_groups; row < n; row += n_groups) {
+    const std::size_t size = std::min(n_groups, n - row);
+    for (std::size_t i = 0; i < size; ++i) raise(groups_[i], peaks_[row + i]);
   }
+  const auto last = groups_.begin() + static_cast<std::ptrdiff_t>(wanted) - 1;
+  std::nth_element(groups_.begin(), last, groups_.begin() + static_cast<std::ptrdiff_t>(n_groups),
+                   std::greater<>());
+  // An infinite logit is no score.
+  if (std::any_of(groups_.begin(), last + 1, [](float peak) { return peak > kMost; }))
+    return kNoBar;
+  const float bar = penalize(penalize(*last, config_.repetition_penalty), config_.recent_penalty);
+  return std::max(bar, kNoBar);
+}
+
+// The ids whose logit reaches the bar, in no order; returns how many.
+std::size_t Sampler::collect(std::span<const float> logits, const Slot& slot, float bar) {
+  std::size_t n = 0;
+  for_blocks(slot, [&](std::size_t block, std::int32_t begin, std::int32_t end) {
+    if (!(peaks_[block] >= bar)) return;
+    // Written in any case and kept by its count: which ones stay is a coin's toss to a processor.
+    for (std::int32_t id = begin; id < end; ++id) {
+      const float value = logits[static_cast<std::size_t>(id)];
+      candidates_[n] = {value, id};
+      n += static_cast<std::size_t>(value >= bar) & static_cast<std::size_t>(value <= kMost);
+    }
+  });
+  for (std::size_t i = 0; i < n; ++i) candidates_[i].score = score(candidates_[i]);
   return n;
+}
+
+// Sorts the first n <= kRanked by counting those before each: no branch that a processor would have
+// to guess.
+void Sampler::rank(std::size_t n) {
+  std::array<float, kRanked> scores;
+  std::array<Candidate, kRanked> sorted;
+  std::array<std::uint16_t, kRanked> equals{};  // of the candidate at a place, met so far
+  for (std::size_t i = 0; i < n; ++i) scores[i] = candidates_[i].score;
+  for (std::size_t i = 0; i < n; ++i) {
+    std::size_t place = 0;
+    for (std::size_t j = 0; j < n; ++j) place += scores[j] > scores[i] ? 1U : 0U;
+    // They come by their ids, so of equals the lower id goes first.
+    sorted[place + equals[place]++] = candidates_[i];
+  }
+  std::copy_n(sorted.begin(), n, candidates_.begin());
 }
 
 std::int32_t Sampler::draw(std::size_t n) {
@@ -127,6 +186,7 @@ std::int32_t Sampler::draw(std::size_t n) {
       config_.top_k > 0 ? std::min(n, static_cast<std::size_t>(config_.top_k)) : n;
   // Only as much is sorted as the draw looks at: without top-k that is a small part of the slot.
   std::size_t sorted = 0;
+  if (n <= kRanked) rank(sorted = n);
   const auto at = [&](std::size_t i) {
     if (i >= sorted) {
       const std::size_t more = k < n ? k : std::min(k, std::max(kFirstSorted, 4 * sorted));

@@ -33,8 +33,10 @@ class Sampler {
     std::int32_t id;
   };
 
-  float score(std::span<const float> logits, std::int32_t id) const;
-  std::size_t collect(std::span<const float> logits, const Slot& slot, std::size_t wanted);
+  float score(Candidate candidate) const;
+  float bar_of(std::span<const float> logits, const Slot& slot, std::size_t wanted);
+  std::size_t collect(std::span<const float> logits, const Slot& slot, float bar);
+  void rank(std::size_t n);
   std::int32_t draw(std::size_t n_candidates);
   static bool before(const Candidate& a, const Candidate& b);  // the likelier, then the lower id
   void forget(std::size_t n_ids);
@@ -42,9 +44,12 @@ class Sampler {
 
   SamplingConfig config_;
   std::uint64_t seed_;
-  std::vector<std::int32_t> ids_;      // of the turn, oldest first
-  std::vector<std::uint32_t> seen_;    // [vocab_size] how often an id is in ids_
-  std::vector<Candidate> candidates_;  // scratch [vocab_size]
+  std::vector<std::int32_t> ids_;    // of the turn, oldest first
+  std::vector<std::uint32_t> seen_;  // [vocab_size] how often an id is in ids_
+  // Scratch.
+  std::vector<Candidate> candidates_;  // [vocab_size + 1]
+  std::vector<float> peaks_;           // the largest logit of each block of a slot
+  std::vector<float> groups_;          // and of each group of blocks
   SamplingConfig former_config_;       // of the turn before, while began_
   std::vector<std::int32_t> former_;   // its ids
   bool began_ = false;                 // a turn, since the last commit
