@@ -110,7 +110,8 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
   vocoder.max_push_frames = max_frames(manifest_.flow, 2 * manifest_.flow.codes_per_chunk);
   vocoder_graph_ = graph(contract::vocoder::kGraph, options);
   vocoder_ = make_graph_vocoder(vocoder_graph_, vocoder);
-  tokens_ = open_token_model(options.llama, folder_ / manifest_.backbone.file, {options.device});
+  tokens_ = open_token_model(options.llama, folder_ / manifest_.backbone.file,
+                             {.device = options.device, .kv_q8_0 = kv_ == "q8_0"});
   if (tokens_->vocab_size() != manifest_.backbone.vocab_size ||
       tokens_->width() != manifest_.backbone.width) {
     throw BundleError("[bundle.open] expected a backbone of " +

@@ -49,7 +49,8 @@ TokenRunnerOptions runner_options(const BackboneBenchOptions& options) {
 }  // namespace
 
 BackboneBench::BackboneBench(const std::string& gguf, const BackboneBenchOptions& options)
-    : model_(open_token_model(options.llama, gguf, {.device = options.device})),
+    : model_(open_token_model(options.llama, gguf,
+                              {.device = options.device, .kv_q8_0 = options.kv == "q8_0"})),
       options_(runner_options(options)),
       backbone_(backbone(options.n_cells)),
       state_(backbone_->create_state()),
@@ -118,9 +119,12 @@ std::vector<BackboneBench::Chunk> BackboneBench::converse(const Window& shape,
       p.id = static_cast<std::int32_t>(random() % static_cast<unsigned>(vocab_size()));
     stage->feed(*state, positions, want_logits, never_);
   };
-  if (shape.prompt > 0) feed(static_cast<std::size_t>(shape.prompt), false);
-  state->commit();
   ChunkWindow window(shape.prompt, shape.window);
+  // The window is full from the start, as if of chunks of four positions.
+  const std::int64_t filled = shape.prompt + shape.window;
+  for (std::int64_t at = shape.prompt; at < filled; at += 4) window.add_chunk(at);
+  feed(static_cast<std::size_t>(filled), false);
+  state->commit();
   std::vector<Chunk> chunks;
   for (int i = 0; i < n_chunks; ++i) {
     Chunk chunk;

@@ -25,6 +25,9 @@ def test_it_tells_both_loops_and_the_window(capsys: pytest.CaptureFixture[str]) 
     assert (window["prompt"], window["window"], window["context"]) == (5, 48, 100)
     assert window["listening"]["rebase"]["n"] > 0 and "rebase" not in window["speaking"]
     assert window["speaking"]["evict"]["n"] > 0
+    over = window["listening"]["rebase"]["over"]
+    assert over["p50"] > 0 and over["p99"] > 0
+    assert result["file"] == DECODER.name
 
 
 def test_it_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,3 +35,13 @@ def test_it_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for words in ("llama.cpp's own loop", "an embedding row", "listening, rebase"):
         assert words in printed
+
+
+def test_a_bundle_is_told_by_its_name(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["bench", "backbone", str(tiny_bundle), *SMALL[:4], "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (
+        result["file"].split("/")[1] == "backbone.gguf" and str(tiny_bundle) not in result["file"]
+    )

@@ -227,6 +227,8 @@ def test_bad_open_options(tiny_bundle: Path, tmp_path: Path) -> None:
         parley.open(tiny_bundle, voice="nobody")
     with pytest.raises(parley.InputError, match="threads"):
         parley.open(tiny_bundle, threads=-1)
+    with pytest.raises(parley.InputError, match="multiple of 32"):
+        parley.open(tiny_bundle, kv="q8_0")
     with pytest.raises(parley.LibraryError):
         parley.open(tiny_bundle, onnxruntime=tmp_path / "none.so")
     with pytest.raises(parley.LibraryError):

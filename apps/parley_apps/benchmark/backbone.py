@@ -33,7 +33,8 @@ examples:
 
 JSON: ours, llama {wall_tokens_s, cpu_tokens_s}; ratio {wall, cpu} (ours over llama.cpp's);
 draw {vocabulary, ms, share_of_pass} of three slots; embed {ms, share_of_pass}; window {listening,
-speaking: {plain, evict, rebase: {n, p50_ms, p99_ms}}}; machine, versions, command.
+speaking: {plain, evict, rebase: {n, p50_ms, p99_ms, over: {p50, p99}}}}, over being the ratio to
+chunks of that state without; machine, versions, command.
 """
 
 BLOCK = 8  # passes of one loop before the other's turn
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from parley.backbone import open_bench
 
-    gguf, shape = _file_and_window(args)
+    gguf, label, shape = _file_and_window(args)
     progress = Progress()
     progress.say(f"opening {gguf}")
     bench = open_bench(
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         result["window"] = window(bench, shape, args.chunks, progress)
     progress.done()
     result |= {
-        "file": str(gguf),
+        "file": label,
         "kv": args.kv,
         "threads": args.threads,
         "machine": machine.describe(),
@@ -94,25 +95,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _file_and_window(args: argparse.Namespace) -> tuple[Path, dict[str, int]]:
-    """The GGUF file, and {"prompt", "window", "context"} in positions."""
+def _file_and_window(args: argparse.Namespace) -> tuple[Path, str, dict[str, int]]:
+    """The GGUF file, its name for people, and {"prompt", "window", "context"} in positions."""
     from parley.bundle import find_bundle, read_manifest
 
     size, context, prompt = 1024, None, 64
     path = Path(args.bundle)
+    label = path.name
     if path.suffix != ".gguf":
         folder = find_bundle(args.bundle)
         manifest = read_manifest(folder)
         path = folder / manifest["backbone"]["file"]
+        label = f"{manifest['name']}/{path.name}"
         if manifest["duplex"] is not None:
             size, context = manifest["duplex"]["window_positions"], manifest["limits"]["context"]
             prompt = 64 if manifest["duplex"]["prompt"] else 0
     size = args.window_positions or size
-    return path, {
+    shape = {
         "prompt": prompt if args.prompt is None else args.prompt,
         "window": size,
         "context": args.context or context or 2 * size,
     }
+    return path, label, shape
 
 
 def tokens_per_second(bench: Any, passes: int, depth: int, progress: Progress) -> dict[str, Any]:
@@ -166,8 +170,7 @@ def window(bench: Any, shape: dict[str, int], chunks: int, progress: Progress) -
     """Milliseconds of processor time per chunk: plain, with eviction, with a rebase."""
     progress.update(f"a conversation of {chunks} chunks beyond a window of {shape['window']}")
     pattern = [0] * 12 + [1] * 12
-    # The window fills first: a speaking chunk brings six positions, a listening one two.
-    warm = -(-shape["window"] // 4) + len(pattern)
+    warm = len(pattern)
     rows = bench.converse(**shape, pattern=pattern, n_chunks=warm + chunks)[warm:]
     told: dict[str, Any] = {**shape}
     for state in ("listening", "speaking"):
@@ -178,10 +181,20 @@ def window(bench: Any, shape: dict[str, int], chunks: int, progress: Progress) -
             "rebase": [r[1] for r in mine if r[4]],
         }
         told[state] = {kind: _percentiles(values) for kind, values in kinds.items() if values}
+        for kind, neighbours in (
+            ("evict", kinds["plain"]),
+            ("rebase", kinds["plain"] + kinds["evict"]),
+        ):
+            if kinds[kind] and neighbours:
+                told[state][kind]["over"] = _over(told[state][kind], _percentiles(neighbours))
     return told
 
 
-def _percentiles(values: list[float]) -> dict[str, float]:
+def _over(row: dict[str, Any], neighbours: dict[str, Any]) -> dict[str, float]:
+    return {key: row[f"{key}_ms"] / neighbours[f"{key}_ms"] for key in ("p50", "p99")}
+
+
+def _percentiles(values: list[float]) -> dict[str, Any]:
     p50, p99 = np.percentile(values, (50, 99))
     return {"n": len(values), "p50_ms": float(p50), "p99_ms": float(p99)}
 
@@ -210,8 +223,9 @@ def _window_lines(told: dict[str, Any]) -> Iterator[str]:
         f"ms of processor time per chunk; prompt {told['prompt']}, window {told['window']}, "
         f"context {told['context']} positions"
     )
-    yield f"  {'':30s} {'chunks':>9s} {'median':>9s} {'99 %':>9s}"
+    yield f"  {'':30s} {'chunks':>9s} {'median':>9s} {'99 %':>9s}  over neighbours'"
     for state in ("listening", "speaking"):
         for kind, row in told[state].items():
             values = f"{row['n']:9d} {row['p50_ms']:9.2f} {row['p99_ms']:9.2f}"
-            yield f"  {state + ', ' + kind:30s} {values}"
+            over = [f"{row['over'][key]:9.2f}" for key in ("p50", "p99") if "over" in row]
+            yield f"  {state + ', ' + kind:30s} {' '.join([values, *over])}"

@@ -10,12 +10,13 @@ namespace parley {
 
 struct TokenModelOptions {
   std::string device = "cpu";  // cpu | cuda; tensorrt is the same GPU, so it counts as cuda
+  bool kv_q8_0 = false;        // runners will take it: heads that do not allow it are refused now
 };
 
 // `library`: path of libllama; empty: the environment's PARLEY_LLAMA, else the loader's
-// libllama.so. Throws LibraryError (library missing or of another version, no GPU support) or
-// BundleError (the file). The weights are mapped, and shared by all runners of the model; runners
-// may work on different threads at once.
+// libllama.so. Throws LibraryError (library missing or of another version, no GPU support),
+// BundleError (the file) or InputError (the options). The weights are mapped, and shared by all
+// runners of the model; runners may work on different threads at once.
 std::shared_ptr<const TokenModel> open_token_model(const std::string& library,
                                                    const std::filesystem::path& file,
                                                    const TokenModelOptions& options = {});

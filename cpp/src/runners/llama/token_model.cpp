@@ -41,6 +41,7 @@ Model::Model(const Library& library, const std::filesystem::path& file,
   gguf::check_decoder(checked, name_);
   load(file);
   find_rows(checked);
+  if (options.kv_q8_0) check_kv_q8_0();
 }
 
 void Model::load(const std::filesystem::path& file) {
@@ -82,6 +83,14 @@ void Model::find_rows(const gguf::File& file) {
   rows_ = map_.bytes().data() + rows->offset;
   row_bytes_ = rows->bytes / rows->dims[1];
   to_float_ = plain ? nullptr : traits->to_float;
+}
+
+void Model::check_kv_q8_0() const {
+  if (head_size_ % 32 == 0) return;
+  throw InputError(
+      "[llama.open] expected a head size that is a multiple of 32 for keys and values in q8_0, "
+      "got " +
+      std::to_string(head_size_) + " in '" + name_ + "'; do take f16");
 }
 
 void Model::check_id(std::int32_t id, const char* verb) const {

@@ -23,7 +23,8 @@ class Model final : public TokenModel, public std::enable_shared_from_this<Model
 
   const Library& library() const { return library_; }
   llama_model* model() const { return model_.get(); }
-  std::int32_t head_size() const { return head_size_; }
+  // Throws InputError where the heads do not allow 8-bit keys and values.
+  void check_kv_q8_0() const;
   bool on_gpu() const { return on_gpu_; }
 
  private:

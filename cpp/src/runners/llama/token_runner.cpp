@@ -31,10 +31,7 @@ void check_options(const TokenRunnerOptions& options, const Model& model) {
   if (options.kv_q8_0 && options.kv_f32) {
     refuse("create] expected one type for keys and values, got kv_q8_0 and kv_f32; do set one");
   }
-  if (options.kv_q8_0 && model.head_size() % 32 != 0) {
-    refuse("create] expected a head size that is a multiple of 32 for kv_q8_0, got " +
-           std::to_string(model.head_size()) + "; do leave kv_q8_0 off");
-  }
+  if (options.kv_q8_0) model.check_kv_q8_0();
 }
 
 }  // namespace
