@@ -40,6 +40,7 @@ chunks of that state without; machine, versions, command.
 BLOCK = 8  # passes of one loop before the other's turn
 PUBLISHED = 168_055
 DRAWS = 300
+FEWEST_NEIGHBOURS = 10  # to be compared with
 PUBLISHED_TEXT = 151_643  # ids of text, the largest slot of a duplex plan
 
 
@@ -185,7 +186,7 @@ def window(bench: Any, shape: dict[str, int], chunks: int, progress: Progress) -
             ("evict", kinds["plain"]),
             ("rebase", kinds["plain"] + kinds["evict"]),
         ):
-            if kinds[kind] and neighbours:
+            if kinds[kind] and len(neighbours) >= FEWEST_NEIGHBOURS:
                 told[state][kind]["over"] = _over(told[state][kind], _percentiles(neighbours))
     return told
 
