@@ -70,22 +70,26 @@ def build_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == chosen:
-            module = _module(sub, module_name, rest)
+            module, sub = _module(sub, module_name, rest)
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     return parser
 
 
-def _module(parser: argparse.ArgumentParser, name: str, rest: Sequence[str | None]) -> Any:
-    """The module of a command, or of its part where the next word names one in its PARTS."""
+def _module(
+    parser: argparse.ArgumentParser, name: str, rest: Sequence[str | None]
+) -> tuple[Any, argparse.ArgumentParser]:
+    """A command's module and parser, or its part's where the next word names one in its PARTS."""
     module = importlib.import_module(name)
     word = rest[0] if rest else None
     part = getattr(module, "PARTS", {}).get(word)
-    if part is None:
-        return module
-    parser.prog += f" {word}"
-    parser.add_argument("part", choices=[word], help=argparse.SUPPRESS)
-    return importlib.import_module(part)
+    if word is None or part is None:
+        return module, parser
+    # A parser of its own: a BUNDLE that may be left out can then stand behind options.
+    sub = parser.add_subparsers().add_parser(
+        word, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    return importlib.import_module(part), sub
 
 
 def version() -> str:

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from parley.bundle import CacheType
 
 
-def add_bundle(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "bundle",
-        metavar="BUNDLE",
-        help="folder that `parley export` wrote, or a name (see PARLEY_BUNDLES)",
-    )
+def add_bundle(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """The positional BUNDLE, which may be left out where there is a default."""
+    what = "folder that `parley export` wrote, or a name (see PARLEY_BUNDLES)"
+    if default is None:
+        parser.add_argument("bundle", metavar="BUNDLE", help=what)
+        return
+    told = f"{what}; default: {default}"
+    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", default=default, help=told)
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
@@ -77,15 +79,30 @@ def text_or_file(value: str) -> str:
 
 def natural(value: str) -> int:
     """An argparse type: 0, 1, 2, ..."""
-    number = int(value)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {number}")
+    return _whole(value, least=0)
+
+
+def count(value: str) -> int:
+    """An argparse type: 1, 2, 3, ..."""
+    return _whole(value, least=1)
+
+
+def _whole(value: str, least: int) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, got {value}")
     return number
 
 
 def positive(value: str) -> float:
     """An argparse type: a number above 0."""
-    number = float(value)
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {value}")
     return number

@@ -140,7 +140,7 @@ def test_the_command(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "2-core slice: 30 GB/s, 0.125 TFLOPS" in out and "RTF" in out
 
 
-@pytest.mark.parametrize("text", ["toaster", "0GB/s,1TF", "10GB/s", "10 GB/s,1TF"])
+@pytest.mark.parametrize("text", ["toaster", "0GB/s,1TF", "1.2.3GB/s,1TF", "10GB/s", "10 GB/s,1TF"])
 def test_an_unknown_device_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected one of h200"):
         simulate.device(text)

@@ -6,6 +6,7 @@ import json
 from functools import partial
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def measured(task: stage.Task) -> dict[str, Any]:
 def command(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command with made-up measurements of the tiny bundle."""
     made = dict.fromkeys((*full.STAGES, *full.PLAIN.values()), tiny_bundle)
-    monkeypatch.setattr(full, "make_bundles", lambda args: made)
+    monkeypatch.setattr(full, "make_bundles", lambda args, limits: made)
     monkeypatch.setattr(full, "measure_apart", measured)
     monkeypatch.setattr(bound, "measure", lambda threads: LIMITS)
     return ["bench", "--shapes", "full", "--chunks", "4"]
@@ -89,8 +90,6 @@ def test_the_table(command: list[str], capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["bench"],
-        ["bench", "bundle", "--shapes", "full"],
         ["bench", "--shapes", "full", "--stages", "ears"],
         ["bench", "--shapes", "full", "--chunks", "0"],
     ],
@@ -100,6 +99,62 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2 and "expected" in capsys.readouterr().err
+
+
+def test_device_and_keys_reach_the_stage_and_the_result(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--shapes full --device cuda` measured the processor and did not say so."""
+    tasks: list[stage.Task] = []
+
+    def keep(task: stage.Task) -> dict[str, Any]:
+        tasks.append(task)
+        return measured(task)
+
+    monkeypatch.setattr(full, "measure_apart", keep)
+    words = [*command, "--device", "cuda", "--kv", "q8_0", "--stages", "backbone,vocoder"]
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(task.device, task.kv) for task in tasks] == [("cuda", "q8_0")] * 3
+    assert (told["device"], told["kv"], told["bound"]) == ("cuda", "q8_0", None)
+    row = told["stages"]["vocoder"]
+    assert row["percent_of_bound"] is row["cpu_ratio"] is row["plain"]["cpu_ratio"] is None
+    assert main(words) == 0
+    assert "keys and values q8_0, on cuda" in capsys.readouterr().out
+    assert main([*command, "--stages", "backbone", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)["stages"]["backbone"]
+    assert told["stages"]["backbone"]["bytes"] < whole["bytes"], "half of the keys' bytes"
+
+
+def test_a_stage_opens_what_its_task_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[dict[str, Any]] = []
+    monkeypatch.setattr(parley, "open", lambda folder, **options: opened.append(options))
+    stage._opened("folder", stage.Task("folder", "flow", 1, 1, 1, device="cuda", kv="q8_0"))
+    assert opened[0]["device"] == "cuda" and opened[0]["kv"] == "q8_0"
+
+
+def test_the_disk_must_hold_all_bundles_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each alone would fit; nothing is made, and the remedy is one that bench has."""
+    shapes = pytest.importorskip("parley_export.shapes", reason="pip install 'parley[export]'")
+    made: list[Any] = []
+    monkeypatch.setattr(shapes, "make", lambda plan, memory: made.append(plan))
+    monkeypatch.setattr(bound, "measure", lambda threads: LIMITS)
+    monkeypatch.setattr(full.shutil, "disk_usage", lambda folder: SimpleNamespace(free=9 * 10**9))
+    cache = tmp_path / "not" / "yet"
+    assert main(["bench", "--shapes", "full", "--cache", str(cache)]) == 6
+    err = capsys.readouterr().err
+    assert "for all bundles together" in err and "--cache" in err and "--out" not in err
+    assert "making: 1" in err and "measuring: about" in err and not made and not cache.exists()
+    monkeypatch.setattr(full.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
+    words = ["bench", "--shapes", "full", "--cache", str(cache), "--stages", "flow"]
+    monkeypatch.setattr(full, "measure_apart", failing)
+    assert main(words) == 5 and [plan.stage for plan in made] == ["flow"]
+
+
+def failing(task: stage.Task) -> dict[str, Any]:
+    raise parley.LibraryError("no measurement")
 
 
 def test_a_stage_that_fails_says_why(tmp_path: Path) -> None:

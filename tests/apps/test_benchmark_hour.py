@@ -60,5 +60,10 @@ def test_the_command(
     assert told["lines"]["median_ms"]["median"] == 7.5
     data = (tmp_path / "flat.png").read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n") and struct.unpack(">II", data[16:24])[0] > 800
+    assert bundle.options[-1]["overlap"] is False and told["overlap"] is False
     assert main(arguments[:4]) == 0
-    assert "resident memory" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "resident memory" in out and "overlap" not in out
+    assert main([*arguments[:4], "--overlap"]) == 0
+    assert bundle.options[-1]["overlap"] is True
+    assert "mode duplex, overlap" in capsys.readouterr().out.splitlines()[0]

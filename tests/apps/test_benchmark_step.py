@@ -66,6 +66,24 @@ def test_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         assert word in out
 
 
+def test_overlap_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, bundle = run(["--seconds", "1", "--overlap"], monkeypatch, capsys)
+    assert bundle.options[0]["overlap"] is True and "overlap" in out.splitlines()[0]
+    out, _ = run(["--seconds", "1"], monkeypatch, capsys)
+    assert "overlap" not in out
+
+
+def test_nano_is_measured_where_no_bundle_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[dict[str, Any]] = []
+    monkeypatch.setattr(parley, "open", opener(ScriptedBundle(two_replies()), opened))
+    assert main(["bench", "--seconds", "1"]) == 0 and opened[0]["path"] == "nano"
+    assert main(["bench", "--hours", "0.02"]) == 0 and opened[1]["path"] == "nano"
+
+
 def test_a_recording_as_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

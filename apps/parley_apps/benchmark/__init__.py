@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from typing import Any
 
 from parley_apps import errors, options
 from parley_apps.benchmark import full, hour, simulate, step
@@ -23,6 +24,34 @@ PARTS = {
     for name in SUMMARIES
     if importlib.util.find_spec(f"{__name__}.{name}") is not None
 }
+
+# What `parley bench` without a part measures, in the words of its messages.
+STEP, HOURS, SHAPES, SIMULATE = "a BUNDLE alone", "--hours", "--shapes", "--simulate"
+SESSIONS, RUNS = (STEP, HOURS), (STEP, HOURS, SHAPES)
+# Option -> the measurements that it changes; the others refuse it.
+APPLIES: dict[str, tuple[str, ...]] = {
+    "BUNDLE": (STEP, HOURS, SIMULATE),
+    "--seconds": (STEP,),
+    "--in": SESSIONS,
+    "--mode": SESSIONS,
+    "--seed": SESSIONS,
+    "--overlap": SESSIONS,
+    "--hours": (HOURS,),
+    "--plot": (HOURS,),
+    "--shapes": (SHAPES,),
+    "--backbone": (SHAPES,),
+    "--graphs": (SHAPES,),
+    "--stages": (SHAPES,),
+    "--chunks": (SHAPES,),
+    "--tries": (SHAPES,),
+    "--cache": (SHAPES,),
+    "--simulate": (SIMULATE,),
+    "--device": RUNS,
+    "--threads": RUNS,
+    "--kv": RUNS,
+}
+NANO = "nano"  # the BUNDLE where none is named
+DESTINATIONS = {"BUNDLE": "bundle", "--in": "recording"}
 
 EXAMPLES = """\
 Measures what steps cost: milliseconds per chunk of 160 ms, in all and by stage, the real-time
@@ -55,7 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bundle",
         metavar="BUNDLE",
         nargs="?",
-        help="folder that `parley export` wrote, or a name (see PARLEY_BUNDLES)",
+        help="folder that `parley export` wrote, or a name (see PARLEY_BUNDLES); default: nano, "
+        "for --simulate the published sizes",
     )
     step.add_arguments(parser)
     hour.add_arguments(parser)
@@ -64,16 +94,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_machine(parser)
     options.add_cache(parser)
     options.add_json(parser, "the result")
-    parser.set_defaults(usage=parser.error)
+    # An option that is not given stays None until settle() knows that it was not.
+    names = [_destination(option) for option in APPLIES]
+    defaults: dict[str, Any] = {name: parser.get_default(name) for name in names}
+    parser.set_defaults(defaults=defaults, usage=parser.error, **dict.fromkeys(names))
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.simulate is not None:
+    measurement = settle(args)
+    if measurement == SIMULATE:
         return simulate.run(args)
-    if args.shapes is not None:
-        if args.bundle is not None:
-            args.usage("expected --shapes or a BUNDLE, got both")
+    if measurement == SHAPES:
         return full.run(args)
-    if args.bundle is None:
-        args.usage("expected a BUNDLE, --shapes or --simulate, got none of them")
-    return step.run(args) if args.hours is None else hour.run(args)
+    args.bundle = args.bundle or NANO
+    return step.run(args) if measurement == STEP else hour.run(args)
+
+
+def settle(args: argparse.Namespace) -> str:
+    """What to measure; ends with wrong usage where an option is not for it, fills in the rest."""
+    given = [option for option in APPLIES if getattr(args, _destination(option)) is not None]
+    chosen = next((one for one in (SIMULATE, SHAPES, HOURS) if one in given), STEP)
+    for option in given:
+        if chosen not in APPLIES[option]:
+            wanted = " or ".join(APPLIES[option])
+            args.usage(f"expected {option} with {wanted}, got it with {chosen}")
+    for name, value in args.defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return chosen
+
+
+def _destination(option: str) -> str:
+    return DESTINATIONS.get(option, option.removeprefix("--"))

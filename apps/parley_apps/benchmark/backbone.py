@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.description = EXAMPLES
     parser.epilog = errors.EXIT_CODES_HELP
-    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder or name, or a .gguf")
+    told = "a bundle's folder or name, or a .gguf; default: nano"
+    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", default="nano", help=told)
     for flag, default, what in (
         ("--passes", 400, "passes of each loop"),
         ("--depth", 128, "positions read before"),

@@ -61,21 +61,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"lengths of the turn (default: {','.join(f'{s:g}' for s in LENGTHS_S)})",
     )
     add("--in", dest="recording", type=Path, metavar="WAV", help="a recording of the user")
-    add("--tries", type=int, default=5, metavar="N", help="of each form and length (default: 5)")
+    add(
+        "--tries",
+        type=options.count,
+        default=5,
+        metavar="N",
+        help="of each form and length (default: 5)",
+    )
     options.add_machine(parser)
     options.add_json(parser, "the result")
-    parser.set_defaults(usage=parser.error)
 
 
 def _lengths(text: str) -> tuple[float, ...]:
-    return tuple(options.positive(part) for part in text.split(","))
+    try:
+        return tuple(options.positive(part) for part in text.split(","))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, in {text}") from error
 
 
 def run(args: argparse.Namespace) -> int:
     import parley
 
-    if args.tries < 1:
-        args.usage("expected --tries of 1 or more")
     recording = parley.read_audio(args.recording or RECORDING)
     with options.open_bundle(args) as bundle:
         check(bundle, args.seconds)

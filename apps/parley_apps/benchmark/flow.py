@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.description = EXAMPLES
     parser.epilog = errors.EXIT_CODES_HELP
-    options.add_bundle(parser)
+    options.add_bundle(parser, default="nano")
     parser.add_argument("--sweep", action="store_true", help="compare settings")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw them (with --sweep)")
     parser.add_argument(

@@ -7,8 +7,10 @@ small. Upstream's way is done by the same engine with the same kernels.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -17,9 +19,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from parley_apps import machine
-from parley_apps.benchmark import bound, cost, sizes
+from parley_apps import machine, options
+from parley_apps.benchmark import bound, cost, simulate, sizes
 from parley_apps.benchmark.cost import CHUNK_S, Cost, Way
+from parley_apps.benchmark.full_table import lines
 from parley_apps.benchmark.stage import (
     BRANCHES,
     EVALUATIONS,
@@ -79,10 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=STAGES,
         help=f"some of {','.join(STAGES)} (default: all)",
     )
-    add("--chunks", type=_count, default=24, metavar="N", help="per stage (default: 24)")
+    add("--chunks", type=options.count, default=24, metavar="N", help="per stage (default: 24)")
     add(
         "--tries",
-        type=_count,
+        type=options.count,
         default=3,
         metavar="N",
         help="runs of upstream's way, which for the flow decoder is one evaluation (default: 3)",
@@ -103,17 +106,13 @@ def _stages(text: str) -> tuple[str, ...]:
     return names
 
 
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
-    return number
-
-
 def run(args: argparse.Namespace) -> int:
-    folders = make_bundles(args)
     threads = args.threads or machine.usable_cores()
-    _say("measuring memory and arithmetic of this machine")
-    limits = bound.measure(threads)
+    limits = None
+    if args.device == "cpu":
+        _say("measuring memory and arithmetic of this machine")
+        limits = bound.measure(threads)
+    folders = make_bundles(args, limits)
     rows = {}
     for label, stage, task in tasks(args, folders, threads):
         _say(f"measuring {label}: {args.chunks} chunks")
@@ -122,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
         "shapes": args.shapes,
         "backbone": args.backbone,
         "graphs": args.graphs,
+        "device": args.device,
+        "kv": args.kv,
         "threads": threads,
         "bound": limits,
         "stages": rows,
@@ -140,18 +141,32 @@ def tasks(
     """Label, stage and task of every row, a stage's own settings first."""
     for stage in args.stages:
         plain = str(folders[PLAIN[stage]]) if stage in PLAIN else ""
-        task = Task(str(folders[stage]), stage, threads, args.chunks, args.tries, plain)
+        task = Task(
+            str(folders[stage]),
+            stage,
+            threads,
+            args.chunks,
+            args.tries,
+            plain,
+            device=args.device,
+            kv=args.kv,
+        )
         yield stage, stage, task
         if stage in VARIANTS:
             label, changed = VARIANTS[stage]
             yield label, stage, replace(task, **changed)
 
 
-def make_bundles(args: argparse.Namespace) -> dict[str, Path]:
-    """Stage -> folder of its bundle; says what will be made and how large it is, then makes it."""
+def make_bundles(args: argparse.Namespace, limits: dict[str, Any] | None) -> dict[str, Path]:
+    """Stage -> folder of its bundle; says what making and measuring takes, then makes them.
+
+    `limits` of this machine are what the time of measuring is guessed from; None for no guess.
+    Raises OSError before anything is made where all of them together don't fit on the disk.
+    """
     try:
         from parley_export import shapes
-        from parley_export.progress import MemoryWatch
+        from parley_export.exporter import SPARE_BYTES
+        from parley_export.progress import MemoryWatch, clock, size
         from parley_export.settings import Settings
     except ImportError as error:
         raise ImportError(
@@ -166,10 +181,43 @@ def make_bundles(args: argparse.Namespace) -> dict[str, Path]:
         _say(line)
     for old in shapes.left_over(cache):
         _say(f"  {old} is of another version and may be deleted")
+    missing = [plan for plan in plans if not plan.done]
+    took = f"making: {size(sum(p.bytes for p in missing))}, "
+    took += f"about {clock(sum(p.seconds for p in missing))} minutes"
+    if limits is not None:
+        took += f"; measuring: about {clock(guess_seconds(args, limits))} minutes"
+    _say(took)
+    check_space(cache, sum(int(1.05 * p.bytes) + SPARE_BYTES for p in missing))
     for plan in plans:
         with MemoryWatch() as memory:
             shapes.make(plan, memory)
     return {plan.stage: plan.folder for plan in plans}
+
+
+def check_space(cache: Path, needed: int) -> None:
+    """Raises OSError (ENOSPC) where the disk of `cache` has less than `needed` bytes free."""
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"[bench.shapes] expected {needed / 1e9:.1f} GB free on the disk of {cache} for all "
+            f"bundles together, got {free / 1e9:.1f} GB; do free space, name a folder on another "
+            "disk with --cache, or measure fewer stages with --stages",
+        )
+
+
+def guess_seconds(args: argparse.Namespace, limits: dict[str, Any]) -> float:
+    """What measuring takes, roughly: half more than the machine's limits allow at least."""
+    found, seconds = simulate.published(), 0.0
+    own, theirs = (cost.costs(found, way) for way in (cost.FAITHFUL, cost.UPSTREAM))
+    for stage in args.stages:
+        runs = args.tries / UPSTREAM_RUNS[stage] * (2 if stage in PLAIN else 1)
+        runs += stage == "flow"  # its voice is set up, which computes the prompt as often
+        one = args.chunks * own[stage].seconds(*_rates(limits))
+        one += runs * theirs[stage].seconds(*_rates(limits))
+        seconds += one * (2 if stage in VARIANTS else 1)
+    return 1.5 * seconds
 
 
 def measure_apart(task: Task) -> dict[str, Any]:
@@ -189,7 +237,7 @@ def measure_apart(task: Task) -> dict[str, Any]:
 
 
 def row(
-    stage: str, folder: Path, measured: dict[str, Any], limits: dict[str, Any], task: Task
+    stage: str, folder: Path, measured: dict[str, Any], limits: dict[str, Any] | None, task: Task
 ) -> dict[str, Any]:
     """What was measured, beside what the machine allows and what upstream's way costs."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
@@ -197,13 +245,14 @@ def row(
     manifest["flow"] = measured.pop("flow")
     if task.lookahead is not None:
         manifest["vocoder"]["lookahead_frames"] = task.lookahead
-    way = replace(cost.own_way(manifest), context=measured["position"])
+    way = replace(cost.own_way(manifest), context=measured["position"], kv=task.kv)
     own = cost.costs(found, way)[stage]
-    compared = against_upstream(stage, measured, "upstream")
+    on_cpu = task.device == "cpu"
+    compared = against_upstream(stage, measured, "upstream", on_cpu)
     theirs = cost.costs(found, upstream_way(way))[stage]
     plain = {}
     if measured["plain_runs_ms"]:
-        plain = {"plain": against_upstream(stage, measured, "plain")}
+        plain = {"plain": against_upstream(stage, measured, "plain", on_cpu)}
     return {
         **measured,
         **plain,
@@ -220,19 +269,25 @@ def row(
     }
 
 
-def against_upstream(stage: str, measured: dict[str, Any], way: str) -> dict[str, float]:
+def against_upstream(
+    stage: str, measured: dict[str, Any], way: str, on_cpu: bool
+) -> dict[str, float | None]:
     """Milliseconds of a chunk done in another `way`, and ratios to ours: clock and processor.
 
-    Processor time of a chunk is the step's, by the stage's share of its milliseconds.
+    Processor time of a chunk is the step's, by the stage's share of its milliseconds. It tells
+    nothing where another device does the work.
     """
     runs = UPSTREAM_RUNS[stage]
     ms = runs * statistics.median(measured[f"{way}_runs_ms"])
-    cpu_ms = runs * statistics.median(measured[f"{way}_runs_cpu_ms"])
-    return {
+    ratio: dict[str, float | None] = {
         "ms": ms,
         "ratio": ms / measured["ms"]["p50_ms"],
-        "cpu_ratio": cpu_ms / measured["cpu_ms"]["p50_ms"],
+        "cpu_ratio": None,
     }
+    if on_cpu:
+        cpu_ms = runs * statistics.median(measured[f"{way}_runs_cpu_ms"])
+        ratio["cpu_ratio"] = cpu_ms / measured["cpu_ms"]["p50_ms"]
+    return ratio
 
 
 def settings_of(stage: str, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -256,16 +311,21 @@ def upstream_way(own: Way) -> Way:
     )
 
 
-def against_bound(moved: Cost, ms: float, limits: dict[str, Any]) -> dict[str, Any]:
-    """Bytes, FLOPs, the least milliseconds they allow here, and how near `ms` comes."""
-    rates = (
-        1e9 * max(limits["read_gb_per_s"], limits["triad_gb_per_s"]),
-        1e9 * limits["gemm_gflops"],
-    )
+def _rates(limits: dict[str, Any]) -> tuple[float, float]:
+    """Bytes and FLOPs per second."""
+    bandwidth = max(limits["read_gb_per_s"], limits["triad_gb_per_s"])
+    return 1e9 * bandwidth, 1e9 * limits["gemm_gflops"]
+
+
+def against_bound(moved: Cost, ms: float, limits: dict[str, Any] | None) -> dict[str, Any]:
+    """Bytes, FLOPs; where limits are known, the least milliseconds, and how near `ms` comes."""
+    sums = {"bytes": moved.n_bytes, "flops": moved.flops}
+    if limits is None:
+        return {**sums, "bound_ms": None, "binds": None, "percent_of_bound": None}
+    rates = _rates(limits)
     least_ms = 1000 * moved.seconds(*rates)
     return {
-        "bytes": moved.n_bytes,
-        "flops": moved.flops,
+        **sums,
         "bound_ms": least_ms,
         "binds": moved.binds(*rates),
         "percent_of_bound": 100 * least_ms / ms if ms > 0 else 0.0,
@@ -282,53 +342,6 @@ def total(rows: dict[str, Any]) -> dict[str, Any]:
         "upstream_sum_ms": theirs,
         "ratio": theirs / own if own else 0.0,
     }
-
-
-def lines(result: dict[str, Any]) -> Iterator[str]:
-    """The table for people."""
-    what, limits = result["machine"], result["bound"]
-    yield f"published shapes, random weights: backbone {result['backbone']}, {result['graphs']}"
-    yield f"{what['cpu']}, {result['threads']} threads of {what['cores']} cores"
-    yield (
-        f"measured: read {limits['read_gb_per_s']:.1f} GB/s, triad "
-        f"{limits['triad_gb_per_s']:.1f} GB/s, float32 product {limits['gemm_gflops']:.0f} GFLOPS"
-    )
-    yield (
-        f"{'ms per chunk':20s}{'median':>9s}{'95 %':>9s}{'99 %':>9s}{'GB':>8s}{'GFLOP':>8s}"
-        f"{'bound':>9s}{'of it':>7s}{'upstream':>11s}{'ratio':>8s}{'CPU':>8s}"
-    )
-    for stage, row in result["stages"].items():
-        ms = row["ms"]
-        yield (
-            f"{stage:20s}{ms['p50_ms']:9.1f}{ms['p95_ms']:9.1f}{ms['p99_ms']:9.1f}"
-            f"{row['bytes'] / 1e9:8.2f}{row['flops'] / 1e9:8.1f}{row['bound_ms']:9.1f}"
-            f"{row['percent_of_bound']:6.0f}%{row['upstream']['ms']:11.0f}{row['ratio']:8.1f}"
-            f"{_number(row['cpu_ratio']):>8s}"
-        )
-    yield f"{'sum':20s}{result['sum_ms']:9.1f}{'':52s}{result['upstream_sum_ms']:10.0f}" + (
-        f"{result['ratio']:8.1f}"
-    )
-    yield "ratio: upstream's milliseconds over ours; CPU: the same in processor time, which a busy"
-    yield "machine changes less"
-    yield f"real-time factor {result['rtf']:.1f}; upstream's way:"
-    for stage, row in result["stages"].items():
-        way = row["upstream"]
-        part = f"{way['percent_of_bound']:.0f} % of bound"
-        if "plain" in row:
-            other = row["plain"]
-            part += f"; without fused operators {other['ms']:.0f} ms, ratio {other['ratio']:.1f}, "
-            part += f"CPU {_number(other['cpu_ratio'])}"
-        yield f"  {stage}: {way['what']} ({way['measured']}, {part})"
-    yield "ready (files opened, then the voice set up), peak memory of the process, settings:"
-    for stage, row in result["stages"].items():
-        settings = " ".join(f"{name}={value}" for name, value in row["settings"].items())
-        ready = f"{row['open_s']:.0f} s, {row['session_s']:.1f} s, {row['peak_memory_mb']:.0f} MiB"
-        yield f"  {stage}: {ready} {settings}".rstrip()
-
-
-def _number(value: float | None) -> str:
-    """With one digit; a dash where it was not measured."""
-    return "-" if value is None else f"{value:.1f}"
 
 
 def _say(text: str) -> None:

@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
         samples = bundle.resample(*recording)
         log = Log(bundle.chunk_samples / bundle.rate)
         n_minutes = max(1, round(60 * args.hours))
-        with bundle.session(args.mode, seed=args.seed) as session, cancel_on_interrupt(session):
+        session = bundle.session(args.mode, seed=args.seed, overlap=args.overlap)
+        with session, cancel_on_interrupt(session):
             before_s = time.process_time()
             for step in one_step.steps(session, samples):
                 after_s = time.process_time()
@@ -126,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
     result: dict[str, Any] = {
         "bundle": name,
         "mode": mode,
+        "overlap": args.overlap,
+        "device": args.device,
         "hours": n_minutes / 60,
         **summary(log.minutes),
         "minutes": [vars(minute) for minute in log.minutes],
@@ -177,7 +180,9 @@ def resident_mb() -> float:
 def lines(result: dict[str, Any]) -> Iterator[str]:
     """The summary for people."""
     share = 100 * result["speaking_share"]
-    yield f"{result['bundle']}, mode {result['mode']}: {result['hours']:g} h of conversation"
+    overlap = ", overlap" if result.get("overlap") else ""
+    what = f"{result['bundle']}, mode {result['mode']}{overlap}"
+    yield f"{what}: {result['hours']:g} h of conversation"
     yield f"the model speaks {share:.0f} % of it; lines through {result['settled_minutes']} minutes"
     yield f"{'':32s}{'typical':>10s}{'per hour':>11s}"
     for name, words in ROWS.items():

@@ -59,17 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = EXAMPLES
     parser.epilog = errors.EXIT_CODES_HELP
     add = parser.add_argument
-    add("--frames", type=_count, default=16, metavar="N", help="latent frames (default: 16)")
-    add("--repeats", type=_count, default=40, metavar="N", help="calls of each (default: 40)")
-    add("--threads", type=_count, default=1, metavar="N", help="default: 1")
+    add("--frames", type=options.count, default=16, metavar="N", help="latent frames (default: 16)")
+    add(
+        "--repeats", type=options.count, default=40, metavar="N", help="calls of each (default: 40)"
+    )
+    add("--threads", type=options.count, default=1, metavar="N", help="default: 1")
     options.add_json(parser, "the result")
-
-
-def _count(value: str) -> int:
-    number = options.natural(value)
-    if number == 0:
-        raise argparse.ArgumentTypeError("expected 1 or more, got 0")
-    return number
 
 
 def run(args: argparse.Namespace) -> int:
@@ -138,7 +133,7 @@ def _turns(channels: int, samples: int, taps: int, args: argparse.Namespace) -> 
             form: _session(Path(folder) / f"{form}.onnx", channels, taps, form == "fused_us", args)
             for form in ("plain_us", "fused_us")
         }
-        clock = time.process_time if args.threads == 1 else time.perf_counter
+        clock = time.process_time if args.threads == 1 else time.perfoptions.counter
         took: dict[str, list[float]] = {form: [] for form in runs}
         for _ in range(args.repeats):
             for form, session in runs.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parley_apps import options
 from parley_apps.benchmark import cost, sizes
 from parley_apps.benchmark.cost import CHUNK_S, Cost, Way
 
@@ -40,21 +42,25 @@ CUSTOM = re.compile(r"([\d.]+)GB/s,([\d.]+)TF")
 def device(text: str) -> Device:
     """An argparse type: a name of DEVICES, or such as 100GB/s,20TF."""
     if found := CUSTOM.fullmatch(text):
-        made = Device(text, float(found[1]), float(found[2]), "")
-        if made.gb_per_s > 0 and made.tflops > 0:
-            return made
+        with contextlib.suppress(argparse.ArgumentTypeError):
+            bandwidth, tflops = (options.positive(number) for number in found.groups())
+            return Device(text, bandwidth, tflops, "")
     if text in DEVICES:
         return DEVICES[text]
     raise argparse.ArgumentTypeError(
-        f"expected one of {', '.join(DEVICES)}, or such as 100GB/s,20TF, got {text!r}"
+        f"expected one of {', '.join(DEVICES)}, all, or such as 100GB/s,20TF, got {text!r}"
     )
+
+
+def _chosen(text: str) -> Device | str:
+    return text if text == "all" else device(text)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("arithmetic (with --simulate)")
     group.add_argument(
         "--simulate",
-        type=lambda text: "all" if text == "all" else device(text),
+        type=_chosen,
         metavar="DEVICE",
         help=f"the least time that a device needs, nothing is run: {', '.join(DEVICES)}, all, or "
         "bandwidth and arithmetic such as 100GB/s,20TF",

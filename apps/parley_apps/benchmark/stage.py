@@ -13,12 +13,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from parley.metrics import step_total
 from parley_apps.benchmark.cost import FRAMES_PER_CHUNK
+
+if TYPE_CHECKING:
+    import parley
+    from parley.bundle import CacheType, Device
 
 WARM_UP_CHUNKS = 2
 PROMPT_AND_CHUNK = 1183  # latent frames: the published voice and one chunk
@@ -34,7 +38,7 @@ class Task:
 
     plain: the folder of a second bundle whose graphs have no fused operator; upstream's way then
     runs on both. flow: settings instead of the bundle's. lookahead: the vocoder's, instead of the
-    bundle's, in latent frames.
+    bundle's, in latent frames. device, kv: as parley.open takes them.
     """
 
     folder: str
@@ -45,22 +49,18 @@ class Task:
     plain: str = ""
     flow: dict[str, Any] = field(default_factory=dict)
     lookahead: int | None = None
+    device: Device = "cpu"
+    kv: CacheType = "f16"
 
 
 def measure(task: Task) -> dict[str, Any]:
     """Milliseconds of `stage` in every step, of upstream's way, and what it took to begin."""
-    import parley
     from parley.metrics import peak_memory_mb, percentiles
 
     begin = time.perf_counter()
     with ExitStack() as stack:
         folders = [task.folder, task.plain] if task.plain else [task.folder]
-        bundles = [
-            stack.enter_context(
-                parley.open(folder, threads=task.threads, verify=False, flow=task.flow)
-            )
-            for folder in folders
-        ]
+        bundles = [stack.enter_context(_opened(folder, task)) for folder in folders]
         opened = time.perf_counter()
         # Random weights: likeliest ids could repeat one kind for ever, drawn ones do not.
         session = stack.enter_context(bundles[0].session("duplex", system="", temperature=1.0))
@@ -86,6 +86,19 @@ def measure(task: Task) -> dict[str, Any]:
             "plain_runs_cpu_ms": theirs[1].cpu_ms if task.plain else [],
             "peak_memory_mb": peak_memory_mb(),
         }
+
+
+def _opened(folder: str, task: Task) -> parley.Bundle:
+    import parley
+
+    return parley.open(
+        folder,
+        device=task.device,
+        threads=task.threads,
+        verify=False,
+        kv=task.kv,
+        flow=task.flow,
+    )
 
 
 class Spent(NamedTuple):

@@ -129,7 +129,8 @@ def steps(session: parley.Session, samples: Any) -> Iterator[parley.Step]:
 def lines(result: dict[str, Any]) -> Iterator[str]:
     """The table for people."""
     what = result["machine"]
-    yield f"{result['bundle']}, mode {result['mode']}, on {result['device']}"
+    overlap = ", overlap" if result["overlap"] else ""
+    yield f"{result['bundle']}, mode {result['mode']}, on {result['device']}{overlap}"
     yield f"{what['cpu']}, {what['cores']} cores, {what['memory_gb']} GiB"
     yield (
         f"{result['seconds']:.1f} s of audio, {result['speaking_seconds']:.1f} s of it speaking; "

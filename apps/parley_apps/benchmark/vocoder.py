@@ -54,9 +54,9 @@ sweep [{lookahead, snr_db, log_spectral_db, click, whole_click, p50_ms}]; lookah
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = EXAMPLES
     parser.epilog = errors.EXIT_CODES_HELP
-    options.add_bundle(parser)
+    options.add_bundle(parser, default="nano")
     add = parser.add_argument
-    add("--chunks", type=int, default=40, metavar="N", help="to measure (default: 40)")
+    add("--chunks", type=options.count, default=40, metavar="N", help="to measure (default: 40)")
     add("--unfused", metavar="BUNDLE", help="the same one, exported with --no-fused, to compare")
     add("--sweep", action="store_true", help="also every look-ahead against the whole run")
     add("--plot", type=Path, metavar="PNG", help="a picture of the sweep")
@@ -66,8 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.chunks < 1:
-        args.usage("expected --chunks of 1 or more")
     if args.plot is not None:
         from parley_apps import plot
 
