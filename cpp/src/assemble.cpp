@@ -6,7 +6,7 @@
 
 #include "runners/llama/model.h"
 #include "runners/ort/ort.h"
-#include "session/listener.h"
+#include "session/turn_listener.h"
 #include "stages/contract.h"
 
 namespace parley {

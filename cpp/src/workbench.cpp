@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "session/chunk_listener.h"
+#include "session/turn_listener.h"
 #include "stages/contract.h"
 #include "stages/flow_memory.h"
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "session/chunk_listener.h"
+
 namespace parley {
 
 namespace {

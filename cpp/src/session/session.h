@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "session/beside.h"
-#include "session/listener.h"
 #include "session/parts.h"
 #include "session/policy.h"
 #include "session/sampler.h"
 #include "session/speech.h"
+#include "session/turn_listener.h"
 #include "session/window.h"
 
 namespace parley {

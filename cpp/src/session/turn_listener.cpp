@@ -1,5 +1,5 @@
-// What the model hears: input chunks become the positions that the backbone reads; draws nothing.
-#include "session/listener.h"
+// A turn's chunks become segments, features and a prompt, which the backbone reads in portions.
+#include "session/turn_listener.h"
 
 #include <algorithm>
 #include <utility>
@@ -7,39 +7,6 @@
 #include "parley/errors.h"
 
 namespace parley {
-
-ChunkListener::ChunkListener(ListenerParts parts)
-    : parts_(std::move(parts)), log_mel_(parts_.front_end, parts_.chunk_samples) {
-  encoder_state_ = parts_.encoder->create_state();
-  frames_.resize(static_cast<std::size_t>(parts_.front_end.n_mels) * log_mel_.frames_per_chunk());
-  feature_.resize(parts_.encoder->width());
-  position_.feature = feature_.data();
-}
-
-void ChunkListener::take_in(std::span<const float> chunk, State, Timing& timing,
-                            const StopFlag& stop) {
-  {
-    const Stopwatch watch(*parts_.clock, timing.front_end_ns);
-    log_mel_.push(chunk, frames_);
-  }
-  const Stopwatch watch(*parts_.clock, timing.encoder_ns);
-  parts_.encoder->encode_chunk(*encoder_state_, frames_, feature_, stop);
-}
-
-void ChunkListener::commit() {
-  log_mel_.commit();
-  encoder_state_->commit();
-}
-
-void ChunkListener::rollback() {
-  log_mel_.rollback();
-  encoder_state_->rollback();
-}
-
-void ChunkListener::reset() {
-  log_mel_.reset();
-  encoder_state_->reset();
-}
 
 TurnListener::TurnListener(ListenerParts parts, TurnsConfig turns, std::string system,
                            std::int32_t placeholder, std::size_t room, int budget)
