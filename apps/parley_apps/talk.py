@@ -164,6 +164,9 @@ def _hold(
         top_k=args.top_k,
         top_p=args.top_p,
         max_new_tokens=args.max_new_tokens,
+        progress=lambda done, n: progress.update(
+            f"setting the voice up: {done} of {n} evaluations"
+        ),
     ) as session:
         conversation = Conversation(session.mode, session.rate, session.chunk_samples)
         with cancel_on_interrupt(session):

@@ -1,4 +1,6 @@
 // Bundles and libraries for Python; converts and releases the GIL, nothing else.
+#include <pybind11/functional.h>
+
 #include "assemble.h"
 #include "bindings.h"
 #include "runners/llama/model.h"
@@ -55,11 +57,13 @@ Mode mode_of(const std::string& name) {
                    "\"; do choose one of them");
 }
 
+using VoiceProgress = std::function<void(std::size_t, std::size_t)>;
+
 PySession session(const Bundle& bundle, const std::string& mode, const std::string& voice,
                   std::uint64_t seed, const std::optional<std::string>& system,
                   std::optional<float> temperature, std::optional<int> top_k,
                   std::optional<float> top_p, std::optional<int> max_new_tokens, int prefill_budget,
-                  bool overlap) {
+                  bool overlap, const VoiceProgress& progress) {
   SessionOptions options;
   if (!mode.empty()) options.mode = mode_of(mode);
   options.voice = voice;
@@ -71,6 +75,11 @@ PySession session(const Bundle& bundle, const std::string& mode, const std::stri
   options.max_new_tokens = max_new_tokens;
   options.prefill_budget = prefill_budget;
   options.overlap = overlap;
+  options.voice_progress = [progress](std::size_t done, std::size_t all) {
+    const py::gil_scoped_acquire interpreter;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (progress) progress(done, all);
+  };
   const Rates& rates = bundle.impl().manifest().rates;
   return {bundle.session(options), rates.output_chunk(), rates.output_hz};
 }
@@ -123,7 +132,7 @@ void register_bundle(py::module_& module) {
            py::arg("seed") = 0, py::arg("system") = py::none(), py::arg("temperature") = py::none(),
            py::arg("top_k") = py::none(), py::arg("top_p") = py::none(),
            py::arg("max_new_tokens") = py::none(), py::arg("prefill_budget") = 0,
-           py::arg("overlap") = false, release);
+           py::arg("overlap") = false, py::arg("progress") = py::none(), release);
 }
 
 }  // namespace parley::bindings

@@ -8,6 +8,13 @@ namespace parley::bindings {
 
 namespace {
 
+// What `work` gives, computed while other Python threads run.
+template <typename Work>
+auto released(const Work& work) {
+  const py::gil_scoped_release release;
+  return work();
+}
+
 using namespace py::literals;
 
 using Ids = std::vector<std::int32_t>;
@@ -24,7 +31,7 @@ py::tuple cut_turn_of(const Workbench& bench, const Floats& samples) {
 }
 
 py::tuple encode_segment(const Workbench& bench, const Floats& log_mel) {
-  Workbench::Encoded result = bench.encode_segment(span_of(log_mel));
+  Workbench::Encoded result = released([&] { return bench.encode_segment(span_of(log_mel)); });
   const GraphEntry* graph = bench.bundle().manifest().graph("encoder_segment");
   std::size_t width = 0;
   for (const TensorSpec& output : graph->outputs)
@@ -51,15 +58,15 @@ Floats flow_field(const Workbench& bench, const Floats& inputs, float t) {
                      std::to_string(inputs.ndim()) + "; do reshape the inputs");
   }
   const py::ssize_t z = static_cast<py::ssize_t>(z_of(bench));
-  return array_of(bench.flow_field(span_of(inputs), static_cast<std::size_t>(inputs.shape(0)),
-                                   static_cast<std::size_t>(inputs.shape(1)), t),
+  const auto size = [&](int i) { return static_cast<std::size_t>(inputs.shape(i)); };
+  return array_of(released([&] { return bench.flow_field(span_of(inputs), size(0), size(1), t); }),
                   {inputs.shape(0), inputs.shape(1), z});
 }
 
 py::tuple flow_decode(const Workbench& bench, const Ids& codes, const std::optional<Floats>& noise,
                       std::uint64_t seed) {
-  Workbench::Flow flow =
-      bench.flow_decode(codes, noise ? span_of(*noise) : std::span<const float>(), seed);
+  const auto start = noise ? span_of(*noise) : std::span<const float>();
+  Workbench::Flow flow = released([&] { return bench.flow_decode(codes, start, seed); });
   const std::size_t z = z_of(bench);
   return py::make_tuple(rows_of(std::move(flow.latents), z),
                         rows_of(std::move(flow.trajectory.first_step), z),
@@ -126,11 +133,12 @@ void register_sound(py::class_<Workbench>& bench) {
   bench.def("flow_field", &flow_field, py::arg("inputs"), py::arg("t"))
       .def("flow_decode", &flow_decode, py::arg("codes"), py::arg("noise") = py::none(),
            py::arg("seed") = 0)
-      .def("flow_begin", &Workbench::flow_begin, py::arg("seed") = 0)
+      .def("flow_begin", &Workbench::flow_begin, py::arg("seed") = 0,
+           py::call_guard<py::gil_scoped_release>())
       .def(
           "flow_push",
           [](Workbench& b, const Ids& codes, bool last) {
-            return rows_of(b.flow_push(codes, last), z_of(b));
+            return rows_of(released([&] { return b.flow_push(codes, last); }), z_of(b));
           },
           py::arg("codes"), py::arg("last") = false)
       .def(
@@ -152,19 +160,19 @@ void register_sound(py::class_<Workbench>& bench) {
       .def(
           "flow_stream",
           [](Workbench& b, const Ids& codes, std::uint64_t seed, std::size_t cut) {
-            return rows_of(b.flow_stream(codes, seed, cut), z_of(b));
+            return rows_of(released([&] { return b.flow_stream(codes, seed, cut); }), z_of(b));
           },
           py::arg("codes"), py::arg("seed") = 0, py::arg("cut") = 4)
       .def(
           "vocode",
           [](const Workbench& b, const Floats& latents) {
-            return array_of(b.vocode(span_of(latents)));
+            return array_of(released([&] { return b.vocode(span_of(latents)); }));
           },
           py::arg("latents"))
       .def(
           "vocode_stream",
           [](const Workbench& b, const Floats& latents, std::size_t cut) {
-            return array_of(b.vocode_stream(span_of(latents), cut));
+            return array_of(released([&] { return b.vocode_stream(span_of(latents), cut); }));
           },
           py::arg("latents"), py::arg("cut") = 16)
       .def("vocoder_stream", &Workbench::vocoder_stream, py::arg("lookahead") = std::nullopt);
@@ -178,7 +186,7 @@ void register_workbench(py::module_& module) {
       .def(
           "push",
           [](VocoderStream& s, const Floats& latents, bool last) {
-            return array_of(s.push(span_of(latents), last));
+            return array_of(released([&] { return s.push(span_of(latents), last); }));
           },
           py::arg("latents"), py::arg("last") = false);
   py::class_<Workbench> bench(module, "Workbench");

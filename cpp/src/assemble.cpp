@@ -221,6 +221,7 @@ SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
   parts.seed = options.seed;
   parts.prefill_budget = options.prefill_budget;
   parts.overlap = options.overlap;
+  parts.voice_progress = options.voice_progress;
 
   const auto adjust = [&](SamplingConfig& sampling) {
     sampling.temperature = options.temperature.value_or(sampling.temperature);

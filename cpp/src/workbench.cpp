@@ -26,6 +26,18 @@ void check_rows(const char* verb, std::size_t size, std::size_t width) {
                    "; do pass an array of that width");
 }
 
+void check_values(const char* verb, std::size_t got, std::size_t expected) {
+  if (got == expected) return;
+  throw InputError(std::string("[workbench.") + verb + "] expected " + std::to_string(expected) +
+                   " numbers, got " + std::to_string(got) + "; do pass an array of that shape");
+}
+
+void check_cut(const char* verb, std::size_t cut) {
+  if (cut > 0) return;
+  throw InputError(std::string("[workbench.") + verb +
+                   "] expected a cut of at least 1, got 0; do say how many go in at a time");
+}
+
 }  // namespace
 
 Workbench::Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice,
@@ -194,6 +206,7 @@ std::vector<float> Workbench::flow_field(std::span<const float> inputs, std::siz
     throw InputError("[workbench.flow_field] expected a batch of 1 or 2 branches, got " +
                      std::to_string(batch) + "; do split it");
   }
+  check_values("flow_field", inputs.size(), batch * frames * (config.hidden + 2 * config.z));
   const FlowGraphRuns runs(bundle_->flow_graphs(), config);
   const std::vector<float> modulation = runs.modulations(voice_->speaker, {&t, 1}, never_);
   const FlowPlan plan = {{.t = t, .guided = batch == 2}};
@@ -230,6 +243,7 @@ std::vector<float> Workbench::flow_push(std::span<const std::int32_t> codes, boo
 
 std::vector<float> Workbench::flow_stream(std::span<const std::int32_t> codes, std::uint64_t seed,
                                           std::size_t cut) {
+  check_cut("flow_stream", cut);
   flow_begin(seed);
   std::vector<float> latents;
   for (std::size_t at = 0; at < codes.size(); at += cut) {
@@ -266,6 +280,11 @@ std::vector<float> VocoderStream::push(std::span<const float> latents, bool last
 
 VocoderStream Workbench::vocoder_stream(std::optional<std::size_t> lookahead_frames) const {
   VocoderConfig config = bundle_->vocoder()->config();
+  if (lookahead_frames.value_or(0) > config.full_lookahead_frames) {
+    throw InputError("[workbench.vocoder_stream] expected a look-ahead of at most " +
+                     std::to_string(config.full_lookahead_frames) + " latent frames, got " +
+                     std::to_string(*lookahead_frames) + "; do choose fewer");
+  }
   config.lookahead_frames = lookahead_frames.value_or(config.lookahead_frames);
   return VocoderStream(make_graph_vocoder(bundle_->vocoder_graph(), config));
 }
@@ -273,6 +292,7 @@ VocoderStream Workbench::vocoder_stream(std::optional<std::size_t> lookahead_fra
 std::vector<float> Workbench::vocode_stream(std::span<const float> latents, std::size_t cut) const {
   const std::size_t z = bundle_->vocoder()->config().z;
   check_rows("vocode_stream", latents.size(), z);
+  check_cut("vocode_stream", cut);
   VocoderStream stream = vocoder_stream({});
   std::vector<float> samples;
   for (std::size_t at = 0; at < latents.size(); at += cut * z) {

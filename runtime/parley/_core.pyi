@@ -1,6 +1,6 @@
 """What the compiled module offers; the package `parley` wraps it, apps use only the package."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, final
 
 import numpy as np
@@ -114,6 +114,7 @@ class Bundle:
         max_new_tokens: int | None = None,
         prefill_budget: int = 0,
         overlap: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Session: ...
 
 @final

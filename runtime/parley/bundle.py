@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -116,6 +116,7 @@ class Bundle:
         max_new_tokens: int | None = None,
         prefill_budget: int = 0,
         overlap: bool = False,
+        progress: Callable[[int, int], object] | None = None,
     ) -> Session:
         """Starts a conversation.
 
@@ -125,8 +126,10 @@ class Bundle:
         prefill_budget: the most positions of a long prompt per step, 0 for no limit. overlap: a
         second thread makes a chunk's sound while the next chunk is thought about; the same samples
         come one chunk later, which `delay_samples` counts. In turns longer than a segment (30 s),
-        another one encodes each full segment while the user goes on. Raises InputError for a mode
-        or a voice that the bundle lacks and for values out of range.
+        another one encodes each full segment while the user goes on. progress: called with done
+        and all evaluations while a voice is set up, which takes minutes on large models without a
+        GPU; what it raises ends that, as Ctrl-C does. Raises InputError for a mode or a voice that
+        the bundle lacks and for values out of range.
         """
         core = self._opened
         if mode is not None and mode not in core.modes:
@@ -143,6 +146,7 @@ class Bundle:
                 max_new_tokens=max_new_tokens,
                 prefill_budget=prefill_budget,
                 overlap=overlap,
+                progress=progress,
             ),
             chunk_samples=core.chunk_samples,
             rate=self.rate,

@@ -204,7 +204,7 @@ class FlowDecoder final : public parley::FlowDecoder {
   std::function<void()> on_push;
   float scale = 1.0F;  // NaN makes the samples bad
   const FlowConfig& config() const override { return config_; }
-  StatePtr create_state(std::shared_ptr<const Voice>) const override {
+  StatePtr create_state(std::shared_ptr<const Voice>, const SetupProgress&) const override {
     return std::make_unique<State>();
   }
   void begin_reply(StageState& s, std::uint64_t, std::uint32_t) const override {

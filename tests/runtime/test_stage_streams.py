@@ -68,3 +68,17 @@ def test_any_cut_of_the_codes_gives_the_same_latents(tiny_bundle: Path) -> None:
         whole, *_ = bench.flow_decode(codes, seed=3)
     assert by_chunk.shape == whole.shape == (by_chunk.shape[0], flow["z"])
     assert by_chunk.shape[0] <= CODES * flow["frames_per_code"]
+
+
+def test_a_workbench_refuses_what_does_not_fit(tiny_bundle: Path) -> None:
+    with parley.open(tiny_bundle) as bundle:
+        bench, flow = bundle.workbench(), flow_of(bundle)
+        for width in (3, 4_000_000 // 16):
+            with pytest.raises(parley.InputError, match=r"flow_field\] expected"):
+                bench.flow_field(np.zeros((2, 16, width), np.float32), 0.5)
+        with pytest.raises(parley.InputError, match="cut of at least 1"):
+            bench.flow_stream(codes_of(bundle, 4), 0, 0)
+        with pytest.raises(parley.InputError, match="cut of at least 1"):
+            bench.vocode_stream(np.zeros((4, flow["z"]), np.float32), 0)
+        with pytest.raises(parley.InputError, match="look-ahead of at most"):
+            bench.vocoder_stream(99)

@@ -14,6 +14,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -52,6 +53,9 @@ struct SessionOptions {
   // chunk later, which delay_samples() counts. In turns, a full segment of what the user says is
   // encoded on another one while the user goes on.
   bool overlap = false;
+  // Called between the evaluations of the flow decoder that set a voice up, which take minutes on
+  // large models without a GPU; the first session of a voice does that. What it throws ends it.
+  std::function<void(std::size_t done, std::size_t all)> voice_progress;
 };
 
 // What one step gave. The events are valid until the session is called again.

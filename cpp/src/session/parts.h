@@ -42,6 +42,7 @@ struct SessionParts {
   // Sound is made one step later, beside that step's thinking; full segments of a turn are encoded
   // beside the steps that follow.
   bool overlap = false;
+  SetupProgress voice_progress;
 };
 
 Session make_session(SessionParts parts);

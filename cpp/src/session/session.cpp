@@ -49,7 +49,7 @@ Session::Impl::Impl(SessionParts parts)
   }
   speech_.emplace(Speech::Parts{parts_.flow, parts_.vocoder, parts_.voice, parts_.clock,
                                 parts_.out_chunk_samples, fade_samples(parts_),
-                                parts_.codes_per_chunk * 2});
+                                parts_.codes_per_chunk * 2, parts_.voice_progress});
   delay_ = speech_->delay();
   if (parts_.overlap) {
     delay_ += parts_.out_chunk_samples;

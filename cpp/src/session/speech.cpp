@@ -18,7 +18,7 @@ Speech::Speech(Parts parts) : parts_(std::move(parts)) {
   // One begin (a lead of silence), then all samples that the codes and both look-aheads can give.
   staged_.resize(delay_ + (frames + vocoder.lookahead_frames) * samples_per_latent_);
   queue_.resize(2 * (staged_.size() + parts_.chunk_samples));
-  flow_state_ = parts_.flow->create_state(parts_.voice);
+  flow_state_ = parts_.flow->create_state(parts_.voice, parts_.voice_progress);
   vocoder_state_ = parts_.vocoder->create_state();
 }
 

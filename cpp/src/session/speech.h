@@ -27,6 +27,7 @@ class Speech {
     std::size_t chunk_samples = 3840;
     std::size_t fade_samples = 480;
     std::size_t max_codes_per_step = 8;
+    SetupProgress voice_progress;
   };
   struct Played {
     std::size_t samples = 0;  // of the reply, its lead of silence included

@@ -54,14 +54,16 @@ class GraphFlowDecoder final : public FlowDecoder {
 
   const FlowConfig& config() const override { return config_; }
 
-  StatePtr create_state(std::shared_ptr<const Voice> voice) const override {
+  using FlowDecoder::create_state;
+  StatePtr create_state(std::shared_ptr<const Voice> voice,
+                        const SetupProgress& progress) const override {
     check_voice(*voice);
     if (config_.mode == FlowMode::exact) {
       throw InputError(
           "[flow_decoder.create_state] expected mode window or cached for a stream, got exact; use "
           "that one for whole utterances");
     }
-    std::shared_ptr<const VoiceSetup> setup = set_up(std::move(voice));
+    std::shared_ptr<const VoiceSetup> setup = set_up(std::move(voice), progress);
     const std::size_t own = config_.codes_per_chunk + config_.lookahead_codes;
     if (config_.mode == FlowMode::cached) {
       auto memory = std::make_unique<StreamMemory>(runs_.sizes(), runs_.plan(), setup->cache,
@@ -177,7 +179,8 @@ class GraphFlowDecoder final : public FlowDecoder {
   }
 
   // What states of one voice share is made once, whichever asks first; the others wait for it.
-  std::shared_ptr<const VoiceSetup> set_up(std::shared_ptr<const Voice> whole) const {
+  std::shared_ptr<const VoiceSetup> set_up(std::shared_ptr<const Voice> whole,
+                                           const SetupProgress& progress) const {
     const std::lock_guard lock(mutex_);
     std::shared_ptr<const VoiceSetup>& known = setups_[whole.get()];
     if (known) return known;
@@ -188,17 +191,18 @@ class GraphFlowDecoder final : public FlowDecoder {
     setup->modulations = runs_.modulations(setup->voice.speaker, StopFlag());
     setup->noise.resize(setup->prompt.own * config_.z);
     fill_prompt_noise(setup->noise);
-    if (config_.mode == FlowMode::cached) setup->cache = solve_prompt(*setup);
+    if (config_.mode == FlowMode::cached) setup->cache = solve_prompt(*setup, progress);
     return known = std::move(setup);
   }
 
   // The prompt's own way from noise to latents, seeing nothing of any reply.
-  std::shared_ptr<const PromptCache> solve_prompt(const VoiceSetup& setup) const {
+  std::shared_ptr<const PromptCache> solve_prompt(const VoiceSetup& setup,
+                                                  const SetupProgress& progress) const {
     const Voice& voice = setup.voice;
     const std::size_t frames = setup.prompt.own;
     auto cache = std::make_shared<PromptCache>();
     FlowWorkspace workspace(config_, runs_.sizes(), voice.tokens.size());
-    PromptMemory memory(runs_.sizes(), runs_.plan(), frames, *cache);
+    PromptMemory memory(runs_.sizes(), runs_.plan(), frames, *cache, progress);
     if (frames == 0) return cache;
     const StopFlag never;
     std::copy(voice.tokens.begin(), voice.tokens.end(), workspace.codes.begin());

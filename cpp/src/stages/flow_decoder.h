@@ -2,8 +2,10 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/stop.h"
@@ -42,13 +44,20 @@ struct FlowConfig {
   std::vector<float> latent_var;    // [z]
 };
 
+// Told between the evaluations that set a voice up; what it throws ends the set-up.
+using SetupProgress = std::function<void(std::size_t done, std::size_t all)>;
+
 class FlowDecoder {
  public:
   virtual ~FlowDecoder() = default;
   virtual const FlowConfig& config() const = 0;
 
   // The first state of a voice also sets the voice up, see costs(); later ones share that.
-  virtual StatePtr create_state(std::shared_ptr<const Voice> voice) const = 0;
+  virtual StatePtr create_state(std::shared_ptr<const Voice> voice,
+                                const SetupProgress& progress) const = 0;
+  StatePtr create_state(std::shared_ptr<const Voice> voice) const {
+    return create_state(std::move(voice), {});
+  }
   // Starts a reply: the noise of latent frame f, channel c is a function of (seed, reply, f, c);
   // that of the voice prompt, which has negative numbers, belongs to the voice: of (0, 0, f, c).
   virtual void begin_reply(StageState& state, std::uint64_t seed, std::uint32_t reply) const = 0;

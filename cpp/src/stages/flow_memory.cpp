@@ -70,9 +70,10 @@ std::size_t PromptCache::bytes(const FieldSizes& sizes, const FlowPlan& plan, st
 }
 
 PromptMemory::PromptMemory(const FieldSizes& sizes, const FlowPlan& plan, std::size_t frames,
-                           PromptCache& cache)
+                           PromptCache& cache, const SetupProgress& progress)
     : NoMemory(sizes, plan, frames),
       cache_(cache),
+      progress_(progress),
       rows_(2 * frames * sizes.hidden),
       values_(2 * sizes.layers * frames * sizes.row_bytes()) {
   cache_.frames = frames;
@@ -111,6 +112,7 @@ void PromptMemory::keep(std::size_t evaluation) {
     std::copy_n(from, n * sizes_.hidden,
                 kept.data() + ((b + 1) * sizes_.carried - n) * sizes_.hidden);
   }
+  if (progress_) progress_(evaluation + 1, plan_.size());
 }
 
 // Values lie as the later matrix products read them.

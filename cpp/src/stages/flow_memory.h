@@ -45,7 +45,7 @@ struct PromptCache {
 class PromptMemory final : public NoMemory {
  public:
   PromptMemory(const FieldSizes& sizes, const FlowPlan& plan, std::size_t frames,
-               PromptCache& cache);
+               PromptCache& cache, const SetupProgress& progress);
   const FieldMemory& recall(std::size_t evaluation, std::size_t frames) override;
   void keep(std::size_t evaluation) override;
 
@@ -53,6 +53,7 @@ class PromptMemory final : public NoMemory {
   void stand_up(std::size_t evaluation);
 
   PromptCache& cache_;
+  const SetupProgress& progress_;
   std::vector<float> rows_;        // [B, P, hidden]
   std::vector<std::byte> values_;  // [layers, B, heads, P, head_width]
 };
