@@ -237,18 +237,21 @@ SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
   } else {
     parts.duplex = manifest_.duplex;
     adjust(parts.duplex->sampling);
-    const auto prompt =
-        static_cast<std::int64_t>(expand_template(*tokens_, parts.duplex->prompt, parts.system, {},
-                                                  parts.vocabulary.audio_placeholder, 0)
-                                      .size());
-    if (prompt > kMaxPromptPositions) {
-      throw ContextError("[bundle.session] expected a system prompt of at most " +
-                         std::to_string(kMaxPromptPositions) + " tokens, got " +
-                         std::to_string(prompt) + "; do shorten it");
-    }
-    parts.backbone = backbone(prompt + parts.duplex->window_positions + kWindowSlack);
+    parts.backbone =
+        backbone(prompt_positions(parts) + parts.duplex->window_positions + kWindowSlack);
   }
   return parts;
+}
+
+// Of a duplex conversation's prompt, which stays while all else is forgotten.
+std::int64_t Bundle::Impl::prompt_positions(const SessionParts& parts) const {
+  const auto ids = expand_template(*tokens_, parts.duplex->prompt, parts.system, {},
+                                   parts.vocabulary.audio_placeholder, 0);
+  const auto n = static_cast<std::int64_t>(ids.size());
+  if (n <= kMaxPromptPositions) return n;
+  throw ContextError("[bundle.session] expected a system prompt of at most " +
+                     std::to_string(kMaxPromptPositions) + " tokens, got " + std::to_string(n) +
+                     "; do shorten it");
 }
 
 Bundle::Bundle(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}

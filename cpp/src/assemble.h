@@ -37,6 +37,7 @@ class Bundle::Impl {
   SessionParts parts(const SessionOptions& options) const;
 
  private:
+  std::int64_t prompt_positions(const SessionParts& parts) const;
   std::shared_ptr<const GraphRunner> graph(const std::string& name,
                                            const OpenOptions& options) const;
   void read_voices();

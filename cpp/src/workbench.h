@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "assemble.h"
-#include "session/sampler.h"
 #include "session/listener.h"
+#include "session/sampler.h"
 
 namespace parley {
 

@@ -114,7 +114,7 @@ class Bundle:
         max_new_tokens: int | None = None,
         prefill_budget: int = 0,
         overlap: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], object] | None = None,
     ) -> Session: ...
 
 @final

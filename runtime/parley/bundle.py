@@ -126,10 +126,8 @@ class Bundle:
         prefill_budget: the most positions of a long prompt per step, 0 for no limit. overlap: a
         second thread makes a chunk's sound while the next chunk is thought about; the same samples
         come one chunk later, which `delay_samples` counts. In turns longer than a segment (30 s),
-        another one encodes each full segment while the user goes on. progress: called with done
-        and all evaluations while a voice is set up, which takes minutes on large models without a
-        GPU; what it raises ends that, as Ctrl-C does. Raises InputError for a mode or a voice that
-        the bundle lacks and for values out of range.
+        another one encodes each full segment meanwhile. progress: told done and all evaluations
+        while a voice is set up. Raises InputError for what the bundle lacks or is out of range.
         """
         core = self._opened
         if mode is not None and mode not in core.modes:
