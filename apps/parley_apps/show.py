@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,13 +110,17 @@ def flow_facts(manifest: dict[str, Any]) -> dict[str, Any]:
         t for t in manifest["graphs"]["flow_field"]["inputs"] if t["name"].startswith("past_keys.")
     ]
     row = flow["hidden"] * (2 if keys and keys[0]["type"] == "f16" else 4)
+    carried = [t for t in manifest["graphs"]["flow_field"]["inputs"] if t["name"] == "carried"]
+    # Of every branch: keys and values, and in float32 the rows that the convolution carries. The
+    # engine tells the same of an opened bundle; a test holds both equal.
+    branch = 2 * len(keys) * frames * row + 4 * sum(math.prod(t["shape"][1:]) for t in carried)
     cached = flow["mode"] == "cached"
     return {
         "mode": flow["mode"],
         "evaluations": evaluations,
         "guided": guided,
         "prompt_frames": frames,
-        "voice_bytes": 2 * len(keys) * frames * row * (evaluations + guided) if cached else 0,
+        "voice_bytes": branch * (evaluations + guided) if cached else 0,
         "setup_evaluations": evaluations if cached else 0,
     }
 

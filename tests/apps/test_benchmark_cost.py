@@ -128,15 +128,38 @@ def simulated(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[
     return dict(json.loads(capsys.readouterr().out))
 
 
+def legend(out: str) -> list[str]:
+    """The rows that the lines under the tables explain."""
+    lines = out.partition("m: memory binds")[2].splitlines()[1:]
+    return [line.split()[0] for line in lines if line[2] != " "]
+
+
+def test_upstream_over_a_bundle_has_its_voice_and_its_evaluations(tiny_bundle: Path) -> None:
+    """It had the 1167 frames and 18 guided evaluations of the published model."""
+    manifest = parley.read_manifest(tiny_bundle)
+    flow = manifest["flow"] | {"solver": "euler", "points": 4, "guided_evaluations": 2}
+    way = cost.upstream_way(manifest | {"flow": flow})
+    voice = manifest["voices"][manifest["default_voice"]]["latents"]["shape"][0]
+    assert way.flow_frames == voice + 96 and (way.evaluations, way.guided) == (3, 2)
+    assert f"{voice} latent frames" in way.about and "3 evaluations, 2 of them" in way.about
+    unguided = cost.upstream_way(manifest | {"flow": flow | {"guidance": 0.0}})
+    assert unguided.guided == 0, "without guidance nothing runs both branches"
+
+
 def test_the_command(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = simulated(["--simulate", "all"], capsys)
     assert told["sizes"] == "published" and len(told["devices"]) == len(simulate.DEVICES)
     told = simulated([str(tiny_bundle), "--simulate", "10GB/s,0.5TF"], capsys)
     (ways,) = told["devices"].values()
-    assert set(ways) == {"upstream", "faithful", "bundle"}
+    assert list(ways) == ["upstream", "bundle"]
     assert ways["bundle"]["ms"] < ways["upstream"]["ms"]
+    assert main(["bench", str(tiny_bundle), "--simulate", "2-core"]) == 0
+    assert legend(capsys.readouterr().out) == ["upstream", "bundle"]
     assert main(["bench", "--simulate", "2-core"]) == 0
     out = capsys.readouterr().out
+    assert legend(out) == ["upstream", "faithful", "balanced"] and "what parley cannot" in " ".join(
+        out.split()
+    )
     assert "2-core slice: 30 GB/s, 0.125 TFLOPS" in out and "RTF" in out
 
 

@@ -44,9 +44,10 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return ran
 
 
-def write(tmp_path: Path, *arguments: str) -> str:
+def write(tmp_path: Path, *arguments: str, code: int = 0) -> str:
     out = tmp_path / "B.md"
-    assert main(["bench", "report", "--results", str(tmp_path), "--out", str(out), *arguments]) == 0
+    words = ["bench", "report", "--results", str(tmp_path), "--out", str(out), *arguments]
+    assert main(words) == code
     return out.read_text()
 
 
@@ -67,10 +68,27 @@ def test_a_part_is_measured_and_kept(tmp_path: Path, commands: list[list[str]]) 
 
 
 def test_a_failure_is_said(tmp_path: Path, commands: list[list[str]]) -> None:
-    text = write(tmp_path, "--run", "kernels,hour")
-    assert "It failed: exit code 5: none there" in text
+    text = write(tmp_path, "--run", "kernels,hour", code=5)
+    assert "It failed: `parley bench kernels` on 2" in text and "exit code 5: none there" in text
     assert "resident memory" in text, "the others go on"
     assert "error" in json.loads((tmp_path / "kernels.json").read_text())
+
+
+def test_a_failure_leaves_the_result_of_before(
+    tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed part took the place of a good result, and the exit code was 0."""
+    good = write(tmp_path, "--run", "hour", "--note", "A calm machine.")
+    killed = SimpleNamespace(returncode=-9, stdout="")
+    with monkeypatch.context() as patched:
+        patched.setattr(report.machine, "describe", lambda: {})
+        patched.setattr(subprocess, "run", lambda command, **_: killed)
+        text = write(tmp_path, "--run", "hour", "--threads", "1", code=1)
+    assert "--threads 1` on 2" in text and "exit code -9: no message" in text
+    assert "resident memory" in text and "A calm machine." in text and "before" in text
+    kept = json.loads((tmp_path / "hour.json").read_text())
+    assert kept["result"] == RESULT and "error" in kept
+    assert write(tmp_path, "--run", "hour", "--note", "A calm machine.") == good
 
 
 def test_last_words() -> None:

@@ -16,10 +16,13 @@ from parley_apps.benchmark.sizes import (
     Sizes,
     VocoderSizes,
 )
+from parley_apps.show import flow_facts
 
 CHUNK_S = 0.16
 CODES_PER_CHUNK, FRAMES_PER_CHUNK = 4, 16
 PASSES, POSITIONS = 5, 6  # of the backbone, while speaking
+PROMPT_FRAMES = 1167  # of the published voice
+UPSTREAM_REPLY_FRAMES = 96  # latent frames behind the prompt: 0.96 s
 # Of one value through up-sampling, sine and down-sampling: 2 x 24 for the filters' twelve taps, and
 # about 18 for each of the two sines with their squares.
 ACTIVATION_FLOPS = 84
@@ -54,12 +57,13 @@ class Cost:
 class Way:
     """How a chunk is computed: everything that its cost depends on beside the sizes.
 
-    flow_frames: latent frames that an evaluation computes; flow_keys: those whose keys and values
-    it reads from a cache. guided: evaluations that run both branches. vocoder_frames: latent frames
-    that the vocoder computes.
+    about: the same for people. flow_frames: latent frames that an evaluation computes; flow_keys:
+    those whose keys and values it reads from a cache. guided: evaluations that run both branches.
+    vocoder_frames: latent frames that the vocoder computes.
     """
 
     name: str
+    about: str = ""
     encoder_fresh: bool = False
     encoder: str = "f16"
     backbone: str = "q8_0"
@@ -69,7 +73,7 @@ class Way:
     kv: str = "f16"
     flow: str = "f16"
     flow_frames: int = 40
-    flow_keys: int = 1167
+    flow_keys: int = PROMPT_FRAMES
     flow_kv: str = "f16"
     evaluations: int = 18
     guided: int = 18
@@ -79,22 +83,25 @@ class Way:
     fused: bool = True
 
 
-PROMPT_FRAMES = 1167
 # Everything anew: a 30 s window, prompt and 0.96 s of reply, the vocoder's reach to both sides.
 UPSTREAM = Way(
     "upstream",
+    "f16; a fresh 30 s window, voice prompt and 0.96 s of reply anew in 18 evaluations of both "
+    "branches, the vocoder's reach to both sides",
     encoder_fresh=True,
     backbone="f16",
-    flow_frames=PROMPT_FRAMES + 96,
+    flow_frames=PROMPT_FRAMES + UPSTREAM_REPLY_FRAMES,
     flow_keys=0,
     vocoder_frames=FRAMES_PER_CHUNK + 54 + 13,
 )
 # The same numbers of evaluations and branches, with every state carried.
-FAITHFUL = Way("faithful")
+FAITHFUL = Way("faithful", "the same evaluations, every state carried, the backbone in q8_0")
 # Five Euler steps, 4-bit backbone whose head is read in parts, 8-bit encoder and keys.
 BALANCED = replace(
     FAITHFUL,
     name="balanced",
+    about="faithful with 5 evaluations, backbone q4_k_m, its keys q8_0; also what parley cannot do "
+    "yet: an encoder in q8_0, a head of which a pass reads only what it may draw",
     encoder="q8_0",
     backbone="q4_k_m",
     split_head=True,
@@ -165,6 +172,7 @@ def own_way(manifest: dict[str, Any]) -> Way:
     duplex, vocoder = manifest["duplex"], manifest["graphs"]["vocoder"]
     return Way(
         "bundle",
+        "as parley runs it by the bundle's own settings",
         encoder_fresh=duplex is None,
         encoder=_precision(manifest, "encoder_chunk", "encoder_segment"),
         backbone=manifest["backbone"]["precision"],
@@ -176,21 +184,40 @@ def own_way(manifest: dict[str, Any]) -> Way:
     )
 
 
+def upstream_way(manifest: dict[str, Any]) -> Way:
+    """Upstream's loop over a bundle's own files and voice, with the bundle's evaluations.
+
+    How often upstream evaluates its own model is not written in a bundle.
+    """
+    voice = manifest["voices"][manifest["default_voice"]]["latents"]["shape"][0]
+    own = own_way(manifest)
+    return replace(
+        own,
+        name="upstream",
+        about=f"the same files and {own.evaluations} evaluations, {own.guided} of them with both "
+        f"branches; a fresh 30 s window, the voice's {voice} latent frames and 0.96 s of reply "
+        f"anew, a window of {UPSTREAM.vocoder_frames} latent frames for the vocoder",
+        encoder_fresh=True,
+        flow_frames=voice + UPSTREAM_REPLY_FRAMES,
+        flow_keys=0,
+        vocoder_frames=UPSTREAM.vocoder_frames,
+    )
+
+
 def _flow_way(manifest: dict[str, Any]) -> dict[str, Any]:
-    flow, per_code = manifest["flow"], manifest["flow"]["frames_per_code"]
-    (codes,) = manifest["voices"][manifest["default_voice"]]["tokens"]["shape"]
+    flow, facts = manifest["flow"], flow_facts(manifest)
+    per_code = flow["frames_per_code"]
     own = per_code * (CODES_PER_CHUNK + flow["lookahead_codes"])
-    before = per_code * (min(flow["prompt_codes"] or codes, codes) + flow["past_codes"])
+    before = facts["prompt_frames"] + per_code * flow["past_codes"]
     cached = flow["mode"] == "cached"
-    evaluations = (flow["points"] - 1) * (2 if flow["solver"] == "midpoint" else 1)
     keys = {t["name"]: t["type"] for t in manifest["graphs"]["flow_field"]["inputs"]}
     return {
         "flow": _precision(manifest, "flow_field"),
         "flow_frames": own if cached else before + own,
         "flow_keys": before if cached else 0,
         "flow_kv": next((kind for name, kind in keys.items() if "prompt_keys" in name), "f32"),
-        "evaluations": evaluations,
-        "guided": flow["guided_evaluations"],
+        "evaluations": facts["evaluations"],
+        "guided": facts["guided"],
     }
 
 

@@ -22,7 +22,8 @@ from parley_apps import errors, machine, options
 PACKAGE = "parley_apps.benchmark"
 EXAMPLES = """\
 Writes BENCHMARKS.md: every table with the command that made it, the machine and the versions. What
-was measured before is kept as JSON in the results folder; --run measures parts of it anew.
+was measured before is kept as JSON in the results folder; --run measures parts of it anew. Where a
+part fails, its result of before stays, the report says both, and the exit code is the part's.
 
 examples:
   parley bench report
@@ -60,6 +61,15 @@ PARTS = (
         "nano, step by step",
         "The small model that ships, with a recorded user. A chunk lasts 160 ms.",
         ("nano", "--seconds", "120"),
+        "step",
+        threads=True,
+    ),
+    Part(
+        "nano-overlap",
+        "nano, step by step, with overlap",
+        "The same with a second thread: a chunk's sound is made beside the next chunk's thinking, "
+        "and comes one chunk later.",
+        ("nano", "--seconds", "120", "--overlap"),
         "step",
         threads=True,
     ),
@@ -168,18 +178,25 @@ def _names(text: str) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     args.results.mkdir(parents=True, exist_ok=True)
+    code = 0
     for part in PARTS:
         if part.name in args.chosen:
-            kept = measure(part, args.results, args.threads, args.note)
             path = args.results / f"{part.name}.json"
+            failed, kept = measure(part, args.results, args.threads, args.note)
+            if failed and path.is_file():
+                kept = {**json.loads(path.read_text("utf-8")), "error": kept["error"]}
             path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            code = code or failed
     args.out.write_text("\n".join(document(args.results)) + "\n", encoding="utf-8")
     print(f"wrote {args.out}")
-    return 0
+    return code
 
 
-def measure(part: Part, folder: Path, threads: int, note: str | None) -> dict[str, Any]:
-    """Runs one part; its result or its last words, with command, machine and versions."""
+def measure(part: Part, folder: Path, threads: int, note: str | None) -> tuple[int, dict[str, Any]]:
+    """Runs one part: 0 and its result, or an exit code and its last words.
+
+    Either with command, machine and versions.
+    """
     words = part.command(folder, threads)
     print(f"== parley {' '.join(words)}", file=sys.stderr, flush=True)
     begin = time.monotonic()
@@ -195,10 +212,10 @@ def measure(part: Part, folder: Path, threads: int, note: str | None) -> dict[st
     if note:
         kept["note"] = note
     if done.returncode == 0:
-        kept["result"] = json.loads(done.stdout)
-    else:
-        kept["error"] = f"exit code {done.returncode}: {last_words(done.stdout)}"
-    return kept
+        return 0, {**kept, "result": json.loads(done.stdout)}
+    told = f"exit code {done.returncode}: {last_words(done.stdout)}"
+    kept["error"] = f"`{kept['command']}` on {kept['date']}, {told}"
+    return max(1, done.returncode), kept  # below 0 where a signal ended it
 
 
 def last_words(out: str) -> str:
@@ -240,7 +257,11 @@ def section(part: Part, folder: Path) -> Iterator[str]:
     yield ""
     if "error" in kept:
         yield f"It failed: {kept['error']}"
-        return
+        if "result" not in kept:
+            return
+        yield ""
+        yield "What it gave before:"
+        yield ""
     yield "```"
     yield from table(part, kept["result"])
     yield "```"

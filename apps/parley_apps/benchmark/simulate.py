@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     devices = list(DEVICES.values()) if args.simulate == "all" else [args.simulate]
     result = {
         "sizes": name,
+        "ways": {way.name: way.about for way in ways},
         "devices": {one.name: simulate(found, ways, one) for one in devices},
         "assumed": {one.name: [one.gb_per_s, one.tflops] for one in devices},
     }
@@ -91,7 +93,7 @@ def _subject(bundle: str | None) -> tuple[str, sizes.Sizes, list[Way]]:
 
     manifest = parley.read_manifest(bundle)
     found = sizes.from_bundle(find_bundle(bundle), manifest)
-    return manifest["name"], found, [cost.UPSTREAM, cost.FAITHFUL, cost.own_way(manifest)]
+    return manifest["name"], found, [cost.upstream_way(manifest), cost.own_way(manifest)]
 
 
 def published() -> sizes.Sizes:
@@ -147,9 +149,11 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             for s in stages
         )
         yield f"  {way:10s}  {cells}"
-    yield "\nm: memory binds, c: arithmetic. upstream: f16, a fresh 30 s window, prompt and 0.96 s"
-    yield "of reply at 18 evaluations of both branches, the vocoder's window; faithful: the same"
-    yield "numbers with carried states and a q8_0 backbone; balanced: 5 evaluations, q4_k_m."
+    yield "\nm: memory binds, c: arithmetic"
+    for way, about in result["ways"].items():
+        yield from textwrap.wrap(
+            f"{way:10s}{about}", 98, initial_indent="  ", subsequent_indent=12 * " "
+        )
 
 
 def _cell(row: dict[str, Any]) -> str:
