@@ -15,6 +15,7 @@ using json::Range;
 // Bounds that keep every product of two sizes far from overflow; no real bundle comes near them.
 constexpr Range kHz{1, 1e6};
 constexpr Range kCount{0, 1e6};
+constexpr Range kContextCodes{0, 1024};  // around a chunk: more than a reply has
 constexpr Range kSize{1, 1e6};
 constexpr Range kDim{-1, 1e9};
 constexpr Range kBytes{0, 1e15};
@@ -171,7 +172,8 @@ static void visit(Fields& f, FlowFields& flow) {
   f("guided_evaluations", c.steps.guided_evaluations, Range{0, 2000});
   f("frames_per_code", c.frames_per_code, kSize)("codes_hz", flow.codes_hz, kHz);
   f("z", c.z, kSize)("hidden", c.hidden, kSize)("prompt_codes", c.prompt_codes, kCount);
-  f("past_codes", c.past_codes, kCount)("lookahead_codes", c.lookahead_codes, kCount);
+  f("past_codes", c.past_codes, kContextCodes);
+  f("lookahead_codes", c.lookahead_codes, kContextCodes);
   f("latent_mean", c.latent_mean, Range{-1e9, 1e9})("latent_var", c.latent_var, Range{1e-20, 1e9});
 }
 

@@ -157,6 +157,7 @@ TEST(manifest_ranges_are_checked) {
            {"\"top_p\": 0.9", "\"top_p\": 1.1", "(key turns.first_sampling.top_p)"},
            {"\"repetition_penalty\": 1.05", "\"repetition_penalty\": 0", "repetition_penalty"},
            {"\"points\": 10", "\"points\": 1", "(key flow.points)"},
+           {"\"past_codes\": 16", "\"past_codes\": 1025", "(key flow.past_codes)"},
            {"\"latent_var\": [1, 2, 3]", "\"latent_var\": [1, 0, 3]", "(key flow.latent_var[1])"},
            {"\"shape\": [21, 3]", "\"shape\": [-21, -3]", "(key voices.plain.latents.shape[0])"},
            {"\"vocab_size\": 300", "\"vocab_size\": 3e2", "a whole number"},

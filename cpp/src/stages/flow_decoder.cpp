@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <mutex>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -63,19 +64,16 @@ class GraphFlowDecoder final : public FlowDecoder {
           "[flow_decoder.create_state] expected mode window or cached for a stream, got exact; use "
           "that one for whole utterances");
     }
-    std::shared_ptr<const VoiceSetup> setup = set_up(std::move(voice), progress);
-    const std::size_t own = config_.codes_per_chunk + config_.lookahead_codes;
-    if (config_.mode == FlowMode::cached) {
-      auto memory = std::make_unique<StreamMemory>(runs_.sizes(), runs_.plan(), setup->cache,
-                                                   stream_frames());
-      return std::make_unique<FlowState>(std::move(setup), config_, runs_.sizes(), own + 1, nullptr,
-                                         std::move(memory));
+    try {
+      return make_state(set_up(voice, progress));
+    } catch (const std::bad_alloc&) {
+      const Costs needed = costs(*voice);
+      throw ContextError(
+          "[flow_decoder.create_state] expected memory for " +
+          std::to_string((needed.voice_bytes + needed.state_bytes) >> 20U) +
+          " MiB of keys and values, got none; do lower prompt_codes, past_codes or " +
+          "lookahead_codes");
     }
-    const std::size_t most = setup->voice.tokens.size() + config_.past_codes + own;
-    auto memory =
-        std::make_unique<NoMemory>(runs_.sizes(), runs_.plan(), most * config_.frames_per_code);
-    return std::make_unique<FlowState>(std::move(setup), config_, runs_.sizes(), most,
-                                       std::move(memory), nullptr);
   }
 
   Costs costs(const Voice& voice) const override {
@@ -164,6 +162,21 @@ class GraphFlowDecoder final : public FlowDecoder {
     const std::size_t begin = std::min(first, all);
     return std::span(voice.latents)
         .subspan(begin * config_.z, std::min(frames, all - begin) * config_.z);
+  }
+
+  StatePtr make_state(std::shared_ptr<const VoiceSetup> setup) const {
+    const std::size_t own = config_.codes_per_chunk + config_.lookahead_codes;
+    if (config_.mode == FlowMode::cached) {
+      auto memory = std::make_unique<StreamMemory>(runs_.sizes(), runs_.plan(), setup->cache,
+                                                   stream_frames());
+      return std::make_unique<FlowState>(std::move(setup), config_, runs_.sizes(), own + 1, nullptr,
+                                         std::move(memory));
+    }
+    const std::size_t most = setup->voice.tokens.size() + config_.past_codes + own;
+    auto memory =
+        std::make_unique<NoMemory>(runs_.sizes(), runs_.plan(), most * config_.frames_per_code);
+    return std::make_unique<FlowState>(std::move(setup), config_, runs_.sizes(), most,
+                                       std::move(memory), nullptr);
   }
 
   StreamMemory::Frames stream_frames() const {
