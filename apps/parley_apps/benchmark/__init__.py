@@ -27,6 +27,7 @@ PARTS = {
 
 # What `parley bench` without a part measures, in the words of its messages.
 STEP, HOURS, SHAPES, SIMULATE = "a BUNDLE alone", "--hours", "--shapes", "--simulate"
+CHOOSERS = (SIMULATE, SHAPES, HOURS)  # also the option that picks it; STEP where there is none
 SESSIONS, RUNS = (STEP, HOURS), (STEP, HOURS, SHAPES)
 # Option -> the measurements that it changes; the others refuse it.
 APPLIES: dict[str, tuple[str, ...]] = {
@@ -113,11 +114,13 @@ def run(args: argparse.Namespace) -> int:
 def settle(args: argparse.Namespace) -> str:
     """What to measure; ends with wrong usage where an option is not for it, fills in the rest."""
     given = [option for option in APPLIES if getattr(args, _destination(option)) is not None]
-    chosen = next((one for one in (SIMULATE, SHAPES, HOURS) if one in given), STEP)
+    chosen = next((one for one in CHOOSERS if one in given), STEP)
     for option in given:
-        if chosen not in APPLIES[option]:
-            wanted = " or ".join(APPLIES[option])
-            args.usage(f"expected {option} with {wanted}, got it with {chosen}")
+        if chosen in APPLIES[option]:
+            continue
+        if option in (*CHOOSERS, "BUNDLE"):
+            args.usage(f"expected {option} or {chosen}, got both")
+        args.usage(f"expected {option} with {' or '.join(APPLIES[option])}, got it with {chosen}")
     for name, value in args.defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
