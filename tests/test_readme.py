@@ -38,7 +38,7 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "shift" in done.stdout and "text hello" in done.stdout
+    assert "shift" in done.stdout and "text  hello" in done.stdout
     assert (tmp_path / "answer.wav").stat().st_size > 1000
 
 
