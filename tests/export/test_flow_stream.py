@@ -13,8 +13,9 @@ from torch import Tensor
 
 import parley
 import tolerances
+from parley_apps.main import main
 from parley_export.modules.flow import FlowField, FlowPast
-from tiny_checkpoint import mean_and_variance, voice
+from tiny_checkpoint import mean_and_variance, voice, write_checkpoint
 
 CODES, CHUNK, SEED = 22, 4, 3
 SETTINGS = {"mode": "cached", "points": 4, "guided_evaluations": 6, "past_codes": 6}
@@ -79,14 +80,43 @@ class Reference:
         return x[0]
 
 
+@pytest.fixture(scope="module")
+def half_cache_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle whose flow decoder keeps keys and values in half precision, as nano does."""
+    folder = tmp_path_factory.mktemp("half_cache")
+    checkpoint = write_checkpoint(folder / "checkpoint")
+    (checkpoint / "parley.json").write_text('{"flow_cache": "f16"}')
+    out = folder / "bundle"
+    arguments = ["export", str(checkpoint), "--out", str(out), "--duplex", "--backbone", "f32"]
+    assert main(arguments) == 0
+    return out
+
+
+@pytest.mark.parametrize(
+    ("bundle_of", "kind", "tolerance"),
+    [
+        ("tiny_bundle", "f32", tolerances.LATENTS_REL),
+        ("half_cache_bundle", "f16", tolerances.LATENTS_F16_CACHE_REL),
+    ],
+    ids=["f32", "f16"],
+)
 @pytest.mark.parametrize("past_codes", [6, 0, 16])
-def test_cached_chunks_equal_the_module(past_codes: int, tiny_bundle: Path) -> None:
+def test_cached_chunks_equal_the_module(
+    past_codes: int,
+    bundle_of: str,
+    kind: str,
+    tolerance: float,
+    request: pytest.FixtureRequest,
+) -> None:
+    folder = request.getfixturevalue(bundle_of)
     tiny = models("tiny")
     arrays = {name: torch.from_numpy(array) for name, array in voice(tiny.spec).items()}
     settings = SETTINGS | {"past_codes": past_codes, "lookahead_codes": 0}
     reference = Reference(tiny.flow, arrays, settings)
     codes = np.random.default_rng(5).integers(0, tiny.spec.codes, CODES).astype(np.int32)
-    with parley.open(tiny_bundle) as bundle:
+    with parley.open(folder) as bundle:
+        inputs = bundle.manifest["graphs"]["flow_field"]["inputs"]
+        assert {t["type"] for t in inputs if t["name"].startswith("past_keys.")} == {kind}
         bench = bundle.workbench(flow=settings)
         got = bench.flow_stream(codes, seed=SEED, cut=5)
         again = bench.flow_stream(codes, seed=SEED, cut=CODES)
@@ -104,7 +134,7 @@ def test_cached_chunks_equal_the_module(past_codes: int, tiny_bundle: Path) -> N
         parts.append(reference.solve(piece, end - begin, noise[4 * begin : 4 * end], 4 * begin))
     mean, variance = torch.from_numpy(mean_and_variance(tiny.spec))[0].chunk(2)
     expected = (torch.cat(parts) * variance.sqrt() + mean)[len(reference.latents) - frames :]
-    assert relative_error(got, expected) < tolerances.LATENTS_REL
+    assert relative_error(got, expected) < tolerance
 
 
 def test_modes_of_one_bundle(tiny_bundle: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parley_apps import machine, options
-from parley_apps.benchmark import flow_settings
+from parley_apps.benchmark import flow_replies, flow_settings
 from parley_apps.benchmark.flow_distance import Distance
 from parley_apps.progress import Progress
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 SEED = 1
 CHUNK_CODES = 4
 UPSTREAM_FRAMES = 16  # of one chunk, behind the voice prompt
-RECORDINGS = ("conversation.wav", "question.wav", "follow_up.wav")
 
 EXAMPLES = """\
 Without --sweep: what a chunk costs in the modes window and cached with the bundle's own settings,
@@ -35,12 +34,20 @@ what a voice takes in memory and time to set up, and one evaluation of the field
 way (voice prompt and chunk computed anew, both branches).
 
 With --sweep: for many settings the cost of a chunk, and how far its latents and its sound are from
-those of the whole utterance at once (mode exact) on the same codes and the same noise:
-  latent   root mean square of the difference, in standard deviations of a latent
-  mel_db   root mean square of the difference of log-mel spectra, in dB
-  seam     mean jump between latent frames at chunk borders over that elsewhere; exact has its own
-  heard    share of the replies that an independent recogniser hears (with parley[eval])
-The replies are the model's answers to recordings, or those of --replies.
+a reference on the same codes and the same noise: the whole utterance at once (mode exact), solved
+in 64 evaluations or more, all of them guided where the bundle has guidance.
+  latent     root mean square of the difference, in standard deviations of a latent
+  by_solver  the same between the whole utterance with the setting's own solver and the reference:
+             what fewer evaluations, less guidance or another solver cost
+  by_stream  the same between the stream and the whole utterance with the setting's own solver:
+             what cutting into chunks, a bounded past and a shorter voice prompt cost
+  mel_db     root mean square of the difference of log-mel spectra, in dB, from the reference
+  seam       mean jump between latent frames at chunk borders over that elsewhere; the reference
+             has its own
+  heard      share of the replies that an independent recogniser hears (with parley[eval])
+A setting is named by mode, codes of the voice prompt, of the past and +look-ahead, then solver,
+spacing, evaluations and on how many of them guidance runs. The replies are the model's answers to
+recordings, or those of --replies.
 
 examples:
   parley bench flow nano
@@ -49,8 +56,8 @@ examples:
   parley bench flow my.bundle --sweep --replies replies.json
 
 Costs are processor time of all threads, which a busy machine changes little.
-JSON: modes or settings, a list of rows with the settings' keys beside the measures; exact; replies;
-bundle, device, machine, versions, command.
+JSON: modes or settings, a list of rows with the settings' keys beside the measures; reference, such
+a row; guidance; replies; bundle, device, machine, versions, command.
 """
 
 
@@ -61,20 +68,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = errors.EXIT_CODES_HELP
     options.add_bundle(parser, default="nano")
     parser.add_argument("--sweep", action="store_true", help="compare settings")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw them (with --sweep)")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="with --sweep: draw them")
     parser.add_argument(
         "--in",
         dest="recordings",
         type=Path,
         metavar="WAV",
         action="append",
-        help="a recording of a user to answer; may be repeated (default: the built-in ones)",
+        help="with --sweep: a recording of a user to answer; may be repeated (default: the "
+        "built-in ones)",
     )
     parser.add_argument(
         "--replies",
         type=Path,
         metavar="JSON",
-        help='replies instead: a list of {"text": ..., "codes": [...]}',
+        help='with --sweep: replies instead, a list of {"text": ..., "codes": [...]}',
     )
     options.add_machine(parser)
     options.add_json(parser, "the result")
@@ -82,8 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.plot is not None and not args.sweep:
-        args.usage("expected --plot together with --sweep, got it alone")
+    given = {"--plot": args.plot, "--in": args.recordings, "--replies": args.replies}
+    for option, value in given.items():
+        if value is not None and not args.sweep:
+            args.usage(f"expected {option} together with --sweep, got it alone")
+    if args.recordings and args.replies is not None:
+        args.usage("expected --in or --replies, got both")
     progress = Progress()
     progress.say(f"opening {args.bundle}")
     with options.open_bundle(args) as bundle:
@@ -164,13 +176,17 @@ def stream(bench: Any, codes: list[int]) -> tuple[Any, float]:
 
 
 def sweep(bundle: parley.Bundle, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    replies = (
-        json.loads(args.replies.read_text("utf-8"))
-        if args.replies is not None
-        else list(answers(bundle, args.recordings))
-    )
+    flow = bundle.manifest["flow"]
+    table = flow_settings.variants(flow)
+    # So that a chunk in the middle is decoded with every look-ahead, and can be timed.
+    shortest = CHUNK_CODES + flow_settings.longest_wait(flow) + 1
+    if args.replies is not None:
+        n_codes = bundle.manifest["vocabulary"]["audio_codes"]
+        replies = flow_replies.read_replies(args.replies, n_codes, shortest)
+    else:
+        replies = flow_replies.answers(bundle, args.recordings, seed=SEED, shortest=shortest)
+    progress.update("the reference")
     distance = Distance(bundle, replies)
-    table = flow_settings.variants(bundle.manifest["flow"])
     rows = []
     for n, settings in enumerate(table, 1):
         progress.update(f"setting {n} of {len(table)}: {flow_settings.name(settings)}")
@@ -182,40 +198,19 @@ def sweep(bundle: parley.Bundle, args: argparse.Namespace, progress: Progress) -
                 "name": flow_settings.name(settings),
                 "cpu_ms": float(np.median([ms for ms in costs if ms])),
                 **bench.flow_costs(),
-                **distance.of(latents),
+                **distance.of(latents, settings),
             }
         )
     progress.done()
     return {
         "settings": rows,
-        "exact": distance.of(distance.exact),
+        "reference": distance.settings
+        | {"name": f"exact: the whole utterance, {flow_settings.solver_name(distance.settings)}"}
+        | distance.of(distance.reference, distance.settings),
         "replies": [reply["text"] for reply in replies],
-        "own": flow_settings.own(bundle.manifest["flow"]),
+        "own": flow_settings.own(flow),
+        "guidance": flow["guidance"],
     }
-
-
-def answers(bundle: parley.Bundle, recordings: list[Path] | None) -> Iterator[dict[str, Any]]:
-    """What the model says to recordings: text and codes of each reply."""
-    import importlib.resources
-
-    import parley
-
-    files = recordings
-    if not files:
-        data = importlib.resources.files("parley_apps") / "data"
-        files = [Path(str(data / name)) for name in RECORDINGS]
-    for file in files:
-        with bundle.session(seed=SEED) as session:
-            text, codes = "", []
-            for event in session.answer(*parley.read_audio(file)).events:
-                if event.kind == "text":
-                    text += event.text
-                elif event.kind == "audio":
-                    codes += list(event.codes)
-                elif event.kind == "reply_ended":
-                    if codes:
-                        yield {"text": text, "codes": codes}
-                    text, codes = "", []
 
 
 def _lines(result: dict[str, Any]) -> Iterator[str]:
@@ -235,12 +230,16 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
             f"the voice prompt, {one['ratio']:.1f} times less"
         )
         return
-    heads = f"{'ms/chunk':>8s} {'latent':>7s} {'mel_db':>7s} {'seam':>6s} {'heard':>6s}"
-    yield f"{'setting':44s} {heads}"
-    for row in [{"name": "exact: the whole utterance", **result["exact"]}, *result["settings"]]:
+    if result["guidance"]:
+        yield f"guidance {result['guidance']:g}, on as many evaluations as stand behind the slash"
+    else:
+        yield f"{result['bundle']} has no guidance (0), so no setting runs it on any evaluation"
+    heads = f"{'ms/chunk':>8s} {'latent':>7s} {'by_solver':>9s} {'by_stream':>9s} {'mel_db':>7s}"
+    yield f"{'setting':44s} {heads} {'seam':>6s} {'heard':>6s}"
+    for row in [result["reference"], *result["settings"]]:
         heard = "" if row["heard"] is None else f"{row['heard']:.2f}"
         cost = f"{row['cpu_ms']:8.2f}" if "cpu_ms" in row else " " * 8
         yield (
-            f"{row['name']:44s} {cost} {row['latent']:7.3f} {row['mel_db']:7.2f} "
-            f"{row['seam']:6.2f} {heard:>6s}"
+            f"{row['name']:44s} {cost} {row['latent']:7.3f} {row['by_solver']:9.3f} "
+            f"{row['by_stream']:9.3f} {row['mel_db']:7.2f} {row['seam']:6.2f} {heard:>6s}"
         )

@@ -1,4 +1,4 @@
-"""How far streamed latents are from those of the whole utterance; knows no setting."""
+"""How far streamed latents are from those of the whole utterance; chooses no setting."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parley_apps.benchmark import flow_settings
 from parley_apps.evaluation import speech
 from parley_apps.evaluation.judge import normal
 
@@ -20,31 +21,52 @@ FLOOR = 1e-6  # of mel power: 60 dB below a tone of amplitude one, so silence do
 
 
 class Distance:
-    """Of replies [{"text", "codes"}], on the same noise."""
+    """Of replies [{"text", "codes"}], on the same noise, from the reference: the whole utterance
+    at once with a fine solver."""
 
     def __init__(self, bundle: parley.Bundle, replies: Sequence[dict[str, Any]]) -> None:
         flow = bundle.manifest["flow"]
-        self._bench, self._rate = bundle.workbench(), bundle.rate
+        self._bundle, self._bench, self._rate = bundle, bundle.workbench(), bundle.rate
         self._deviation = np.sqrt(np.array(flow["latent_var"], np.float32))
         self._frames = 4 * flow["frames_per_code"]
+        self._replies = replies
         self._texts = [normal(reply["text"]) for reply in replies]
-        self.exact = [self._bench.flow_decode(r["codes"], seed=SEED)[0] for r in replies]
-        self._mels = [log_mel(wave, self._rate) for wave in map(self._bench.vocode, self.exact)]
+        self._wholes: dict[str, list[Floats]] = {}
+        self.settings = flow_settings.reference(flow)
+        self.reference = self.whole(self.settings)
+        self._mels = [log_mel(wave, self._rate) for wave in map(self._bench.vocode, self.reference)]
         known = sorted({text for text in self._texts if text})
         self._recogniser = speech.Recogniser(known) if speech.is_installed() and known else None
 
-    def of(self, latents: Sequence[Floats]) -> dict[str, float | None]:
-        """latent, mel_db, seam, and heard (None without a recogniser); one array per reply."""
+    def whole(self, settings: dict[str, Any]) -> list[Floats]:
+        """Latents of every reply at once, with the solver of `settings`; made once per solver."""
+        name = flow_settings.solver_name(settings)
+        if name not in self._wholes:
+            exact = flow_settings.solver(settings) | {"mode": "exact"}
+            bench = self._bundle.workbench(flow=exact)
+            self._wholes[name] = [
+                bench.flow_decode(reply["codes"], seed=SEED)[0] for reply in self._replies
+            ]
+        return self._wholes[name]
+
+    def of(self, latents: Sequence[Floats], settings: dict[str, Any]) -> dict[str, float | None]:
+        """latent, by_solver, by_stream, mel_db, seam, and heard (None without a recogniser) of one
+        array per reply, which `settings` made."""
+        whole = self.whole(settings)
         waves = [self._bench.vocode(rows) for rows in latents]
         mels = zip(waves, self._mels, strict=True)
         return {
-            "latent": _rms(
-                (a - b) / self._deviation for a, b in zip(latents, self.exact, strict=True)
-            ),
+            "latent": self._latent(latents, self.reference),
+            "by_solver": self._latent(whole, self.reference),
+            "by_stream": self._latent(latents, whole),
             "mel_db": _rms(log_mel(wave, self._rate) - mel for wave, mel in mels),
             "seam": self._seam(latents),
             "heard": self._heard(waves),
         }
+
+    def _latent(self, some: Sequence[Floats], others: Sequence[Floats]) -> float:
+        """In standard deviations of a latent."""
+        return _rms((a - b) / self._deviation for a, b in zip(some, others, strict=True))
 
     def _seam(self, latents: Sequence[Floats]) -> float:
         """Latent frames under the voice prompt are not heard, so borders count from the end of the

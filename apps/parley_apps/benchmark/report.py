@@ -114,7 +114,10 @@ PARTS = (
     Part(
         "flow",
         "Flow decoder: settings",
-        "Distance from the exact whole-utterance run, and cost, on nano.",
+        "Distance from the whole utterance at once, finely solved, and cost, on nano, which was "
+        "trained without guidance: a sweep shows on how many evaluations it must run only where a "
+        "bundle has some. `by_solver` and `by_stream` are what the setting's solver and its "
+        "streaming take alone.",
         ("flow", "nano", "--sweep"),
         "flow",
         plot=True,
