@@ -77,7 +77,7 @@ def export_bundle(options: Options, memory: MemoryWatch) -> Report:
         require_llama()
     checkpoint = read_checkpoint(options.layout)
     if options.duplex:
-        manifest.check_duplex(checkpoint.tokenizer)
+        manifest.check_duplex(checkpoint.configs, checkpoint.tokenizer, checkpoint.settings)
     elif not checkpoint.settings.turns:
         raise InputError(
             "[export.start] expected --duplex for a checkpoint whose parley.json says that it has "

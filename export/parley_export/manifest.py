@@ -86,7 +86,7 @@ def build_manifest(
 ) -> dict[str, Any]:
     """Put everything together; `backbone` gives file and precision, the rest comes from configs."""
     configs, settings = checkpoint.configs, checkpoint.settings
-    context = min(configs.max_positions, settings.context or TRAINED_CONTEXT)
+    context = context_of(configs, settings)
     return {
         "schema_version": SCHEMA_VERSION,
         "family": FAMILY,
@@ -119,6 +119,11 @@ def build_manifest(
         "default_voice": next(iter(voices)),
         "limits": {"context": context, "max_turn_seconds": 600},
     }
+
+
+def context_of(configs: Configs, settings: Settings) -> int:
+    """Positions that a conversation may take."""
+    return min(configs.max_positions, settings.context or TRAINED_CONTEXT)
 
 
 def _rates(configs: Configs) -> dict[str, int]:
@@ -221,8 +226,8 @@ def _turns(tokenizer: tk.Tokenizer, settings: Settings) -> dict[str, Any]:
     }
 
 
-def check_duplex(tokenizer: tk.Tokenizer) -> None:
-    """Raise BundleError where a tokenizer lacks the control tokens of full duplex."""
+def check_duplex(configs: Configs, tokenizer: tk.Tokenizer, settings: Settings) -> None:
+    """Raise BundleError where full duplex lacks control tokens or room for its window."""
     missing = [name for name in tk.DUPLEX_CONTROL if name not in tokenizer.added]
     if missing:
         raise BundleError(
@@ -230,10 +235,17 @@ def check_duplex(tokenizer: tk.Tokenizer) -> None:
             f"tokenizer, got none of the name {', '.join(missing)}; leave out --duplex (these "
             "weights hold whole turns only), or use a checkpoint trained for full duplex"
         )
+    context = context_of(configs, settings)
+    if settings.window_positions > context:
+        raise BundleError(
+            f"[export.duplex] expected window_positions of at most the context, {context}, got "
+            f"{settings.window_positions}; set window_positions or context in the checkpoint's "
+            "parley.json"
+        )
 
 
 def _duplex(configs: Configs, tokenizer: tk.Tokenizer, settings: Settings) -> dict[str, Any]:
-    check_duplex(tokenizer)
+    check_duplex(configs, tokenizer, settings)
     think, shift, stop = (tokenizer.id_of(name) for name in tk.DUPLEX_CONTROL)
     audio = [["audio"]] * (
         CHUNK_MS

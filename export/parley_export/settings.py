@@ -15,6 +15,21 @@ from parley_export.errors import Problems
 FILE = "parley.json"
 MAX_BYTES = 1 << 20
 
+# What the engine's manifest reader takes (cpp/src/manifest.cpp); a test holds both together.
+RANGES: dict[str, tuple[int, int]] = {
+    "context": (1, 10**8),
+    "window_positions": (1, 10**8),
+    "max_reply_chunks": (1, 10**6),
+    "fade_ms": (0, 1000),
+    "duplex_temperature": (0, 100),
+    "flow_points": (2, 1000),
+    "flow_guided": (0, 2000),
+    "flow_prompt_codes": (0, 10**6),
+    "past_codes": (0, 1024),
+    "lookahead_codes": (0, 1024),
+    "vocoder_lookahead_frames": (0, 10**6),
+}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -37,10 +52,11 @@ class Settings:
     duplex_prompt: what a duplex conversation begins with; {system} stands for the system prompt.
     window_positions: positions that a duplex conversation keeps, in whole chunks.
     max_reply_chunks: the longest duplex reply.
-    fade_ms: how fast an interrupted reply falls silent.
+    fade_ms: in duplex, how fast an interrupted reply falls silent; in turns it is 20 ms.
     duplex_temperature: 0 is greedy.
     flow_mode: how the flow decoder streams: "window" computes voice prompt and past again with
-        every chunk, "cached" keeps their keys and values; "exact" leaves whole utterances alone.
+        every chunk, "cached" keeps their keys and values. Whole utterances at once need no
+        setting: `parley.open(flow={"mode": "exact"})` takes any bundle.
     flow_solver, flow_spacing, flow_points: "midpoint" or "euler" over time points that lie
         "linear" or "cosine"; null points takes the config's. flow_guided: on how many of the
         first evaluations guidance runs, null for all.
@@ -62,7 +78,7 @@ class Settings:
     max_reply_chunks: int = 375  # 60 s
     fade_ms: int = 20
     duplex_temperature: float = 0.5
-    flow_mode: Literal["exact", "window", "cached"] = "cached"
+    flow_mode: Literal["window", "cached"] = "cached"
     flow_solver: Literal["midpoint", "euler"] = "midpoint"
     flow_spacing: Literal["linear", "cosine"] = "linear"
     flow_points: int | None = None
@@ -70,8 +86,10 @@ class Settings:
     flow_cache: Literal["f32", "f16"] | None = None
     flow_prompt_codes: int = 0
     past_codes: int = 16
-    # One chunk of codes: on random weights streamed latents are then 28 dB from the whole run's,
-    # and 10 dB without.
+    # One chunk of codes, so speech comes 160 ms later. The sweep on nano (BENCHMARKS.md), keys and
+    # values cached: the seam at chunk borders falls from 1.42 without a look-ahead to 1.03, where
+    # whole utterances have 1.02, and the distance that streaming adds from 0.23 to 0.20. Every
+    # reply is heard either way, so nano itself takes 0 and answers sooner.
     lookahead_codes: int = 4
     # What its first convolution sees ahead. Behind that only filter tails are guessed, whatever the
     # weights: nano's samples are then 82 dB from the whole run's; with one frame less 43 dB.
@@ -83,7 +101,7 @@ def read_settings(folder: Path) -> Settings:
     """parley.json of a checkpoint, or the defaults where it has none.
 
     Raises:
-        BundleError: not JSON, unknown keys, or values of a wrong kind; names all of them.
+        BundleError: not JSON, unknown keys, or values that cannot be used; names all of them.
     """
     path = folder / FILE
     if not path.is_file():
@@ -102,14 +120,16 @@ def read_settings(folder: Path) -> Settings:
     for key, value in data.items():
         if key not in known:
             problems.add(f"expected only known keys in {FILE}, got {key}")
-        elif not _fits(value, str(known[key].type), key):
+        elif not _fits(value, str(known[key].type)):
             problems.add(f"expected {known[key].type} for {key} in {FILE}, got {value!r}")
+        elif (expected := _unusable(key, value)) is not None:
+            problems.add(f"expected {expected} for {key} in {FILE}, got {value!r}")
     problems.raise_if_any()
     return Settings(**data)
 
 
-def _fits(value: Any, kind: str, key: str) -> bool:
-    """Whether a JSON value is of a field's annotated kind; counts are not negative."""
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a JSON value is of a field's annotated kind."""
     if value is None:
         return "None" in kind
     if kind == "bool":
@@ -117,15 +137,27 @@ def _fits(value: Any, kind: str, key: str) -> bool:
     if isinstance(value, bool):
         return False
     if kind.startswith("int"):
-        may_be_zero = key.endswith(("_codes", "_frames", "_ms", "_guided"))
-        return isinstance(value, int) and value >= (0 if may_be_zero else 1)
+        return isinstance(value, int)
     if kind == "float":
-        return isinstance(value, int | float) and 0 <= value < float("inf")
+        return isinstance(value, int | float)
     if kind.startswith("Literal"):
         return isinstance(value, str) and repr(value) in kind
     if kind.startswith("str"):
         return isinstance(value, str)
     return isinstance(value, dict) and all(_inside(name, path) for name, path in value.items())
+
+
+def _unusable(key: str, value: Any) -> str | None:
+    """What a value of the right kind should be, None where the engine can use it."""
+    if key in RANGES and value is not None:
+        least, most = RANGES[key]
+        # A comparison that NaN fails too.
+        return None if least <= value <= most else f"{least} to {most}"
+    if key == "name" and value == "":
+        return "a name or null"
+    if key == "duplex_prompt" and ("{" in value.replace("{system}", "", 1)):
+        return "a text with {system} once or not at all, and no other {"
+    return None
 
 
 def _inside(name: str, path: Any) -> bool:
