@@ -35,6 +35,7 @@ class ScriptedSession:
     chunks: list[np.ndarray] = field(default_factory=list)
     state: str = "listening"
     fail_at: int | None = None
+    refuses_end_turn: bool = False
 
     @property
     def position(self) -> int:
@@ -62,6 +63,8 @@ class ScriptedSession:
         )
 
     def end_turn(self) -> None:
+        if self.refuses_end_turn:
+            raise parley.InputError("[session.end_turn] expected to listen, got a reply under way")
         self.calls.append("end_turn")
 
     def send_text(self, text: str) -> None:

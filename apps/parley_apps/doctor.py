@@ -75,7 +75,6 @@ def all_checks() -> Iterator[Check]:
     yield _package("onnx", "export", "'parley[export]'")
     yield _package("gguf", "export", "'parley[export]'")
     yield _package("huggingface_hub", "export from a repository id", "'parley[hub]'")
-    yield _portaudio()
     yield _compiler()
 
 
@@ -141,18 +140,6 @@ def _package(name: str, purpose: str, install: str, required: bool = False) -> C
     version = machine.package_version(name)
     present = version is not None and importlib.util.find_spec(name) is not None
     return Check(name, required, present, version or "", purpose, f"pip install {install}")
-
-
-def _portaudio() -> Check:
-    """Imported, since the package alone does not tell whether PortAudio is there."""
-    get = "pip install 'parley[live]' (on Debian also: apt install libportaudio2)"
-    try:
-        import sounddevice  # type: ignore[import-not-found,unused-ignore]
-
-        found = f"{sounddevice.__version__}, {sounddevice.get_portaudio_version()[1]}"
-        return Check("sounddevice", False, True, found, "live conversations", get)
-    except (ImportError, OSError) as error:
-        return Check("sounddevice", False, False, "", "live conversations", f"{error}; {get}")
 
 
 def _compiler() -> Check:

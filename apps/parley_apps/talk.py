@@ -115,6 +115,11 @@ def _check_outputs(args: argparse.Namespace) -> None:
     from parley import InputError
     from parley.files import check_writable
 
+    if args.out.suffix.lower() != ".wav" and (args.out.is_file() or not args.out.exists()):
+        raise InputError(
+            f"[talk.check] expected a name that ends in .wav for --out, got {args.out}; sound is "
+            f"written as WAV, so write --out {args.out.with_suffix('.wav')} and convert that"
+        )
     if args.plot:
         from parley_apps import plot
 

@@ -240,30 +240,66 @@ struct Parsed {
   Manifest manifest;
 };
 
-// What a caller wants otherwise than the bundle; the manifest's own reader checks it all.
+Manifest checked(const json::Value& document) {
+  Manifest manifest;
+  const json::Node root{document, ""};
+  check_schema(root);
+  json::read(root, manifest);
+  fill_in(manifest);
+  check_consistency(manifest);
+  return manifest;
+}
+
+[[noreturn]] void refuse_flow(const std::string& expected, const std::string& got,
+                              const std::string& fix) {
+  throw InputError("[bundle.open] expected " + expected + " in the argument flow, got " + got +
+                   "; " + fix);
+}
+
+// The settings of a JSON object take the place of the bundle's own.
 void replace_flow(json::Value& document, const std::string& flow) {
-  if (flow.empty()) return;
-  const auto refuse = [](const std::string& got) {
-    throw InputError("[bundle.open] expected settings of the manifest's flow section, got " + got +
-                     "; choose among those that `parley show` lists");
-  };
   json::Value changes;
   try {
     changes = json::parse(flow);
   } catch (const json::ParseError& error) {
-    refuse(error.got());
+    refuse_flow("an object of settings", error.got(), "correct it");
   }
-  if (changes.kind != json::Kind::object) refuse(json::name_of(changes.kind));
-  const auto member = [](json::Value& in, const std::string& key) -> json::Value* {
+  if (changes.kind != json::Kind::object)
+    refuse_flow("an object of settings", json::name_of(changes.kind), "give an object");
+  const auto member = [](json::Value& in, std::string_view key) -> json::Value* {
     for (auto& [name, value] : in.object)
       if (name == key) return &value;
     return nullptr;
   };
-  json::Value* section = member(document, "flow");
+  json::Value& section = *member(document, "flow");
   for (auto& [key, value] : changes.object) {
-    json::Value* old = section == nullptr ? nullptr : member(*section, key);
-    if (old == nullptr) refuse('"' + key + '"');
+    json::Value* old = member(section, key);
+    if (old == nullptr) {
+      std::string names;
+      for (const json::Member& known : section.object)
+        names += (names.empty() ? "" : ", ") + known.first;
+      refuse_flow("settings of the bundle's flow section", '"' + key + '"',
+                  "choose among " + names);
+    }
     *old = std::move(value);
+  }
+}
+
+// What a caller wants otherwise than the bundle. The bundle itself was found to be in order, so
+// whatever fails now is the argument's doing.
+void change_flow(Parsed& parsed, const std::string& flow) {
+  replace_flow(parsed.document, flow);
+  try {
+    parsed.manifest = checked(parsed.document);
+  } catch (const json::ParseError& error) {
+    // Line and column are those of a text that the caller never saw; the key is what helps.
+    const std::string& got = error.got();
+    const std::size_t place = got.rfind(" at line ");
+    const std::size_t key = got.find(" (key ", place);
+    refuse_flow(error.expected(), got.substr(0, place) + got.substr(key), "correct the setting");
+  } catch (const BundleError& error) {
+    refuse_flow("settings that agree with the bundle", std::string("others: ") + error.what(),
+                "leave them as they are");
   }
 }
 
@@ -271,16 +307,12 @@ Parsed parse(std::string_view text, const std::string& where, const std::string&
   Parsed parsed;
   try {
     parsed.document = json::parse(text);
-    replace_flow(parsed.document, flow);
-    const json::Node root{parsed.document, ""};
-    check_schema(root);
-    json::read(root, parsed.manifest);
+    parsed.manifest = checked(parsed.document);
   } catch (const json::ParseError& error) {
     throw BundleError("[bundle.open] expected " + error.expected() + " in " + where + ", got " +
                       error.got() + kAgain);
   }
-  fill_in(parsed.manifest);
-  check_consistency(parsed.manifest);
+  if (!flow.empty()) change_flow(parsed, flow);
   return parsed;
 }
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from parley_export.backbone_gguf import expected_tensors
-from parley_export.errors import BundleError, InputError, Problems
+from parley_export.errors import BundleError, Problems
+from parley_export.folder import check_folder
 from parley_export.modules.configs import (
     AdapterConfig,
     BackboneConfig,
@@ -99,11 +100,7 @@ def locate(
         InputError: the checkpoint folder does not exist.
         BundleError: it is no checkpoint; names every part that is missing.
     """
-    if not checkpoint.is_dir():
-        raise InputError(
-            f"[checkpoint.locate] expected a checkpoint folder, got {checkpoint}; give the folder "
-            "that holds config.json, or a Hugging Face repository id such as org/name"
-        )
+    check_folder(checkpoint)
     t2w = token2wav or checkpoint / "token2wav"
     layout = Layout(
         folder=checkpoint,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from parley.arguments import LARGEST_INT, whole_number
 from parley.errors import InputError, LibraryError
 from parley.files import write_atomically
 
@@ -21,6 +22,14 @@ Floats = npt.NDArray[np.float32]
 
 SHORTEST_S = 0.01  # the front end cuts a turn to multiples of 10 ms; less would leave nothing
 RATES_HZ = (4000, 768_000)
+_TO_FLOATS = {  # integers of a known full scale, by NumPy's name
+    "int8": "divide by 128",
+    "uint8": "subtract 128 and divide by 128",
+    "int16": "divide by 32768",
+    "uint16": "subtract 32768 and divide by 32768",
+    "int32": "divide by 2147483648",
+    "int64": "divide by their full scale, which is 32768 where they were 16-bit samples",
+}
 _STREAMED = 0x7FFFF000  # a data size from here on means "not known" in WAVs written to a pipe
 
 
@@ -49,46 +58,68 @@ def read_audio(path: str | Path) -> tuple[Floats, int]:
 
 
 def check_recording(samples: npt.ArrayLike, rate: int, name: str = "the recording") -> Floats:
-    """Checks a recording [n] and returns it as contiguous float32, without a copy where it is.
+    """Checks a recording as `check_samples` does, its rate, and that it lasts 10 ms at least.
 
-    Raises InputError for a wrong number of dimensions, NaN or Inf, and for one that is empty or
-    shorter than 10 ms; `name` stands in the message.
+    Returns it as contiguous float32 [n]; `name` stands in the message of the InputError.
     """
-    try:
-        mono: Floats = np.ascontiguousarray(samples, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"[audio.check] expected numbers, got {name}: {error}; pass float samples in -1..1"
-        ) from error
-    if np.ndim(samples) != 1:
-        raise InputError(
-            f"[audio.check] expected mono samples [n], got {name} of shape {np.shape(samples)}; "
-            "take the mean of the channels"
-        )
-    low, high = RATES_HZ
-    if not low <= rate <= high:
-        raise InputError(
-            f"[audio.check] expected a rate of {low} to {high} Hz, got {rate} Hz in {name}; "
-            "convert the recording"
-        )
+    mono = check_samples(samples, "audio.check", name)
+    rate = check_rate(rate, name)
     if mono.size < max(2, round(SHORTEST_S * rate)):
         raise InputError(
             f"[audio.check] expected at least {1000 * SHORTEST_S:.0f} ms of sound, got {name} "
             f"with {_count(mono.size)}; record something"
         )
+    return mono
+
+
+def check_rate(rate: int, name: str = "the recording") -> int:
+    """A rate in Hz that the resampler takes; raises InputError for all else."""
+    do = f"give the rate of {name} in Hz, or convert it"
+    return whole_number("audio.check", "a rate", rate, *RATES_HZ, do=do)
+
+
+def check_samples(samples: npt.ArrayLike, where: str, name: str = "the samples") -> Floats:
+    """Samples of one channel, [n] or [n, 1], as contiguous float32 [n], uncopied where they are.
+
+    Raises InputError for anything but floats, since integers have another scale and would be heard
+    as noise; for several channels; and for NaN and Inf. `where` and `name` stand in the message.
+    """
+    try:
+        given = np.asarray(samples)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, arrays of other packages
+        raise InputError(
+            f"[{where}] expected float samples in -1..1, got {type(samples).__name__}: {error}; "
+            "pass an array of floats"
+        ) from error
+    if given.dtype.kind != "f":
+        raise InputError(
+            f"[{where}] expected float samples in -1..1, got {_kind(given)}; "
+            f"{_TO_FLOATS.get(given.dtype.name, 'pass an array of floats')}"
+        )
+    if given.ndim != 1 and not (given.ndim == 2 and given.shape[1] == 1):
+        raise InputError(
+            f"[{where}] expected mono samples, [n] or [n, 1], got shape {given.shape}; "
+            "take the mean of the channels"
+        )
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes Inf, which is told
+        mono: Floats = np.ascontiguousarray(given.reshape(-1), dtype=np.float32)
     finite = np.isfinite(mono)
     if not finite.all():
         first = int(np.argmin(finite))
         raise InputError(
-            f"[audio.check] expected finite samples, got {mono[first]} at sample {first} of {name} "
-            f"({int(np.count_nonzero(~finite))} in all); write the recording anew"
+            f"[{where}] expected finite samples, got {mono[first]} at sample {first} of {name} "
+            f"({int(np.count_nonzero(~finite))} in all); mend the source, or send silence instead"
         )
     return mono
 
 
 def wav_bytes(samples: npt.ArrayLike, rate: int = 24_000) -> bytes:
-    """A WAV file, 16 bit mono, of samples [n] in -1..1; louder ones are clipped."""
-    floats = np.asarray(samples, dtype=np.float32)
+    """A WAV file, 16 bit mono, of float samples [n] in -1..1; louder ones are clipped.
+
+    Raises InputError for what `check_samples` refuses and for a rate that is none.
+    """
+    floats = check_samples(samples, "audio.write")
+    rate = whole_number("audio.write", "a rate in Hz", rate, 1, LARGEST_INT)
     pcm = np.rint(np.clip(floats, -1.0, 1.0) * 32767.0).astype("<i2")
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
@@ -100,9 +131,9 @@ def wav_bytes(samples: npt.ArrayLike, rate: int = 24_000) -> bytes:
 
 
 def write_wav(path: str | Path, samples: npt.ArrayLike, rate: int = 24_000) -> None:
-    """Writes samples [n] in -1..1 as a 16-bit mono WAV, whole or not at all.
+    """Writes float samples [n] in -1..1 as a 16-bit mono WAV, whole or not at all.
 
-    Raises OSError where the disk is full or the folder is missing.
+    Raises InputError for other samples, OSError where the disk is full or the folder is missing.
     """
     write_atomically({path: wav_bytes(samples, rate)})
 
@@ -110,6 +141,13 @@ def write_wav(path: str | Path, samples: npt.ArrayLike, rate: int = 24_000) -> N
 def _reason(error: Exception) -> str:
     """What libsndfile says, without the path in front and the full stop behind."""
     return str(error).rpartition(": ")[2].rstrip(".")
+
+
+def _kind(given: npt.NDArray[Any]) -> str:
+    if given.dtype.kind == "O":
+        first = type(given.flat[0]).__name__ if given.size else "nothing"
+        return f"objects such as {first}" if given.ndim else first
+    return "text" if given.dtype.kind in "US" else given.dtype.name
 
 
 def _count(n: int) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from parley import _core
+from parley import _core, arguments
+from parley.arguments import LARGEST_INT, LARGEST_SEED
+from parley.audio import check_rate, check_samples
 from parley.errors import BundleError, InputError
 from parley.events import Floats
 from parley.libraries import llama_path, onnxruntime_path
@@ -22,6 +25,14 @@ CacheType = Literal["f16", "q8_0", "f32"]
 MANIFEST = "manifest.json"
 FOLDER_VARIABLE = "PARLEY_BUNDLES"  # a folder of bundles, one per name
 BUILT_IN = Path(__file__).parent / "bundles"
+
+_NEEDED = ("seed", "prefill_budget")  # None does not stand for the bundle's own
+_WHOLE = {
+    "seed": (0, LARGEST_SEED),
+    "prefill_budget": (0, LARGEST_INT),
+    "top_k": (0, LARGEST_INT),
+    "max_new_tokens": (1, LARGEST_INT),
+}
 
 
 class Bundle:
@@ -43,17 +54,16 @@ class Bundle:
         onnxruntime: str | Path | None = None,
         llama: str | Path | None = None,
     ) -> None:
-        if threads < 0:
-            raise InputError(
-                f"[bundle.open] expected threads >= 0, got {threads}; 0 takes as many as there are"
-            )
+        where = "bundle.open"
+        do = "0 takes as many as there are"
+        threads = arguments.whole_number(where, "threads", threads, 0, LARGEST_INT, do=do)
         self.folder = Path(folder)
         self._core: _core.Bundle | None = _core.Bundle(
             str(folder),
-            device=device,
+            device=arguments.text(where, "device", device),  # type: ignore[arg-type]
             threads=threads,
-            verify=verify,
-            kv=kv,
+            verify=bool(verify),
+            kv=arguments.text(where, "kv", kv),  # type: ignore[arg-type]
             flow=_settings(flow),
             onnxruntime=onnxruntime_path(onnxruntime),
             llama=llama_path(llama),
@@ -132,20 +142,12 @@ class Bundle:
         core = self._opened
         if mode is not None and mode not in core.modes:
             raise InputError(_no_such_mode(mode, core.modes, self.name))
+        options = {"system": system, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        options |= {"seed": seed, "max_new_tokens": max_new_tokens}
+        options |= {"prefill_budget": prefill_budget, "overlap": overlap}
+        options |= {"voice": voice or self._voice}
         session = Session(
-            core.session(
-                mode=mode or "",
-                voice=voice or self._voice,
-                seed=seed,
-                system=system,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                max_new_tokens=max_new_tokens,
-                prefill_budget=prefill_budget,
-                overlap=overlap,
-                progress=progress,
-            ),
+            core.session(mode=mode or "", progress=progress, **_checked(options)),
             chunk_samples=core.chunk_samples,
             rate=self.rate,
             resample=self.resample,
@@ -155,7 +157,11 @@ class Bundle:
         return session
 
     def resample(self, samples: Floats, rate: int) -> Floats:
-        """Samples [n] at `rate` Hz to the bundle's rate, as the model's own front end does it."""
+        """Samples [n] at `rate` Hz to the bundle's rate, as the model's own front end does it.
+
+        Raises InputError for other samples than finite floats of one channel.
+        """
+        samples, rate = check_samples(samples, "bundle.resample"), check_rate(rate)
         if rate == self.rate:
             return samples
         if self._bench is None:
@@ -279,8 +285,27 @@ def named_bundles() -> dict[str, Path]:
     return found
 
 
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """A session's options as the engine takes them; None stays, where the bundle's stands in."""
+    where, checked = "bundle.session", dict(options)
+    for name, value in options.items():
+        if name in _WHOLE and (value is not None or name in _NEEDED):
+            checked[name] = arguments.whole_number(where, name, value, *_WHOLE[name])
+        elif name in ("temperature", "top_p") and value is not None:
+            checked[name] = arguments.number(where, name, value)
+        elif name in ("voice", "system") and value is not None:
+            checked[name] = arguments.text(where, name, value)
+    return checked
+
+
 def _settings(flow: Mapping[str, object] | None) -> str:
-    return "" if not flow else json.dumps(dict(flow))
+    try:
+        return "" if not flow else json.dumps(dict(flow))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "[bundle.open] expected flow as a dict of numbers and texts, got "
+            f"{reprlib.repr(flow)}: {error}; give settings such as {{'mode': 'cached'}}"
+        ) from error
 
 
 def _no_such_mode(mode: str, modes: list[str], name: str) -> str:

@@ -15,6 +15,8 @@ def write_atomically(contents: Mapping[str | Path, bytes]) -> None:
     Raises OSError (a full disk, a missing folder, no permission) with nothing half written and
     files that were there before untouched.
     """
+    for name in contents:
+        check_writable(name)
     partial: list[tuple[Path, Path]] = []
     devices: list[tuple[Path, bytes]] = []
     try:
@@ -59,7 +61,12 @@ def _is_device(path: Path) -> bool:
 
 
 def _write_beside(path: Path, data: bytes) -> Path:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".partial"
+        )
+    except OSError as error:  # it names the temporary file, which the caller never heard of
+        raise OSError(error.errno, error.strerror, str(path)) from error
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from parley.audio import check_recording
-from parley.errors import ContextError, InputError
+from parley.arguments import text as check_text
+from parley.audio import check_recording, check_samples
+from parley.errors import ContextError, Error, InputError
 from parley.events import Answer, Event, Floats, PieceDecoder, State, Step
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Session:
         self._pieces = PieceDecoder()
         self._waiting: list[Floats] = []  # samples that fed steps have not taken yet
         self._n_waiting = 0
+        self._unread = False  # whole chunks wait that nobody has begun to read the steps of
         self._end_in: int | None = None  # the turn ends when so many more samples were taken
 
     @property
@@ -84,50 +86,48 @@ class Session:
         return self._core.input_delay_samples
 
     def step(self, samples: npt.ArrayLike) -> Step:
-        """Takes exactly one chunk [chunk_samples] float32 in -1..1 and returns what it gave.
+        """Takes exactly one chunk [chunk_samples] of floats in -1..1 and returns what it gave.
 
-        Raises InputError for another length or NaN, ContextError where the conversation is full,
-        CancelledError after `cancel`; the session is then as it was before the step.
+        Raises InputError for another length, other samples than finite floats of one channel, and
+        samples left over from `feed`; ContextError where the conversation is full; CancelledError
+        after `cancel`. The session is then as it was before the step.
         """
-        if self._n_waiting:
-            raise InputError(
-                f"[session.step] expected no samples left over from feed(), got {self._n_waiting}; "
-                "iterate over flush() first, or use feed() throughout"
-            )
-        return self._step(np.ascontiguousarray(samples, dtype=np.float32))
+        self._refuse_waiting("step")
+        return self._step(check_samples(samples, "session.step"))
 
     def feed(self, samples: npt.ArrayLike) -> Iterator[Step]:
         """Takes any number of samples [n] and iterates over the steps of the chunks they fill.
 
         The rest waits for the next call: any way of cutting the same samples gives the same steps.
-        The samples are taken at once, the work is done as the iterator is read. Raises as `step`.
+        The samples are taken at once, the work is done as the iterator is read; InputError where
+        nobody began to read the steps of the call before, and for samples that `step` refuses:
+        nothing is taken then. Where a step fails, which raises as `step` does, its samples wait
+        on: the next call begins with them, and `reset` drops them.
         """
-        piece = np.array(samples, dtype=np.float32)  # a copy: the caller may reuse its buffer
-        if piece.ndim != 1:
+        piece = check_samples(samples, "session.feed")
+        if self._unread:
             raise InputError(
-                f"[session.feed] expected samples [n], got shape {piece.shape}; "
-                "take the mean of the channels"
+                "[session.feed] expected the steps of the feed() before to be read, got "
+                f"{self._n_waiting} samples that wait for it; write "
+                "`for step in session.feed(samples)`"
             )
-        if piece.size:
-            self._waiting.append(piece)
-            self._n_waiting += piece.size
-        return self._steps()
+        return self._queue(piece.copy())  # the caller may reuse its buffer
 
     def flush(self) -> Iterator[Step]:
         """Fills the rest of a chunk with silence and iterates over what is left."""
         rest = -self._n_waiting % self._chunk
-        return self.feed(np.zeros(rest, dtype=np.float32))
+        return self._queue(np.zeros(rest, dtype=np.float32))
 
     def end_turn(self) -> None:
         """Says that the user's turn is over (mode "turns"), with the chunk of its last sample."""
-        if self._n_waiting:
+        if self._n_waiting and self.mode == "turns":
             self._end_in = self._n_waiting
         else:
             self._core.end_turn()
 
     def send_text(self, text: str) -> None:
         """Says a whole user turn as text (mode "turns"); the reply comes with the next steps."""
-        self._core.send_text(text)
+        self._core.send_text(check_text("session.send_text", "text", text))
 
     def interrupt(self) -> None:
         """Stops the reply: generation ends, queued sound is dropped with a short fade."""
@@ -152,8 +152,10 @@ class Session:
 
         In mode "turns" the turn ends with it. Then silence follows until the model listens again,
         at most 30 s (a reply in turns that is longer is interrupted there). Raises InputError for
-        a bad recording, ContextError for a turn that is too long, both before the first step.
+        a bad recording and for samples left over from `feed`, ContextError for a turn that is too
+        long, all before the first step.
         """
+        self._refuse_waiting("play")
         rate = self._rate if rate is None else rate
         samples = check_recording(recording, rate)
         self.check_turn_length(samples.size / rate)
@@ -173,6 +175,7 @@ class Session:
 
     def play_text(self, text: str) -> Iterator[Step]:
         """Sends a text turn (mode "turns") and iterates until the model listens again."""
+        self._refuse_waiting("play_text")
         self.send_text(text)
         return self._until_listening()
 
@@ -203,11 +206,33 @@ class Session:
         events = self._pieces.events(raw.events)
         return Step(raw.samples, events, raw.state, raw.index, raw.timing_ms, raw.binding)
 
+    def _queue(self, piece: Floats) -> Iterator[Step]:
+        if piece.size:
+            self._waiting.append(piece)
+            self._n_waiting += piece.size
+        self._unread = self._n_waiting >= self._chunk
+        return self._steps()
+
     def _steps(self) -> Iterator[Step]:
+        self._unread = False
         while self._n_waiting >= self._chunk:
             step = self._step(self._peek())
             self._take()
+            if self._end_in is not None and self._end_in <= 0:
+                self._end_in = None
+                try:
+                    self._core.end_turn()
+                except Error:
+                    yield step  # it has happened: its sound must not be lost
+                    raise
             yield step
+
+    def _refuse_waiting(self, verb: str) -> None:
+        if self._n_waiting:
+            raise InputError(
+                f"[session.{verb}] expected no samples left over from feed(), got "
+                f"{self._n_waiting}; iterate over flush() first, or use feed() throughout"
+            )
 
     def _peek(self) -> Floats:
         """The next chunk of the waiting samples; they stay until the step has succeeded."""
@@ -223,17 +248,16 @@ class Session:
         self._n_waiting -= self._chunk
         if self._end_in is not None:
             self._end_in -= self._chunk
-            if self._end_in <= 0:
-                self._end_in = None
-                self._core.end_turn()
 
     def _drop_waiting(self) -> None:
         self._waiting, self._n_waiting, self._end_in = [], 0, None
+        self._unread = False
 
     def _play(self, samples: Floats) -> Iterator[Step]:
+        self._refuse_waiting("play")  # fed between the call and the first step
         try:
             for start in range(0, samples.size, self._chunk):
-                yield from self.feed(samples[start : start + self._chunk])
+                yield from self._queue(samples[start : start + self._chunk])
             yield from self.flush()
         finally:
             self._drop_waiting()  # the caller stopped reading, or a step failed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -64,10 +66,20 @@ def test_an_optional_package_is_no_failure(
     monkeypatch.setattr(
         machine, "package_version", lambda *n: None if "matplotlib" in n else found(*n)
     )
-    monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "pip install 'parley[plot]'" in out and "libportaudio2" in out
+    assert "pip install 'parley[plot]'" in out
+
+
+def test_what_is_recommended_is_an_extra_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: it told to install what live conversations need, which are not there yet."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = set(project["project"]["optional-dependencies"])
+    assert main(["doctor", "--json"]) in (0, 5)
+    checks = findings(capsys)
+    told = [re.findall(r"parley\[(\w+)\]", str(check["get"])) for check in checks.values()]
+    assert {"plot", "export"} <= {name for names in told for name in names} <= extras
+    assert not any("live" in str(check["purpose"]) for check in checks.values())
 
 
 def test_machine() -> None:

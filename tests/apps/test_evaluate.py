@@ -179,7 +179,10 @@ def test_errors_name_the_file_and_what_is_wrong(tmp_path: Path, what: Any, told:
 def test_errors_of_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path) == 3
     assert "NAME.wav with NAME.json" in capsys.readouterr().err
-    assert run(tmp_path / "missing") == 6
+    for path, what in ((tmp_path / "missing", "no such folder"), (Path(__file__), "a file")):
+        assert run(path) == 3
+        told = capsys.readouterr().err
+        assert f"[evaluation.read] expected a folder of scenarios at {path}, got {what}" in told
     write(tmp_path, "x", GOOD)
     (tmp_path / "x.wav").unlink()
     assert run(tmp_path) == 3

@@ -100,7 +100,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def run(scenarios: Path, types: str) -> int:
     work = str(scenarios.parent / "work")
-    command = ["eval", "quantization", "checkpoint", "--scenarios", str(scenarios)]
+    checkpoint = scenarios.parent / "checkpoint"
+    checkpoint.mkdir(exist_ok=True)
+    command = ["eval", "quantization", str(checkpoint), "--scenarios", str(scenarios)]
     return main([*command, "--work", work, "--types", types, "--json"])
 
 
@@ -137,10 +139,27 @@ def test_a_failed_export_says_why(
     assert "widths do not fit" in capsys.readouterr().err
 
 
+def test_a_bundle_where_a_checkpoint_is_wanted_is_told_before_any_export(
+    scenarios: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: it was told as a failed export of the first type."""
+    work = scenarios.parent / "work"
+    bundle = scenarios.parent / "bundle"
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}")
+    for checkpoint, code in ((str(bundle), 4), ("nano", 3)):
+        command = ["eval", "quantization", checkpoint, "--scenarios", str(scenarios)]
+        assert main([*command, "--work", str(work)]) == code
+        told = capsys.readouterr().err
+        assert "expected a checkpoint" in told and "python -m train assemble" in told
+        assert "of type" not in told
+    assert not machine.exported and not work.exists()
+
+
 @pytest.mark.parametrize("types", ["q9", "f32+f64", "f32+f32+q4_0", "f32+f32+f16+f16", ""])
-def test_unknown_types(types: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_types(types: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run(Path("nowhere"), types)
+        run(tmp_path / "nowhere", types)
     assert "expected types such as" in capsys.readouterr().err
 
 

@@ -130,9 +130,19 @@ def test_a_turn_beyond_the_context_fails_before_the_first_step(
         (["--out", "{}"], 6),
         (["--out", "{}/o.wav", "--text", "{}/o.wav"], 3),
         (["--out", "{}/user.wav"], 3),
+        (["--out", "{}/o.mp3"], 3),
+        (["--out", "{}/o"], 3),
         (["--out", "{}/o.wav", "--system", "@{}/none.txt"], 6),
     ],
-    ids=["folder missing", "is a folder", "same file twice", "the input", "no prompt file"],
+    ids=[
+        "folder missing",
+        "is a folder",
+        "same file twice",
+        "the input",
+        "mp3",
+        "none",
+        "no prompt",
+    ],
 )
 def test_bad_outputs_are_told_before_the_work(
     flags: list[str], code: int, bundle: ScriptedBundle, recording: Path, tmp_path: Path

@@ -282,6 +282,29 @@ TEST(manifest_is_read_from_its_folder) {
   CHECK_THROWS_MSG(BundleError, "[bundle.open] expected", read_manifest_document(folder.path()));
 }
 
+TEST(settings_of_the_flow_are_the_callers) {
+  const ScratchFolder folder;
+  folder.write("manifest.json", manifest_text());
+  const auto with = [&](const std::string& flow) {
+    return read_manifest(folder.path(), flow).flow;
+  };
+  CHECK_EQ(with("{\"points\": 7}").steps.points, 7);
+  CHECK(with("{\"z\": 3, \"mode\": \"cached\"}").mode == FlowMode::cached);
+  // What fails is told as the argument's fault: no line of a file that the caller did not write.
+  for (const auto& [flow, message] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"{\"mode\": \"nix\"}", "in the argument flow, got \"nix\" (key flow.mode); correct"},
+           {"{\"points\": 1}", "in the argument flow, got 1 (key flow.points)"},
+           {"{\"z\": 2}", "expected settings that agree with the bundle in the argument flow"},
+           {"{\"nix\": 1}", "got \"nix\"; choose among mode, solver"},
+           {"[]", "expected an object of settings in the argument flow, got an array"},
+           {"{", "in the argument flow, got the end of the text"},
+       }) {
+    CHECK_THROWS_MSG(InputError, message, with(flow));
+  }
+  folder.write("manifest.json", changed(manifest_text(), "\"points\": 10", "\"points\": 1"));
+  CHECK_THROWS_MSG(BundleError, "manifest.json, got 1 at line", with("{\"points\": 7}"));
+}
+
 TEST(manifest_survives_truncation_at_every_byte) {
   const std::string text = manifest_text();
   for (std::size_t n = 0; n + 1 < text.size(); ++n) {

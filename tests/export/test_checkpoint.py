@@ -89,6 +89,16 @@ def test_no_checkpoint(tmp_path):
         reading.locate(tmp_path)
 
 
+def test_a_bundle_is_no_checkpoint(tmp_path):
+    """Regression: the message listed four missing files of token2wav/."""
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(BundleError, match="which is a bundle; give the checkpoint") as caught:
+        reading.locate(tmp_path)
+    assert "python -m train assemble" in str(caught.value) and "token2wav" not in str(caught.value)
+    with pytest.raises(InputError, match="python -m train assemble"):
+        reading.locate(Path("nano"))
+
+
 def test_names_all_missing_extra_and_misshapen_tensors(checkpoint):
     def damage(tensors):
         names = [n for n in tensors if n.startswith("llm.")]

@@ -131,6 +131,45 @@ def test_write_wav_is_24_khz_16_bit_mono_and_clips(tmp_path: Path) -> None:
     assert pcm.tolist() == [0, 16384, -16384, 32767, -32767]
 
 
+def test_write_wav_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    """Regression: it named a temporary file beside it."""
+    path = tmp_path / "none" / "out.wav"
+    with pytest.raises(FileNotFoundError, match=r"^\[files\.check\] expected the folder") as caught:
+        parley.write_wav(path, tone())
+    assert str(path.parent) in str(caught.value) and "partial" not in str(caught.value)
+
+
+def test_write_wav_names_its_file_also_where_its_folder_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(**_: object) -> None:
+        raise OSError(30, "Read-only file system", ".out.wav.x.partial")
+
+    monkeypatch.setattr("tempfile.mkstemp", read_only)
+    with pytest.raises(OSError, match="Read-only") as caught:
+        parley.write_wav(tmp_path / "out.wav", tone())
+    assert (caught.value.errno, caught.value.filename) == (30, str(tmp_path / "out.wav"))
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "what"),
+    [
+        (np.zeros(100, np.int16), RATE, "got int16; divide by 32768"),
+        (np.zeros((2, 100)), RATE, "mono"),
+        ([float("nan")], RATE, "finite"),
+        (tone(), "16000", "a rate in Hz as a whole number"),
+        (tone(), 0, "a rate in Hz as a whole number"),
+    ],
+    ids=["integers", "stereo", "nan", "text", "no rate"],
+)
+def test_write_wav_takes_samples_as_sessions_do(
+    samples: np.ndarray, rate: int, what: str, tmp_path: Path
+) -> None:
+    with pytest.raises(parley.InputError, match=rf"^\[audio\.write\] .*{what}"):
+        parley.write_wav(tmp_path / "out.wav", samples, rate)
+    assert not list(tmp_path.iterdir())
+
+
 def test_write_then_read(tmp_path: Path) -> None:
     path = tmp_path / "out.wav"
     parley.write_wav(path, tone(), RATE)

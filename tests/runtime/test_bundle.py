@@ -146,6 +146,27 @@ def test_cancel_close_and_reset(opened: parley.Bundle) -> None:
         session.step(chunk)
 
 
+def test_resampling_takes_samples_as_sessions_do(opened: parley.Bundle) -> None:
+    with pytest.raises(parley.InputError, match=r"\[bundle\.resample\].* got int16; divide by"):
+        opened.resample(np.zeros(CHUNK, np.int16), 48_000)  # type: ignore[arg-type]
+    with pytest.raises(parley.InputError, match="a rate as a whole number"):
+        opened.resample(np.zeros(CHUNK, np.float32), "48000")  # type: ignore[arg-type]
+
+
+def test_a_bad_piece_leaves_the_engine_as_it_was(opened: parley.Bundle) -> None:
+    """Regression: one NaN stayed in the queue, and every later call failed on it."""
+    signal = synthetic_signal(4 * CHUNK)
+    bad = signal[:1000].copy()
+    bad[500] = np.nan
+    with opened.session("duplex", seed=3) as whole, opened.session("duplex", seed=3) as tried:
+        expected = [step.events for step in whole.feed(signal)]
+        got = [step.events for step in tried.feed(signal[:5000])]
+        with pytest.raises(parley.InputError, match="nan at sample 500"):
+            tried.feed(bad)
+        got += [step.events for step in tried.feed(signal[5000:])]
+    assert got == expected
+
+
 def test_sessions_share_a_bundle_across_threads(opened: parley.Bundle) -> None:
     signal = synthetic_signal(8 * CHUNK)
 
@@ -213,22 +234,52 @@ def test_a_closed_bundle_says_so(tiny_bundle: Path) -> None:
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": 2.0}, "top_p"),
         ({"top_k": -1}, "top_k"),
+        ({"top_k": "x"}, "top_k as a whole number from 0"),
+        ({"top_k": 2**31}, "top_k"),
+        ({"temperature": "hot"}, "temperature as a number, got 'hot'"),
+        ({"top_p": [0.9]}, "top_p as a number"),
+        ({"seed": -1}, "seed as a whole number from 0 to 18446744073709551615, got -1"),
+        ({"seed": 2**64}, "seed"),
+        ({"seed": None}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"prefill_budget": "all"}, "prefill_budget"),
+        ({"voice": 3}, "voice as a string, got 3"),
+        ({"system": 3}, "system as a string"),
+        ({"mode": 3}, "modes"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
     ],
     ids=str,
 )
 def test_bad_session_options(opened: parley.Bundle, options: dict[str, object], what: str) -> None:
-    with pytest.raises(parley.InputError, match=what):
+    with pytest.raises(parley.InputError, match=what) as caught:
         opened.session(**options)  # type: ignore[arg-type]
+    assert str(caught.value).startswith("[bundle.session] expected ")
+
+
+def test_numbers_of_any_kind_are_options(opened: parley.Bundle) -> None:
+    options = {"seed": np.uint64(2**64 - 1), "top_k": np.int32(3), "temperature": np.float32(0.5)}
+    opened.session(top_p=1, max_new_tokens=np.int64(1), **options).close()  # type: ignore[arg-type]
 
 
 def test_bad_open_options(tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(parley.InputError, match="nobody"):
         parley.open(tiny_bundle, voice="nobody")
-    with pytest.raises(parley.InputError, match="threads"):
-        parley.open(tiny_bundle, threads=-1)
     with pytest.raises(parley.InputError, match="multiple of 32"):
         parley.open(tiny_bundle, kv="q8_0")
+    for options in (
+        {"threads": -1},
+        {"threads": "few"},
+        {"device": 3},
+        {"kv": None},
+        {"flow": 3},
+        {"flow": {"points": {1}}},
+        {"flow": {"mode": "nix"}},
+    ):
+        with pytest.raises(parley.InputError, match=next(iter(options))) as caught:
+            parley.open(tiny_bundle, **options)  # type: ignore[arg-type]
+        assert str(caught.value).startswith("[bundle.open] expected ")
+    with pytest.raises(parley.InputError, match="choose among mode, solver"):
+        parley.open(tiny_bundle, flow={"nix": 1})
     with pytest.raises(parley.LibraryError):
         parley.open(tiny_bundle, onnxruntime=tmp_path / "none.so")
     with pytest.raises(parley.LibraryError):

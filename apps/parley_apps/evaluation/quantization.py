@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    _check_checkpoint(args.checkpoint)
     scenarios = [s for s in load_scenarios(args.scenarios) if s.kind not in ("noise", "long")]
     scenarios = runs.choose(scenarios, max(1, args.limit), args.seed)
     args.work.mkdir(parents=True, exist_ok=True)
@@ -87,6 +88,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(comparison.lines(table)))
     return 0
+
+
+def _check_checkpoint(checkpoint: str) -> None:
+    """Tells at once, and once, what every export would tell; a repository is for them to fetch."""
+    from parley_export import hub
+    from parley_export.folder import check_folder
+
+    if not hub.is_repository(checkpoint):
+        check_folder(Path(checkpoint))
 
 
 def _export(args: argparse.Namespace, name: str, progress: Progress) -> Path:

@@ -91,9 +91,17 @@ class Rendering:
 def load_scenarios(folder: str | Path) -> list[Scenario]:
     """All scenarios of a folder, by name.
 
-    Raises InputError that names the file and what is wrong with it, OSError where it is missing.
+    Raises InputError that names the file or the folder and what is wrong with it.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        from parley import InputError
+
+        got = "a file" if folder.exists() else "no such folder"
+        raise InputError(
+            f"[evaluation.read] expected a folder of scenarios at {folder}, got {got}; "
+            "check the path"
+        )
     files = sorted(path for path in folder.iterdir() if path.suffix == ".json")
     if not files:
         raise _error(folder, "scenarios (NAME.wav with NAME.json)", "none", "see --help")

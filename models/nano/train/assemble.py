@@ -218,3 +218,4 @@ def run(args: argparse.Namespace) -> None:
     """The step `assemble`."""
     torch.set_num_threads(1)
     write_checkpoint(args.out, untrained=args.untrained)
+    print(f"wrote the checkpoint {args.out}")

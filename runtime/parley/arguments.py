@@ -1,0 +1,49 @@
+"""Checks what callers pass, in one form of error; knows no audio and no engine."""
+
+from __future__ import annotations
+
+import operator
+import reprlib
+from typing import Any
+
+import numpy as np
+
+from parley.errors import InputError
+
+LARGEST_INT = 2**31 - 1  # what the engine's counts hold
+LARGEST_SEED = 2**64 - 1
+
+
+def whole_number(
+    where: str, name: str, value: Any, low: int, high: int, *, do: str = "give such a number"
+) -> int:
+    """An integer of any kind from `low` to `high`; raises InputError for all else."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = low - 1
+    if isinstance(value, bool) or not low <= number <= high:
+        raise InputError(
+            f"[{where}] expected {name} as a whole number from {low} to {high}, "
+            f"got {reprlib.repr(value)}; {do}"
+        )
+    return number
+
+
+def number(where: str, name: str, value: Any) -> float:
+    """A real number of any kind and size; raises InputError for all else."""
+    kinds = (int, float, np.integer, np.floating)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise InputError(
+            f"[{where}] expected {name} as a number, got {reprlib.repr(value)}; give such a number"
+        )
+    return float(value)
+
+
+def text(where: str, name: str, value: Any) -> str:
+    """A string; raises InputError for all else."""
+    if not isinstance(value, str):
+        raise InputError(
+            f"[{where}] expected {name} as a string, got {reprlib.repr(value)}; give a string"
+        )
+    return value
