@@ -298,8 +298,8 @@ void change_flow(Parsed& parsed, const std::string& flow) {
     const std::size_t key = got.find(" (key ", place);
     refuse_flow(error.expected(), got.substr(0, place) + got.substr(key), "correct the setting");
   } catch (const BundleError& error) {
-    refuse_flow("settings that agree with the bundle", std::string("others: ") + error.what(),
-                "leave them as they are");
+    const std::string what = error.what();
+    throw InputError(what.substr(0, what.rfind("; ")) + "; correct the argument flow");
   }
 }
 

@@ -40,6 +40,16 @@ def number(where: str, name: str, value: Any) -> float:
     return float(value)
 
 
+def flag(where: str, name: str, value: Any) -> bool:
+    """True or False; raises InputError for all else."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(
+            f"[{where}] expected {name} as True or False, got {reprlib.repr(value)}; "
+            "give one of them"
+        )
+    return bool(value)
+
+
 def text(where: str, name: str, value: Any) -> str:
     """A string; raises InputError for all else."""
     if not isinstance(value, str):

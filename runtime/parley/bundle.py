@@ -62,7 +62,7 @@ class Bundle:
             str(folder),
             device=arguments.text(where, "device", device),  # type: ignore[arg-type]
             threads=threads,
-            verify=bool(verify),
+            verify=arguments.flag(where, "verify", verify),
             kv=arguments.text(where, "kv", kv),  # type: ignore[arg-type]
             flow=_settings(flow),
             onnxruntime=onnxruntime_path(onnxruntime),
@@ -295,6 +295,8 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
             checked[name] = arguments.number(where, name, value)
         elif name in ("voice", "system") and value is not None:
             checked[name] = arguments.text(where, name, value)
+        elif name == "overlap":
+            checked[name] = arguments.flag(where, name, value)
     return checked
 
 

@@ -294,7 +294,7 @@ TEST(settings_of_the_flow_are_the_callers) {
   for (const auto& [flow, message] : std::initializer_list<std::pair<const char*, const char*>>{
            {"{\"mode\": \"nix\"}", "in the argument flow, got \"nix\" (key flow.mode); correct"},
            {"{\"points\": 1}", "in the argument flow, got 1 (key flow.points)"},
-           {"{\"z\": 2}", "expected settings that agree with the bundle in the argument flow"},
+           {"{\"z\": 2}", "flow.latent_mean to be 2 numbers (z), got 3; correct the argument flow"},
            {"{\"nix\": 1}", "got \"nix\"; choose among mode, solver"},
            {"[]", "expected an object of settings in the argument flow, got an array"},
            {"{", "in the argument flow, got the end of the text"},

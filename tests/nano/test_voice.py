@@ -1,5 +1,6 @@
 """The voice trainings on made-up speech: windows, prefixes, names; trains nothing for long."""
 
+import argparse
 import json
 
 import numpy as np
@@ -189,6 +190,13 @@ def test_checkpoints_have_the_names_that_export_reads(tmp_path):
     }
     expected = loading.module_shapes(flow=flow.CONFIG, vocoder=vocoder.CONFIG)
     assert {name: tuple(tensor.shape) for name, tensor in states.items()} == expected
+
+
+def test_assemble_tells_where_it_wrote(monkeypatch, tmp_path, capsys):
+    assemble = pytest.importorskip("train.assemble")
+    monkeypatch.setattr(assemble, "write_checkpoint", lambda out, untrained: None)
+    assemble.run(argparse.Namespace(out=tmp_path / "checkpoint", untrained=False))
+    assert str(tmp_path / "checkpoint") in capsys.readouterr().out
 
 
 def test_widths_per_stage_are_read_from_the_config():
