@@ -109,7 +109,7 @@ struct Manifest {
 };
 
 // Reads and checks `folder`/manifest.json. Throws BundleError that names the key and what to do.
-// `flow`: a JSON object whose members stand in for those of the section "flow"; empty: none do.
+// `flow`: JSON, settings instead of those of section "flow"; InputError where it is what is wrong.
 Manifest read_manifest(const std::filesystem::path& folder, const std::string& flow = "");
 
 // The same from text; `where` names the text in messages.
