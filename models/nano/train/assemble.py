@@ -15,7 +15,7 @@ from torch import Tensor
 
 from parley_export.modules import FlowField, Vocoder
 from train import flow, vocoder
-from train.listen import RUNS, STAGES, Listener, open_listener
+from train.listen import RUNS, STAGES, Listener, load_weights, open_listener
 from train.listen_model import ADAPTER, ENCODER, WINDOW, backbone_config
 from train.shipped import load_shipped
 from train.vocabulary import Vocabulary, write_tokenizer
@@ -145,8 +145,7 @@ def latest_listener() -> Listener:
     for stage in reversed(STAGES):
         path = RUNS / f"listen_{stage}/last.pt"
         if path.is_file():
-            state = torch.load(path, map_location="cpu", weights_only=True)["parts"]["model"]
-            listener.model.load_state_dict(state)
+            load_weights(listener.model, path)
             return listener
     load_shipped(listener.model)
     return listener

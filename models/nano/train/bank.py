@@ -9,11 +9,13 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from train.domain import Domain, load_domain
+from train.more import More, load_more
 from train.phones import PHONES
 
 BANK = Path(__file__).resolve().parents[3] / "build" / "nano" / "bank"
@@ -28,8 +30,9 @@ class BankError(RuntimeError):
 class Utterance:
     """What a user says: int16 wave [samples] at 16 kHz, starts in samples.
 
-    `group` is a split of commands ("train", "phrasing", "combination"), "stop_words" or
-    "backchannels"; `voices` is "train" or "held". `reply` is "" for the latter two groups.
+    `group` is a split of commands ("train", "phrasing", "combination", "more", "more_phrasing"),
+    "stop_words" or "backchannels"; `voices` is "train" or "held". `reply` is "" for the latter two
+    groups.
     """
 
     wave: npt.NDArray[np.int16]
@@ -51,8 +54,9 @@ class Reply:
 
     waves: voice -> int16 [3840 C] at 24 kHz; latents: voice -> raw latents f16 [16 C, 64];
     codes i16 [C, 4], the same for both voices; words i16 [C]: index into `Bank.reply_words` or
-    -1. `split`: "train" and "sentence" (made-up words) may be trained on; "held", "held_sentence"
-    and "prompt" (the sentence of the voices' prompts; its sound may be a condition) may not.
+    -1. `split`: "train", "more" (without latents) and "sentence" (made-up words) may be trained
+    on; "held", "held_sentence" and "prompt" (the sentence of the voices' prompts; its sound may be
+    a condition) may not.
     """
 
     text: str
@@ -66,18 +70,26 @@ class Reply:
 class Bank:
     """What is in a bank's folder; unfinished shards are simply not there yet.
 
+    `more` is what training hears beyond `domain`; of domain.yaml that is more.yaml.
+
     latent_mean, latent_var [64]: of raw latents over both voices. silence_code: the code of
     closing silence. reply_words, user_words, phones: what the indices mean. users=False leaves the
     users' side (1.4 GB) on the disk.
     """
 
     def __init__(
-        self, folder: Path | None = None, domain: Domain | None = None, *, users: bool = True
+        self,
+        folder: Path | None = None,
+        domain: Domain | None = None,
+        *,
+        more: More | None = None,
+        users: bool = True,
     ) -> None:
         folder = folder or BANK
         self.domain = domain or load_domain()
+        self.more = load_more(self.domain) if domain is None else more
         self.reply_words = list(self.domain.reply_words)
-        self.user_words = list(self.domain.user_words)
+        self.user_words = list((self.more or self.domain).user_words)
         self.phones = list(PHONES)
         shards = sorted(folder.glob("users_*.npz"))
         if not shards or not (folder / "replies.json").exists():
@@ -88,16 +100,18 @@ class Bank:
         self.users: list[Utterance] = []
         for shard in shards if users else ():
             self.users += _read_users(shard)
-        self._read_replies(folder)
-
-    def _read_replies(self, folder: Path) -> None:
-        rows = json.loads((folder / "replies.json").read_text())
-        with np.load(folder / "replies.npz") as file:
-            data = {name: file[name] for name in file.files}
+        self.replies: list[Reply] = []
+        data = self._read_replies(folder / "replies.npz")
         self.latent_mean: npt.NDArray[np.float32] = data["latent_mean"]
         self.latent_var: npt.NDArray[np.float32] = data["latent_var"]
         self.silence_code = int(data["silence"])
-        self.replies: list[Reply] = []
+        if self.more is not None and (folder / "replies_more.json").exists():
+            self._read_replies(folder / "replies_more.npz")
+
+    def _read_replies(self, path: Path) -> dict[str, npt.NDArray[Any]]:
+        rows = json.loads(path.with_suffix(".json").read_text())
+        with np.load(path) as file:
+            data = {name: file[name] for name in file.files}
         chunk = 0
         for row, length in zip(rows, data["lengths"], strict=True):
             count = int(length) // 3840
@@ -106,11 +120,20 @@ class Bank:
                 row["text"],
                 row["split"],
                 {voice: data[f"wave_{voice}"][part[3840]] for voice in REPLY_VOICES},
-                {voice: data[f"latents_{voice}"][part[16]] for voice in REPLY_VOICES},
+                {
+                    voice: data[f"latents_{voice}"][part[16]]
+                    for voice in REPLY_VOICES
+                    if f"latents_{voice}" in data
+                },
                 data["codes"][part[4]].reshape(-1, 4),
                 data["words"][part[1]],
             ))  # fmt: skip
             chunk += count
+        return data
+
+    def pause_places(self, text: str, *, training: bool) -> tuple[int, ...]:
+        """Domain.pause_places; in training also with what only training hears."""
+        return (self.more if training and self.more else self.domain).pause_places(text)
 
     def replies_of(self, *splits: str) -> list[Reply]:
         """Replies of the given splits; ("train", "sentence") is what training may read."""
@@ -142,7 +165,7 @@ def _read_users(path: Path) -> list[Utterance]:
 
 def main(arguments: list[str] | None = None) -> int:
     """`python -m train bank`: makes what is missing of the bank."""
-    from train.reply_bank import build_replies
+    from train.reply_bank import build_more_replies, build_replies
     from train.user_bank import build
 
     parser = argparse.ArgumentParser(prog="python -m train bank", description=main.__doc__)
@@ -154,11 +177,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     domain = load_domain()
+    more = load_more(domain)
     if options.part in ("all", "replies"):
         build_replies(domain, options.out)
+        build_more_replies(domain, more, options.out)
     for synthesizer in ("espeak", "flite"):
         if options.part in ("all", synthesizer):
-            build(domain, options.out, synthesizer, options.scale)
+            build(domain, options.out, synthesizer, options.scale, more)
     return 0
 
 

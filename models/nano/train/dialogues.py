@@ -52,26 +52,29 @@ class DialogueSampler:
     """Endless dialogues from `bank`; the same seed gives the same ones.
 
     split "train" reads nothing held out. Others: "held_voices" (commands of training, other
-    voices), "held_phrasings" and "held_combinations" (also other voices), for evaluation only.
+    voices), "held_phrasings", "held_combinations" and "second_phrasings" (also other voices), for
+    evaluation only.
     """
 
-    GROUPS: Mapping[str, tuple[str, str]] = {
-        "train": ("train", "train"),
+    GROUPS: Mapping[str, tuple[str, ...]] = {
+        "train": ("train", "train", "more"),
         "held_voices": ("held", "train"),
         "held_phrasings": ("held", "phrasing"),
         "held_combinations": ("held", "combination"),
+        "second_phrasings": ("held", "more_phrasing"),
     }
 
     def __init__(self, bank: Bank, split: str = "train", seed: int = 0) -> None:
-        voices, group = self.GROUPS[split]
+        voices, *groups = self.GROUPS[split]
+        self.training = split == "train"
         self.bank, self.rng = bank, np.random.default_rng([seed, len(split)])
         self.reply_words, self.user_words = bank.reply_words, bank.user_words
         self.phones = bank.phones
         self._word_ids = {word: index + 1 for index, word in enumerate(bank.user_words)}
-        self.commands = bank.users_of(voices, group)
+        self.commands = bank.users_of(voices, *groups)
         self.stop_words = bank.users_of(voices, "stop_words")
         self.backchannels = bank.users_of(voices, "backchannels")
-        readable = ("train",) if split == "train" else ("train", "held")
+        readable = ("train", "more") if self.training else ("train", "held")
         self.replies = bank.replies_of(*readable)
         self._reply_of = {reply.text: key for key, reply in enumerate(self.replies)}
         self.answers = [
@@ -165,7 +168,7 @@ class DialogueSampler:
         """A command, perhaps with pauses at safe places."""
         command = self.commands[self.rng.integers(len(self.commands))]
         spoken = self.spoken(command, mix.speed)
-        places = self.bank.domain.pause_places(command.text)
+        places = self.bank.pause_places(command.text, training=self.training)
         if places and self.rng.random() < mix.pauses:
             count = min(len(places), 1 + int(self.rng.random() < 0.3))
             chosen = sorted(self.rng.choice(places, count, replace=False).tolist())

@@ -111,15 +111,18 @@ class Domain:
         for number, combination in enumerate(itertools.product(*values)):
             slots = tuple(zip(intent.slot_names, combination, strict=True))
             held = intent.held_every > 0 and number % intent.held_every == intent.held_every - 1
-            reply = fill(intent.reply, self._reply_values(dict(slots)))
+            reply = fill(intent.reply, self.reply_values(dict(slots), self.slots))
             for phrasing in (*intent.phrasings, intent.held):
                 unseen = phrasing == intent.held
                 split = SPLITS[2 * held + unseen]
                 yield Command(fill(phrasing, dict(slots)), intent.name, slots, reply, split)
 
-    def _reply_values(self, slots: Mapping[str, str]) -> dict[str, str]:
+    def reply_values(
+        self, slots: Mapping[str, str], lists: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, str]:
+        """What a reply's {names} stand for; `lists` maps a slot to {said: answer}."""
         values = dict(slots)
-        values.update({f"{name}.answer": self.slots[name][said] for name, said in slots.items()})
+        values.update({f"{name}.answer": lists[name][said] for name, said in slots.items()})
         if "first_number" in slots:
             both = (slots["first_number"], slots["second_number"])
             values["sum"] = NUMBERS[sum(NUMBERS.index(number) for number in both)]

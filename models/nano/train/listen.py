@@ -84,7 +84,7 @@ STAGES = {
         phone_weight=0.3,
         word_weight=0.6,
         hidden_bands=16,
-        forget=0.1,
+        forget=0.15,
         scenes={"pauses": 0.6, "backchannels": 0.35, "speed": 0.12},
     ),
 }
@@ -274,17 +274,24 @@ def load_weights(model: ListenModel, path: Path) -> None:
         load_shipped(model)
         return
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["parts"]["model"])
+    weights = state["parts"]["model"]
+    for name, tensor in model.state_dict().items():
+        if "word_head" in name and len(weights[name]) < len(tensor):
+            # Words that training hears since then come last.
+            weights[name] = torch.cat([weights[name], tensor[len(weights[name]) :]])
+    model.load_state_dict(weights)
 
 
 def open_listener() -> Listener:
     """A model of the domain's sizes."""
     from train.domain import load_domain
+    from train.more import load_more
     from train.phones import PHONES
 
     domain = load_domain()
     vocabulary = Vocabulary(tuple(domain.reply_words))
-    return Listener(vocabulary, n_phones=len(PHONES), n_words=1 + len(domain.user_words))
+    n_words = 1 + len(load_more(domain).user_words)
+    return Listener(vocabulary, n_phones=len(PHONES), n_words=n_words)
 
 
 def add_arguments(parser: Any) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from train.domain import Domain
 from train.latents import BANDS, FRAMES_PER_CODE, HOP, RATE, raw_latents_of
+from train.more import More
 from train.synthesis import ESPEAK_HZ, Espeak, Speech, resample_exactly
 
 VOICES = {"a": ("en-US+f3", 50), "b": ("en-US+m1", 40)}
@@ -126,17 +127,55 @@ def build_replies(domain: Domain, folder: Path) -> None:
     """Writes replies.npz and replies.json into `folder`, if they are not there."""
     if (folder / "replies.json").exists():
         return
-    espeak = Espeak()
     train = set(domain.train_replies)
     rows = [(text, "train" if text in train else "held") for text in domain.replies]
     made_up = sentences(domain)
     rows += [(text, "sentence") for text in made_up[:-40]]
     rows += [(text, "held_sentence") for text in made_up[-40:]]
     rows.append((PROMPT, "prompt"))
+    waves, words = _speak_all(domain, [text for text, _ in rows])
+    _write(folder, rows, waves, words)
+
+
+def build_more_replies(domain: Domain, more: More, folder: Path) -> None:
+    """Writes what only training reads: replies_more.npz and .json, without latents."""
+    if (folder / "replies_more.json").exists():
+        return
+    texts = [text for text in more.replies if text not in set(domain.replies)]
+    waves, words = _speak_all(domain, texts)
+    latents = {
+        voice: np.concatenate([raw_latents_of(wave) for wave in waves[voice]]) for voice in VOICES
+    }
+    partial = folder / "replies_more.partial"
+    with partial.open("wb") as file:
+        np.savez(
+            file,
+            lengths=np.array([len(wave) for wave in waves["a"]], np.int64),
+            codes=Codebook.read(folder / CODEBOOK.name).codes(latents).astype(np.int16),
+            words=np.concatenate(words),
+            **_as_int16(waves),
+        )
+    partial.rename(folder / "replies_more.npz")
+    rows = [{"text": text, "split": "more"} for text in texts]
+    (folder / "replies_more.json").write_text(json.dumps(rows))
+
+
+def _as_int16(waves: Mapping[str, list[Array]]) -> dict[str, npt.NDArray[np.int16]]:
+    return {
+        f"wave_{voice}": np.round(np.concatenate(waves[voice]) * 32767).astype(np.int16)
+        for voice in VOICES
+    }
+
+
+def _speak_all(
+    domain: Domain, texts: Sequence[str]
+) -> tuple[dict[str, list[Array]], list[npt.NDArray[np.int16]]]:
+    """Each text on the chunk grid in both voices, and its words' places."""
+    espeak = Espeak()
     index_of = {word: index for index, word in enumerate(domain.reply_words)}
     waves: dict[str, list[Array]] = {voice: [] for voice in VOICES}
     words = []
-    for number, (text, _) in enumerate(rows):
+    for number, text in enumerate(texts):
         a, b, speech = speak_both(espeak, text)
         for voice, wave in zip(VOICES, (a, b), strict=True):
             level = np.sqrt(np.mean(wave**2))
@@ -149,8 +188,8 @@ def build_replies(domain: Domain, folder: Path) -> None:
             text_ids[chunk] = index_of.get(word, -1)
         words.append(text_ids)
         if number % 200 == 199:
-            print(f"bank: {number + 1}/{len(rows)} replies", file=sys.stderr, flush=True)
-    _write(folder, rows, waves, words)
+            print(f"bank: {number + 1}/{len(texts)} replies", file=sys.stderr, flush=True)
+    return waves, words
 
 
 @dataclass(frozen=True)
@@ -235,10 +274,7 @@ def _write(
             latent_mean=mean.astype(np.float32),
             latent_var=variance.astype(np.float32),
             silence=np.int64(codes[-1]),
-            **{
-                f"wave_{voice}": np.round(np.concatenate(waves[voice]) * 32767).astype(np.int16)
-                for voice in VOICES
-            },
+            **_as_int16(waves),
             **{f"latents_{voice}": latents[voice].astype(np.float16) for voice in VOICES},
         )
     partial.rename(folder / "replies.npz")

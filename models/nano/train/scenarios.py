@@ -4,9 +4,9 @@
 NAME.json, in the format that `parley eval duplex --help` documents, and some reference renderings
 of replies. Kinds: turn, pause, backchannel, interruption_stop, interruption_command, noise, long.
 All voices are held out. The tag "split" is held_voice; held_phrasing; held_combination (of slot
-values); noisy; unseen_synthesizer (festival, which no training hears). The assistant is expected
-to begin as trained; what is said over a reply is placed well inside it, so an answer that begins
-a little late is still talked over.
+values); noisy; unseen_synthesizer (festival, which no training hears). `--second` writes turns
+with the tag second_phrasing alone. The assistant is expected to begin as trained; what is said over
+a reply is placed well inside it, so an answer that begins a little late is still talked over.
 """
 
 import argparse
@@ -243,6 +243,17 @@ def write_unseen_synthesizer(bank: Bank, folder: Path, count: int, *, seed: int)
             writer.write("turn", heard, events, split="unseen_synthesizer", voice=voice)
 
 
+def write_second_phrasings(bank: Bank, folder: Path, count: int, *, seed: int) -> None:
+    """Writes `count` turns with more.yaml's held phrasings."""
+    sampler = DialogueSampler(bank, "second_phrasings", seed)
+    writer = Writer(folder)
+    for _ in range(count):
+        scene = turn_scene(sampler, CLEAR)
+        heard, events = sampler.heard(scene, CLEAR), describe(scene.events, sampler)
+        voice = scene.events[0].voice
+        writer.write("turn", heard, events, split="second_phrasing", voice=voice)
+
+
 def _write_renderings(bank: Bank, folder: Path, count: int, seed: int) -> None:
     """Replies as the synthesizer speaks them: what a recogniser hears of these is its own limit."""
     folder.mkdir(exist_ok=True)
@@ -262,9 +273,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=300, help="scenarios per kind and split")
     parser.add_argument("--long", type=int, default=2, help="conversations of ten minutes")
     parser.add_argument("--festival", type=int, default=0, help="turns that festival speaks")
+    parser.add_argument(
+        "--second", type=int, default=0, help="only so many turns with more.yaml's held phrasings"
+    )
     parser.add_argument("--seed", type=int, default=1, help="other seeds give other scenarios")
     options = parser.parse_args(arguments)
     bank = Bank(options.bank)
+    if options.second:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_second_phrasings(bank, options.out, options.second, seed=options.seed)
+        return 0
     write_scenarios(bank, options.out, options.count, seed=options.seed, long=options.long)
     if options.festival:
         write_unseen_synthesizer(bank, options.out, options.festival, seed=options.seed)

@@ -7,13 +7,16 @@ is a file users_<synthesizer>_<number>.npz; a finished one is never made again.
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from train.domain import Command, Domain
+from train.more import More
 from train.synthesis import ACCENTS, FLITE_VOICES, VARIANTS, Espeak, Flite, Speech, change
 
 USER_HZ = 16000
@@ -34,6 +37,15 @@ AMOUNTS = {
     ("held", "stop_words"): (250, 40),
     ("held", "backchannels"): (250, 40),
 }
+# The same beyond domain.yaml; a share of the commands is the domain's with words around them.
+AMOUNTS_MORE = {
+    ("train", "more"): (24000, 3500),
+    ("train", "stop_words"): (1500, 250),
+    ("train", "backchannels"): (1500, 250),
+    ("held", "more_phrasing"): (900, 200),
+}
+SHARE_AROUND = 0.2
+FIRST_OF_MORE = 1_000_000  # numbers of its plans, so that their voices are drawn anew
 FLITE_USES = 2
 
 
@@ -75,13 +87,53 @@ def _choose(
             yield Command(texts[index % len(texts)], "", (), "", group)
         return
     commands = domain.commands_of(group)
-    by_intent: dict[str, int] = {}
-    for command in commands:
-        by_intent[command.intent] = by_intent.get(command.intent, 0) + 1
     # Between an equal share for each intent and one for each command.
-    weights = np.array([by_intent[command.intent] ** -0.5 for command in commands])
-    for index in rng.choice(len(commands), amount, p=weights / weights.sum()):
+    for index in _evenly(commands, amount, 0.5, rng):
         yield commands[index]
+
+
+def plan_more(more: More, synthesizer: str, scale: float) -> list[list[Plan]]:
+    """The shards of what training hears beyond domain.yaml."""
+    rng = np.random.default_rng([13, len(synthesizer)])
+    chosen: list[tuple[str, str, Command]] = []
+    for (voices, group), amounts in AMOUNTS_MORE.items():
+        amount = round(amounts[synthesizer == "flite"] * scale)
+        chosen += [(voices, group, said) for said in _choose_more(more, group, amount, rng)]
+    made = [
+        Plan(voices, group, said.text, said.intent, said.slots, said.reply, FIRST_OF_MORE + number)
+        for number, (voices, group, said) in enumerate(
+            chosen[index] for index in rng.permutation(len(chosen))
+        )
+    ]
+    return [made[begin : begin + SHARD] for begin in range(0, len(made), SHARD)]
+
+
+def _choose_more(
+    more: More, group: str, amount: int, rng: np.random.Generator
+) -> Iterator[Command]:
+    if group in ("stop_words", "backchannels"):
+        texts = getattr(more, group)
+        for index in range(amount):
+            yield Command(texts[index % len(texts)], "", (), "", group)
+        return
+    if group == "more_phrasing":
+        yield from (more.held[i] for i in _evenly(more.held, amount, 0.75, rng))
+        return
+    around = round(SHARE_AROUND * amount)
+    known = more.domain.commands_of("train")
+    for commands, count in ((more.commands, amount - around), (known, around)):
+        for index in _evenly(commands, count, 0.75, rng):
+            command = commands[index]
+            yield replace(command, text=more.around(command.text, rng), split="more")
+
+
+def _evenly(
+    commands: Sequence[Command], amount: int, power: float, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Indices of commands; power 1 gives each intent the same share, 0 each command."""
+    by_intent = Counter(command.intent for command in commands)
+    weights = np.array([by_intent[command.intent] ** -power for command in commands])
+    return rng.choice(len(commands), amount, p=weights / weights.sum())
 
 
 def _say_espeak(espeak: Espeak, item: Plan, voice: str) -> Speech:
@@ -159,10 +211,17 @@ def write_shard(path: Path, utterances: Iterator[tuple[Plan, str, Speech]]) -> f
     return sum(map(len, waves)) / USER_HZ
 
 
-def build(domain: Domain, folder: Path, synthesizer: str, scale: float = 1.0) -> None:
+def build(
+    domain: Domain, folder: Path, synthesizer: str, scale: float = 1.0, more: More | None = None
+) -> None:
     """Makes the shards of one synthesizer ("espeak" or "flite") that are not there yet."""
-    shards = plan(domain, synthesizer, scale)
-    paths = [folder / f"users_{synthesizer}_{number:03}.npz" for number in range(len(shards))]
+    _build(plan(domain, synthesizer, scale), folder, synthesizer, "")
+    if more is not None:
+        _build(plan_more(more, synthesizer, scale), folder, synthesizer, "more_")
+
+
+def _build(shards: Sequence[Sequence[Plan]], folder: Path, synthesizer: str, prefix: str) -> None:
+    paths = [folder / f"users_{prefix}{synthesizer}_{n:03}.npz" for n in range(len(shards))]
     missing = [index for index, path in enumerate(paths) if not path.exists()]
     if not missing:
         return
