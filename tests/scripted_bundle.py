@@ -34,8 +34,8 @@ class ScriptedBundle:
 
     name = "scripted"
     notice = "for tests only"
-    rate = RATE
-    chunk_samples = CHUNK
+    rate = out_rate = RATE
+    chunk_samples = out_chunk_samples = CHUNK
 
     def __init__(self, script: Script, modes: Sequence[str] = ("turns",)) -> None:
         self.script, self.modes = script, list(modes)

@@ -96,6 +96,8 @@ def session(core: ScriptedSession, max_turn_s: float | None = None) -> parley.Se
         core,  # type: ignore[arg-type]
         chunk_samples=CHUNK,
         rate=RATE,
+        out_chunk_samples=CHUNK,
+        out_rate=RATE,
         resample=resample,
         max_turn_s=max_turn_s,
     )

@@ -45,6 +45,7 @@ class Conversation:
     mode: str
     rate: int
     chunk_samples: int
+    out_rate: int  # of the model's side
     steps: list[Step] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)  # backbone positions after each step
     said: list[Said] = field(default_factory=list)
@@ -85,7 +86,7 @@ class Conversation:
         return samples
 
     def model(self) -> Floats:
-        """The model's side [n]."""
+        """The model's side [n] at out_rate."""
         pieces = [step.samples for step in self.steps]
         return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
 

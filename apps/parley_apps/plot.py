@@ -119,7 +119,7 @@ def _draw(figure: Figure, conversation: Conversation, seconds: float, title: str
         axis.grid(axis="x", color=GRID, linewidth=0.8)
         axis.set_axisbelow(True)
     _wave(rows[0], conversation.user(), conversation.rate, USER, "user")
-    _wave(rows[1], conversation.model(), conversation.rate, MODEL, "model")
+    _wave(rows[1], conversation.model(), conversation.out_rate, MODEL, "model")
     _floor(rows[2], conversation)
     _tokens(rows[3], conversation, seconds, inches - 2.15)
     _cost(rows[4], conversation)

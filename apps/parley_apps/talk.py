@@ -173,7 +173,9 @@ def _hold(
             f"setting the voice up: {done} of {n} evaluations"
         ),
     ) as session:
-        conversation = Conversation(session.mode, session.rate, session.chunk_samples)
+        conversation = Conversation(
+            session.mode, session.rate, session.chunk_samples, session.out_rate
+        )
         with cancel_on_interrupt(session):
             for steps in _all_turns(conversation, session, bundle, turns):
                 for step in steps:
@@ -208,7 +210,7 @@ def _outputs(
     from parley_apps import plot, trace, transcript
 
     files: dict[str | Path, bytes] = {}
-    files[args.out] = wav_bytes(conversation.model(), conversation.rate)
+    files[args.out] = wav_bytes(conversation.model(), conversation.out_rate)
     if args.text:
         files[args.text] = transcript.to_bytes(conversation)
     if args.trace:

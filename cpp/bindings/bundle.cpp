@@ -80,8 +80,7 @@ PySession session(const Bundle& bundle, const std::string& mode, const std::stri
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (progress) progress(done, all);
   };
-  const Rates& rates = bundle.impl().manifest().rates;
-  return {bundle.session(options), rates.output_chunk(), rates.output_hz};
+  return {bundle.session(options), bundle.out_chunk_samples(), bundle.output_hz()};
 }
 
 Bundle open(const std::string& folder, const std::string& device, int threads, bool verify,
@@ -128,6 +127,7 @@ void register_bundle(py::module_& module) {
       .def_property_readonly("modes", &modes)
       .def_property_readonly("voices", &Bundle::voices)
       .def_property_readonly("chunk_samples", &Bundle::chunk_samples)
+      .def_property_readonly("out_chunk_samples", &Bundle::out_chunk_samples)
       .def("session", &session, py::kw_only(), py::arg("mode") = "", py::arg("voice") = "",
            py::arg("seed") = 0, py::arg("system") = py::none(), py::arg("temperature") = py::none(),
            py::arg("top_k") = py::none(), py::arg("top_p") = py::none(),

@@ -264,8 +264,20 @@ Session Bundle::session(const SessionOptions& options) const {
   return make_session(impl_->parts(options));
 }
 
+int Bundle::input_hz() const {
+  return impl_->manifest().rates.input_hz;
+}
+
+int Bundle::output_hz() const {
+  return impl_->manifest().rates.output_hz;
+}
+
 std::size_t Bundle::chunk_samples() const {
   return impl_->manifest().rates.input_chunk();
+}
+
+std::size_t Bundle::out_chunk_samples() const {
+  return impl_->manifest().rates.output_chunk();
 }
 
 std::vector<Mode> Bundle::modes() const {

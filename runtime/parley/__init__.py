@@ -4,7 +4,7 @@
 >>> samples, rate = parley.read_audio("question.wav")  # doctest: +SKIP
 >>> with parley.open("bundle") as bundle, bundle.session() as session:  # doctest: +SKIP
 ...     answer = session.answer(samples, rate)
-...     parley.write_wav("answer.wav", answer.samples)
+...     parley.write_wav("answer.wav", answer.samples, session.out_rate)
 """
 
 from parley._core import __version__

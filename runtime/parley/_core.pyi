@@ -62,7 +62,7 @@ class Step:
 
     @property
     def samples(self) -> Floats:
-        """[chunk_samples] at the output rate, owned by this object."""
+        """[out_chunk_samples] at the output rate, owned by this object."""
     @property
     def events(self) -> list[Event]: ...
     @property
@@ -100,7 +100,10 @@ class Bundle:
     def voices(self) -> list[str]: ...
     @property
     def chunk_samples(self) -> int:
-        """Samples of a chunk, in and out (input and output rate are equal)."""
+        """Samples that a step takes, at the input rate."""
+    @property
+    def out_chunk_samples(self) -> int:
+        """Samples that a step gives, at the output rate."""
     def session(
         self,
         *,

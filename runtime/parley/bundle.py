@@ -105,13 +105,23 @@ class Bundle:
 
     @property
     def rate(self) -> int:
-        """Samples per second that sessions take and give."""
+        """Samples per second that sessions take."""
         return int(self._manifest["rates"]["input_hz"])
 
     @property
     def chunk_samples(self) -> int:
-        """Samples of one chunk, in and out."""
+        """Samples of one chunk, in."""
         return self._opened.chunk_samples
+
+    @property
+    def out_rate(self) -> int:
+        """Samples per second that sessions give."""
+        return int(self._manifest["rates"]["output_hz"])
+
+    @property
+    def out_chunk_samples(self) -> int:
+        """Samples of one chunk, out."""
+        return self._opened.out_chunk_samples
 
     def session(
         self,
@@ -150,6 +160,8 @@ class Bundle:
             core.session(mode=mode or "", progress=progress, **_checked(options)),
             chunk_samples=core.chunk_samples,
             rate=self.rate,
+            out_chunk_samples=core.out_chunk_samples,
+            out_rate=self.out_rate,
             resample=self.resample,
             max_turn_s=float(self._manifest["limits"]["max_turn_seconds"]),
         )

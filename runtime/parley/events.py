@@ -42,7 +42,7 @@ class Event:
 class Step:
     """What one chunk gave.
 
-    samples: [chunk_samples] float32 at the bundle's output rate, silence where nothing is said.
+    samples: [out_chunk_samples] float32 at the bundle's `out_rate`, silence where nothing is said.
     state: "listening", "preparing" or "speaking" after the step. index: steps before this one.
     timing_ms: milliseconds by stage; "total" is the whole step. binding: the stage that bounds the
     step's time; where stages ran beside each other (`overlap`), the longest of the busier thread.
@@ -63,8 +63,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole exchange: `samples` [n] float32 on the timeline of the recording that was played
-    (silence while the model listened), its `text` and all `events`."""
+    """A whole exchange: `samples` [n] float32 at the bundle's `out_rate` on the timeline of the
+    recording that was played (silence while the model listened), its `text` and all `events`."""
 
     samples: Floats
     text: str

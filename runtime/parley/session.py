@@ -36,12 +36,16 @@ class Session:
         *,
         chunk_samples: int,
         rate: int,
+        out_chunk_samples: int,
+        out_rate: int,
         resample: Callable[[Floats, int], Floats],
         max_turn_s: float | None = None,
     ) -> None:
         self._core = core
         self._chunk = chunk_samples
         self._rate = rate
+        self._out_chunk = out_chunk_samples
+        self._out_rate = out_rate
         self._resample = resample
         self._max_turn_s = max_turn_s
         self._pieces = PieceDecoder()
@@ -67,13 +71,23 @@ class Session:
 
     @property
     def rate(self) -> int:
-        """Samples per second, in and out."""
+        """Samples per second, in."""
         return self._rate
 
     @property
     def chunk_samples(self) -> int:
-        """Samples of one chunk, in and out."""
+        """Samples of one chunk, in."""
         return self._chunk
+
+    @property
+    def out_rate(self) -> int:
+        """Samples per second, out."""
+        return self._out_rate
+
+    @property
+    def out_chunk_samples(self) -> int:
+        """Samples of one chunk, out; they last as long as those of one in."""
+        return self._out_chunk
 
     @property
     def delay_samples(self) -> int:
@@ -130,7 +144,10 @@ class Session:
         self._core.send_text(check_text("session.send_text", "text", text))
 
     def interrupt(self) -> None:
-        """Stops the reply: generation ends, queued sound is dropped with a short fade."""
+        """Stops the reply: generation ends, queued sound is dropped with a short fade.
+
+        From any thread; in a closed session it does nothing.
+        """
         self._core.interrupt()
 
     def cancel(self) -> None:
@@ -269,7 +286,7 @@ class Session:
         """Silence until the model listens and its sound is out, or has listened for a while."""
         silence = np.zeros(self._chunk, dtype=np.float32)
         chunk_s = self._chunk / self._rate
-        tail, patience = -(-self.delay_samples // self._chunk), round(PATIENCE_S / chunk_s)
+        tail, patience = -(-self.delay_samples // self._out_chunk), round(PATIENCE_S / chunk_s)
         replied, quiet = False, 0
         for _ in range(int(LISTEN_AGAIN_S / chunk_s)):
             step = self._step(silence)

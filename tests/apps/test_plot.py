@@ -18,7 +18,7 @@ def picture(n_chunks: int, mode: str = "duplex") -> bytes:
     pytest.importorskip("matplotlib", reason="pip install 'parley[plot]'")
     from parley_apps import plot
 
-    made = Conversation(mode, RATE, CHUNK)
+    made = Conversation(mode, RATE, CHUNK, RATE)
     noise = np.random.default_rng(0).uniform(-1, 1, n_chunks * CHUNK).astype(np.float32)
     made._user.append((0, noise))
     with ScriptedBundle(two_replies()).session("turns") as session:

@@ -21,7 +21,7 @@ CHUNK_S = CHUNK / RATE
 def conversation() -> Conversation:
     """Two recordings, two replies."""
     with ScriptedBundle(two_replies()).session("turns") as session:
-        made = Conversation("turns", RATE, CHUNK)
+        made = Conversation("turns", RATE, CHUNK, RATE)
         recording = np.full(2 * CHUNK + 100, 0.5, np.float32)
         for name in ("a.wav", "b.wav"):
             for _ in made.play(session, recording, name):
@@ -57,7 +57,7 @@ def test_transcript_lines(conversation: Conversation) -> None:
 
 
 def test_typed_turns_are_lines_too() -> None:
-    made = Conversation("turns", RATE, CHUNK)
+    made = Conversation("turns", RATE, CHUNK, RATE)
     with ScriptedBundle(two_replies()).session("turns") as session:
         for _ in made.say(session, "Why?"):
             pass
@@ -66,7 +66,7 @@ def test_typed_turns_are_lines_too() -> None:
 
 
 def test_a_reply_that_is_cut_by_the_end_is_told() -> None:
-    made = Conversation("duplex", RATE, CHUNK)
+    made = Conversation("duplex", RATE, CHUNK, RATE)
     with ScriptedBundle(two_replies()[:6]).session("duplex") as session:
         for step in session.feed(np.zeros(6 * CHUNK, np.float32)):
             made.steps.append(step)
@@ -145,7 +145,7 @@ def test_transcript_and_trace_agree(conversation: Conversation) -> None:
 
 
 def test_a_late_step_delays_the_next(conversation: Conversation) -> None:
-    slow = Conversation("turns", RATE, CHUNK)
+    slow = Conversation("turns", RATE, CHUNK, RATE)
     for step in conversation.steps[:3]:
         slow.steps.append(type(step)(step.samples, [], "listening", 0, {"flow": 300.0}))
         slow.positions.append(0)

@@ -201,9 +201,14 @@ TEST(one_caller_at_a_time_and_close_from_any_thread) {
   }
   closer.join();
   CHECK(second.find("one caller at a time") != std::string::npos);
+  CHECK(second.find("interrupt(), cancel() and close() from any") != std::string::npos);
   CHECK(session.state() == State::closed);
   CHECK_THROWS_MSG(InputError, "closed one", session.step(in, out));
-  session.close();  // twice is fine
+  // A user interface may come too late with any of these.
+  session.close();
+  session.cancel();
+  session.interrupt();
+  CHECK(session.state() == State::closed);
 }
 
 TEST(reset_starts_a_new_conversation) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import threading
@@ -60,8 +61,43 @@ def test_no_names_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_facts(opened: parley.Bundle) -> None:
     assert set(opened.modes) == {"turns", "duplex"} and opened.voices
     assert (opened.rate, opened.chunk_samples) == (RATE, CHUNK)
+    assert (opened.out_rate, opened.out_chunk_samples) == (RATE, CHUNK)
     assert opened.notice == opened.manifest["source"]["notice"]
     assert opened.manifest == parley.read_manifest(opened.folder)
+
+
+@pytest.fixture(scope="module")
+def listens_at_16_khz(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle for a microphone at the encoder's own rate."""
+    folder = shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("rates") / "bundle")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["rates"]["input_hz"] = 16_000
+    for key in ("trim_samples", "pad_samples", "segment_samples"):
+        manifest["front_end"][key] = manifest["front_end"][key] * 16_000 // RATE
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.mark.parametrize("mode", ["turns", "duplex"])
+def test_input_and_output_may_differ_in_rate(listens_at_16_khz: Path, mode: str) -> None:
+    with (
+        parley.open(listens_at_16_khz, threads=1) as bundle,
+        bundle.session(mode, max_new_tokens=40) as session,  # type: ignore[arg-type]
+    ):
+        for facts in (bundle, session):
+            assert (facts.rate, facts.chunk_samples) == (16_000, 2560)
+            assert (facts.out_rate, facts.out_chunk_samples) == (RATE, CHUNK)
+        with pytest.raises(parley.InputError, match="expected 2560 samples in and 3840 out"):
+            session.step(np.zeros(CHUNK, np.float32))
+        for rate in (16_000, RATE):
+            first = session.step(np.zeros(2560, np.float32)).index + 1
+            steps = list(session.play(synthetic_signal(2 * rate, rate), rate))
+            assert len(steps) >= 13 and all(step.samples.shape == (CHUNK,) for step in steps)
+            for step in steps:
+                for event in step.events:
+                    assert event.sample == step.index * CHUNK
+                    assert event.time_s == pytest.approx(step.index * 0.16)
+            assert [step.index for step in steps] == list(range(first, first + len(steps)))
 
 
 @pytest.mark.parametrize("mode", ["turns", "duplex"])
@@ -141,6 +177,8 @@ def test_cancel_close_and_reset(opened: parley.Bundle) -> None:
     assert again.events == first.events and again.index == 0
     session.close()
     session.close()
+    session.interrupt()
+    session.cancel()
     assert session.state == "closed"
     with pytest.raises(parley.InputError):
         session.step(chunk)

@@ -26,7 +26,7 @@ class Distance:
 
     def __init__(self, bundle: parley.Bundle, replies: Sequence[dict[str, Any]]) -> None:
         flow = bundle.manifest["flow"]
-        self._bundle, self._bench, self._rate = bundle, bundle.workbench(), bundle.rate
+        self._bundle, self._bench, self._rate = bundle, bundle.workbench(), bundle.out_rate
         self._deviation = np.sqrt(np.array(flow["latent_var"], np.float32))
         self._frames = 4 * flow["frames_per_code"]
         self._replies = replies

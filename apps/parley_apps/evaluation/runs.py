@@ -50,7 +50,7 @@ def evaluate(
     heard = None
     if sample_speech:
         replies = [row for some in rows for row in some if row.reply and row.reply.audio]
-        heard = speech.listen(replies[:sample_speech], renderings, bundle.rate, list(known), tell)
+        heard = speech.listen(replies[:sample_speech], renderings, bundle.out_rate, list(known), tell)
     audio_s = sum(t.audio_s for t in takes)
     return {
         "summary": summary.summarize(scenarios, takes, rows, starts, by=by),

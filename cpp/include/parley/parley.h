@@ -2,9 +2,10 @@
 //
 //   parley::Bundle bundle = parley::Bundle::open("models/nano/bundle", {});
 //   parley::Session session = bundle.session({});
-//   while (microphone.read(in)) {               // one chunk: bundle.chunk_samples() floats
+//   std::vector<float> in(bundle.chunk_samples()), out(bundle.out_chunk_samples());
+//   while (microphone.read(in)) {               // mono, -1..1, at bundle.input_hz()
 //     const parley::Step step = session.step(in, out);
-//     loudspeaker.write(out);                   // as many samples out as in
+//     loudspeaker.write(out);                   // at bundle.output_hz(): the same time in sound
 //     for (const parley::Event& event : step.events) show(event);
 //   }
 //
@@ -74,7 +75,8 @@ class Session {
   Session& operator=(Session&&) noexcept;
   ~Session();
 
-  // One chunk in, one chunk out (silence-filled). What step n writes is heard during chunk n + 1.
+  // One chunk in (Bundle::chunk_samples()), one chunk out (Bundle::out_chunk_samples(), silence
+  // where nothing is said). What step n writes is heard during chunk n + 1.
   // All effects happen at the end: when it throws, the session is as it was before.
   // Throws InputError (wrong size, NaN or infinity, a second caller, closed), ContextError (turn
   // longer than the context), CancelledError.
@@ -85,7 +87,7 @@ class Session {
   // Turns: what the user says, as text.
   void send_text(std::string_view text);
   // Any thread: stops the reply under way at the next step. In turns the history keeps what was
-  // played; in duplex the model reads a BREAK.
+  // played; in duplex the model reads a BREAK. A closed session has none to stop: no error.
   void interrupt();
   // Any thread: the step under way, or else the next one, throws CancelledError and changes
   // nothing.
@@ -98,8 +100,10 @@ class Session {
   Mode mode() const;
   State state() const;
   std::int64_t position() const;            // backbone positions held
-  std::size_t delay_samples() const;        // from a drawn code to its sound, constant
-  std::size_t input_delay_samples() const;  // of the front end, constant; 0 in turns
+  // Constant, in output samples: from a drawn code to its sound.
+  std::size_t delay_samples() const;
+  // Constant, in input samples: of the front end; 0 in turns.
+  std::size_t input_delay_samples() const;
 
  private:
   std::unique_ptr<Impl> impl_;
@@ -114,7 +118,12 @@ class Bundle {
   static Bundle open(const std::string& folder, const OpenOptions& options);
 
   Session session(const SessionOptions& options) const;
-  std::size_t chunk_samples() const;
+  // What a sound device is opened with, all constant. Input and output may differ in rate; a chunk
+  // of each lasts as long. Sound is mono.
+  int input_hz() const;
+  int output_hz() const;
+  std::size_t chunk_samples() const;      // of one step, in
+  std::size_t out_chunk_samples() const;  // of one step, out
   std::vector<Mode> modes() const;
   std::vector<std::string> voices() const;
   const std::string& notice() const;  // licence notice of the weights, to be shown to the user

@@ -11,7 +11,7 @@ std::unique_lock<std::mutex> Session::Impl::enter(const char* verb) {
   if (!lock.owns_lock()) {
     throw InputError(where +
                      "expected one caller at a time, got a second one; do call a session "
-                     "from one thread (cancel() and close() from any)");
+                     "from one thread (interrupt(), cancel() and close() from any)");
   }
   if (closed_) {
     throw InputError(where + "expected an open session, got a closed one; do make a new session");
@@ -49,15 +49,6 @@ void Session::Impl::take_turn(const char* verb, Build build) {
   interrupt_ = false;  // a note left too late was for the reply before
   done_.state = State::preparing;
   done_.turn_ended = true;
-}
-
-// Only leaves a note, so that a user interface may call it while another thread steps.
-void Session::Impl::interrupt() {
-  if (closed_) {
-    throw InputError(
-        "[session.interrupt] expected an open session, got a closed one; do make a new session");
-  }
-  interrupt_ = true;
 }
 
 // Runs before a step's work, on committed state only, so that it holds even if the step fails.

@@ -27,7 +27,9 @@ class Session::Impl {
   Step step(std::span<const float> in, std::span<float> out);
   void end_turn();
   void send_text(std::string_view text);
-  void interrupt();
+  // Both only leave a note, so that a user interface may call them while another thread steps or
+  // closes.
+  void interrupt() { interrupt_ = true; }
   void cancel() { stop_.set(); }
   void reset();
   void close();
