@@ -209,7 +209,9 @@ def sweep(bundle: parley.Bundle, latents: np.ndarray) -> list[dict[str, float]]:
         rows.append(
             {
                 "lookahead": lookahead,
-                **sound_distance.compare(np.concatenate(parts), whole, borders, rate=bundle.out_rate),
+                **sound_distance.compare(
+                    np.concatenate(parts), whole, borders, rate=bundle.out_rate
+                ),
                 "p50_ms": float(np.median(spent[lookahead])),
             }
         )

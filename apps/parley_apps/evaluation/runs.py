@@ -49,8 +49,8 @@ def evaluate(
     starts = [judge.false_starts(s, t) for s, t in zip(scenarios, takes, strict=True)]
     heard = None
     if sample_speech:
-        replies = [row for some in rows for row in some if row.reply and row.reply.audio]
-        heard = speech.listen(replies[:sample_speech], renderings, bundle.out_rate, list(known), tell)
+        replies = [r for some in rows for r in some if r.reply and r.reply.audio][:sample_speech]
+        heard = speech.listen(replies, renderings, bundle.out_rate, list(known), tell)
     audio_s = sum(t.audio_s for t in takes)
     return {
         "summary": summary.summarize(scenarios, takes, rows, starts, by=by),

@@ -99,7 +99,7 @@ class Session {
 
   Mode mode() const;
   State state() const;
-  std::int64_t position() const;            // backbone positions held
+  std::int64_t position() const;  // backbone positions held
   // Constant, in output samples: from a drawn code to its sound.
   std::size_t delay_samples() const;
   // Constant, in input samples: of the front end; 0 in turns.
