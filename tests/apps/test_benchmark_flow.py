@@ -11,7 +11,7 @@ import pytest
 import parley
 import tolerances
 from parley_apps import errors
-from parley_apps.benchmark import flow_replies, flow_settings
+from parley_apps.benchmark import flow_plot, flow_replies, flow_settings
 from parley_apps.benchmark.flow import _lines
 from parley_apps.benchmark.flow_distance import Distance, log_mel
 from parley_apps.main import main
@@ -166,3 +166,13 @@ def test_modes_say_what_a_voice_takes(
     assert shown["prompt_frames"] == cached["prompt_frames"] and shown["guided"] == 18
     assert shown["voice_bytes"] == cached["voice_bytes"]
     assert shown["setup_evaluations"] == cached["setup_evaluations"]
+
+
+def test_the_plot_names_what_is_worth_it() -> None:
+    rows = [
+        {"name": name, "cpu_ms": cpu_ms, "mel_db": mel_db}
+        for name, cpu_ms, mel_db in (("own", 3, 3), ("near", 4, 1), ("cheap", 1, 4), ("no", 5, 2))
+    ]
+    assert [row["name"] for row in flow_plot.worth_naming(rows)] == ["cheap", "own", "near"]
+    rows[0]["mel_db"] = 5
+    assert [row["name"] for row in flow_plot.worth_naming(rows)] == ["own", "cheap", "near"]
