@@ -127,9 +127,14 @@ GRAPHS = (
     ),
     GraphContract(
         "vocoder",
+        # kept: how many of the frames the state takes in; those behind them only show what comes.
         # range: first latent frame of the reply and the one after its last, counted from the first
         # of `latents`.
-        (_f32("latents", 1, "z", "T"), TensorContract("range", "i64", (2,))),
+        (
+            _f32("latents", 1, "z", "T"),
+            TensorContract("range", "i64", (2,)),
+            TensorContract("kept", "i64", (1,)),
+        ),
         (_f32("wave", 1, 1, "SAMPLES"),),
         (StateContract("history", "f32", ("history",)),),
     ),

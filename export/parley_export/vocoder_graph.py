@@ -54,6 +54,7 @@ class _VocoderGraph:
         self.lengths: dict[int, list[int]] = {}
         self.kept: dict[int, list[str]] = {}
         self.positions: dict[int, str] = {}
+        self.ends: dict[int, str] = {}  # rate -> samples of the kept frames
 
     def export(self, path: Path) -> GraphInfo:
         g, vocoder, config = self.g, self.vocoder, self.vocoder.config
@@ -95,7 +96,11 @@ class _VocoderGraph:
         g, lengths = self.g, self.lengths.setdefault(x.width, [])
         both = g.concat(2, _part(x.width, len(lengths)), x.value)
         lengths.append(length)
-        self.kept.setdefault(x.width, []).append(g.slice(both, 2, -length, 1 << 30))
+        if x.rate not in self.ends:
+            self.ends[x.rate] = g.op("Mul", g.input("kept"), g.ints(x.rate))
+        begin = self.ends[x.rate]
+        end = g.op("Add", begin, g.ints(length))
+        self.kept.setdefault(x.width, []).append(g.op("Slice", both, begin, end, g.ints(2)))
         return both
 
     def carry(self) -> None:

@@ -151,17 +151,18 @@ inline std::shared_ptr<Graph> encoder_chunk(std::int64_t mels, std::int64_t fram
 // are in the range of the reply; samples come `right` frames late.
 inline std::shared_ptr<Graph> vocoder(std::int64_t z, std::int64_t samples, std::int64_t left,
                                       std::int64_t right) {
-  const std::int64_t kept = left + right;
+  const std::int64_t held = left + right;
   return std::make_shared<Graph>(
       std::vector<TensorSpec>{{"latents", DType::f32, {1, z, -1}},
                               {"range", DType::i64, {2}},
-                              {"state_in.history", DType::f32, {kept * z}}},
-      std::vector<TensorSpec>{{"state_out.history", DType::f32, {kept * z}},
+                              {"kept", DType::i64, {1}},
+                              {"state_in.history", DType::f32, {held * z}}},
+      std::vector<TensorSpec>{{"state_out.history", DType::f32, {held * z}},
                               {"wave", DType::f32, {1, 1, -1}}},
       [=](Tensors in, Tensors out) {
         const std::int64_t frames = in[0].shape[2];
         const auto value = [&](std::int64_t t, std::int64_t c) {
-          return t < 0 ? floats(in[2])[(t + kept) * z + c] : floats(in[0])[c * frames + t];
+          return t < 0 ? floats(in[3])[(t + held) * z + c] : floats(in[0])[c * frames + t];
         };
         for (std::int64_t t = 0; t < frames; ++t) {
           float sum = 0;
@@ -177,9 +178,9 @@ inline std::shared_ptr<Graph> vocoder(std::int64_t z, std::int64_t samples, std:
           }
         }
         if (out[0].data == nullptr) return;
-        for (std::int64_t t = 0; t < kept; ++t)
+        for (std::int64_t t = 0; t < held; ++t)
           for (std::int64_t c = 0; c < z; ++c)
-            floats_out(out[0])[t * z + c] = value(frames - kept + t, c);
+            floats_out(out[0])[t * z + c] = value(*ints(in[2]) - held + t, c);
       });
 }
 

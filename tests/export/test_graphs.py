@@ -218,6 +218,7 @@ def test_vocoder(bundle, n_frames):
         "vocoder",
         latents=torch.nn.functional.pad(latents, (0, behind)),
         range=np.array([0, n_frames]),
+        kept=np.array([n_frames]),
         **{"state_in.history": np.zeros(bundle.info("vocoder")["states"][0]["shape"], np.float32)},
     )
     assert wave.shape == (1, 1, 240 * (n_frames + behind))

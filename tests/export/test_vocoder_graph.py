@@ -42,6 +42,7 @@ class Stream:
         feeds = {
             "latents": np.pad(latents, ((0, 0), (0, 0), (0, behind))),
             "range": np.array([-self.received, n if last else NO_END]),
+            "kept": np.array([n]),
             "state_in.history": self.history,
         }
         wave, self.history = self.session.run(["wave", "state_out.history"], feeds)

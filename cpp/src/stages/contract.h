@@ -95,6 +95,8 @@ inline constexpr char kGraph[] = "vocoder";
 inline constexpr char kLatents[] = "latents";
 // i64 [2]
 inline constexpr char kRange[] = "range";
+// i64 [1]
+inline constexpr char kKept[] = "kept";
 // f32 [1, 1, SAMPLES]
 inline constexpr char kWave[] = "wave";
 // f32 [history]
