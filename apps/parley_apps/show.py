@@ -99,10 +99,15 @@ def delays_ms(manifest: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def flow_evaluations(flow: dict[str, Any]) -> int:
+    """Evaluations of the field from noise to latents, by settings as the manifest names them."""
+    return int((flow["points"] - 1) * (2 if flow["solver"] == "midpoint" else 1))
+
+
 def flow_facts(manifest: dict[str, Any]) -> dict[str, Any]:
     """How the flow decoder streams, and what a voice takes before its first session can begin."""
     flow = manifest["flow"]
-    evaluations = (flow["points"] - 1) * (2 if flow["solver"] == "midpoint" else 1)
+    evaluations = flow_evaluations(flow)
     guided = min(flow["guided_evaluations"], evaluations) if flow["guidance"] else 0
     n_codes = manifest["voices"][manifest["default_voice"]]["tokens"]["shape"][0]
     frames = flow["frames_per_code"] * min(flow["prompt_codes"] or n_codes, n_codes)

@@ -15,6 +15,7 @@ from parley_apps.benchmark import flow_plot, flow_replies, flow_settings
 from parley_apps.benchmark.flow import _lines
 from parley_apps.benchmark.flow_distance import Distance, log_mel
 from parley_apps.main import main
+from parley_apps.show import flow_evaluations
 
 FLOW = {
     "mode": "cached",
@@ -49,7 +50,7 @@ def test_log_mel_is_in_decibels() -> None:
 def test_the_reference_is_solved_finely_and_fully_guided() -> None:
     fine = flow_settings.reference(FLOW)
     assert fine["mode"] == "exact" and fine["prompt_codes"] == 0
-    assert flow_settings.evaluations(fine) == fine["guided_evaluations"] == 64
+    assert flow_evaluations(fine) == fine["guided_evaluations"] == 64
     free = flow_settings.reference(FLOW | {"guidance": 0.0, "guided_evaluations": 0})
     assert free["guided_evaluations"] == 0
     assert flow_settings.reference(FLOW | {"points": 50})["points"] == 50

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from parley_apps.show import flow_evaluations
+
 Settings = dict[str, Any]
 KEYS = (
     "mode",
@@ -31,14 +33,10 @@ def own(flow: Settings) -> Settings:
     return {key: flow[key] for key in KEYS}
 
 
-def evaluations(settings: Settings) -> int:
-    return (settings["points"] - 1) * (2 if settings["solver"] == "midpoint" else 1)
-
-
 def reference(flow: Settings) -> Settings:
     """The whole utterance at once, solved finely, with guidance on every evaluation."""
     fine = own(flow) | REFERENCE | {"points": max(REFERENCE_POINTS, flow["points"])}
-    return fine | {"guided_evaluations": evaluations(fine) if flow["guidance"] else 0}
+    return fine | {"guided_evaluations": flow_evaluations(fine) if flow["guidance"] else 0}
 
 
 def solver(settings: Settings) -> Settings:
@@ -76,9 +74,9 @@ def _solvers(base: Settings, guidance: float) -> list[Settings]:
         for spacing in ("linear", "cosine")
         for n in EULER_STEPS
     ]
-    rows = [row | {"guided_evaluations": evaluations(row) if guidance else 0} for row in rows]
+    rows = [row | {"guided_evaluations": flow_evaluations(row) if guidance else 0} for row in rows]
     if guidance:
-        n = evaluations(base)
+        n = flow_evaluations(base)
         rows += [base | {"guided_evaluations": k} for k in (0, n // 4, n // 2)]
     return rows
 
@@ -98,5 +96,5 @@ def solver_name(settings: Settings) -> str:
     """Solver, spacing, evaluations, and on how many of them guidance runs."""
     return (
         f"{settings['solver']} {settings['spacing'][:3]} "
-        f"{evaluations(settings)}/{settings['guided_evaluations']}"
+        f"{flow_evaluations(settings)}/{settings['guided_evaluations']}"
     )
