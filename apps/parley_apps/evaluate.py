@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,9 +179,7 @@ def _about(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "bundle": name,
         "seed": args.seed,
         "device": args.device,
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "command": shlex.join(["parley", *sys.argv[1:]]),
+        **machine.circumstances(),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
+import sys
 from pathlib import Path
 
 
@@ -17,6 +19,12 @@ def describe() -> dict[str, object]:
         "memory_gb": memory_gb(),
         "python": platform.python_version(),
     }
+
+
+def circumstances() -> dict[str, object]:
+    """What belongs to every measurement: machine, versions, and the command that was given."""
+    command = shlex.join(["parley", *sys.argv[1:]])
+    return {"machine": describe(), "versions": versions(), "command": command}
 
 
 def usable_cores() -> int:

@@ -3,7 +3,8 @@
 Every layer gives out as many samples as it gets. A layer that looks ahead answers late by what it
 looks ahead, and all that a layer must remember is the last samples of what went into it: they are
 the state. So a run adds what its latent frames add and computes nothing twice; its samples belong
-to frames that came `full_lookahead` frames before.
+to frames that came `full_lookahead` frames before. The state takes in the first `kept` of its
+frames; those behind them only show the layers what comes, where less look-ahead is wanted.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,9 +87,7 @@ def run(args: argparse.Namespace) -> int:
         "file": label,
         "kv": args.kv,
         "threads": args.threads,
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "command": shlex.join(["parley", *sys.argv[1:]]),
+        **machine.circumstances(),
     }
     print(json.dumps(result) if args.json else "\n".join(_lines(result)))
     return 0

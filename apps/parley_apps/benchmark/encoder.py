@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -89,9 +87,7 @@ def run(args: argparse.Namespace) -> int:
         result = measure(bundle, samples, args.seconds, args.tries)
     result |= {
         "device": args.device,
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "command": shlex.join(["parley", *sys.argv[1:]]),
+        **machine.circumstances(),
     }
     print(json.dumps(result) if args.json else "\n".join(lines(result)))
     return 0

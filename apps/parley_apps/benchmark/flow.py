@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,9 +102,7 @@ def run(args: argparse.Namespace) -> int:
             "bundle": bundle.name,
             "device": args.device,
             "threads": args.threads,
-            "machine": machine.describe(),
-            "versions": machine.versions(),
-            "command": shlex.join(["parley", *sys.argv[1:]]),
+            **machine.circumstances(),
         }
     if args.plot is not None:
         from parley_apps.benchmark import flow_plot

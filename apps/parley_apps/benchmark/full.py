@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import errno
 import json
-import shlex
 import shutil
 import statistics
 import subprocess
@@ -127,9 +126,7 @@ def run(args: argparse.Namespace) -> int:
         "bound": limits,
         "stages": rows,
         **total({label: row for label, row in rows.items() if label in STAGES}),
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "command": shlex.join(["parley", *sys.argv[1:]]),
+        **machine.circumstances(),
     }
     print(json.dumps(result) if args.json else "\n".join(lines(result)))
     return 0

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -132,9 +130,7 @@ def run(args: argparse.Namespace) -> int:
         "hours": n_minutes / 60,
         **summary(log.minutes),
         "minutes": [vars(minute) for minute in log.minutes],
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "command": shlex.join(["parley", *sys.argv[1:]]),
+        **machine.circumstances(),
     }
     if args.plot is not None:
         from parley_apps.benchmark import hour_plot

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,9 +69,7 @@ def run(args: argparse.Namespace) -> int:
         "overlap": args.overlap,
         "bundle": name,
         "device": args.device,
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "command": shlex.join(["parley", *sys.argv[1:]]),
+        **machine.circumstances(),
     }
     if args.json:
         print(json.dumps(result))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,9 +81,7 @@ def run(args: argparse.Namespace) -> int:
             result["sweep"] = sweep(bundle, spoken_latents(bundle))
     result |= {
         "device": args.device,
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "command": shlex.join(["parley", *sys.argv[1:]]),
+        **machine.circumstances(),
     }
     if args.plot is not None:
         from parley_apps.benchmark import vocoder_plot

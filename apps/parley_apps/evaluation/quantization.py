@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -79,9 +78,7 @@ def run(args: argparse.Namespace) -> int:
         sizes[name] = (bundle / "backbone.gguf").stat().st_size
     table = comparison.compare(results, sizes)
     about = {
-        "machine": machine.describe(),
-        "versions": machine.versions(),
-        "command": shlex.join(["parley", *sys.argv[1:]]),
+        **machine.circumstances(),
     }
     if args.json:
         print(json.dumps({**table, **about}, ensure_ascii=False))
