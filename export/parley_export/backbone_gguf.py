@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from parley_export.errors import BundleError, LibraryError
-from parley_export.modules.configs import BackboneConfig
+from parley_export.families.covo_audio.configs import BackboneConfig
 from parley_export.tokenizer import END_OF_TEXT, Tokenizer
 
 # The types that a precision gives where the widths allow it (1-D tensors always stay F32).

@@ -142,7 +142,7 @@ def _run(args: argparse.Namespace, memory: MemoryWatch) -> int:
         )
     # From here on torch and onnx are needed.
     from parley_export import bundle, exporter
-    from parley_export.checkpoint import locate
+    from parley_export.families.covo_audio.checkpoint import locate
 
     bundle.check_target(Path(args.out).absolute(), args.force)  # before anything is fetched
     folder, location = Path(args.checkpoint), ""

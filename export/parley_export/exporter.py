@@ -10,8 +10,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parley_export import backbone_gguf, bundle, graphs, loading, manifest, voices
-from parley_export.checkpoint import (
+from parley_export import backbone_gguf, bundle, loading
+from parley_export.errors import InputError
+from parley_export.families.covo_audio import (
+    encoder_graphs,
+    flow_graphs,
+    manifest,
+    vocoder_graphs,
+    voices,
+)
+from parley_export.families.covo_audio.checkpoint import (
     Checkpoint,
     Configs,
     Layout,
@@ -20,7 +28,6 @@ from parley_export.checkpoint import (
     sha256,
     source_files,
 )
-from parley_export.errors import InputError
 from parley_export.progress import MemoryWatch, Progress, size
 from parley_export.quantize import FILE_TYPES, quantize, require_llama
 from parley_export.settings import Settings
@@ -28,6 +35,14 @@ from parley_export.settings import Settings
 BACKBONE_FILE = "backbone.gguf"
 SOURCE_FILE = "backbone.source.gguf"  # what is quantized; never part of the bundle
 SPARE_BYTES = 64 << 20  # manifest, voices, graph nodes
+GRAPHS = {
+    "encoder_segment": encoder_graphs.export_encoder_segment,
+    "encoder_chunk": encoder_graphs.export_encoder_chunk,
+    "flow_condition": flow_graphs.export_flow_condition,
+    "flow_modulation": flow_graphs.export_flow_modulation,
+    "flow_field": flow_graphs.export_flow_field,
+    "vocoder": vocoder_graphs.export_vocoder,
+}
 PACKAGES = ("torch", "numpy", "onnx", "gguf", "safetensors", "llama_cpp_python")
 
 # Speed measured on two cores at the published shapes, for the estimate only.
@@ -291,7 +306,7 @@ class Job:
         infos: dict[str, Any] = {}
 
         def write(name: str, *modules: Any, **choices: Any) -> None:
-            export = getattr(graphs, f"export_{name}")
+            export = GRAPHS[name]
             choices = {"precision": precision, **choices}
             with self.progress.step(f"graph {name}"):
                 infos[name] = export(*modules, self.folder / f"{name}.onnx", **choices)

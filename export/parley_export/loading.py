@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from parley_export import modules
 from parley_export.errors import Problems
+from parley_export.families.covo_audio import modules
 
 # Buffers whose values the architecture fixes; a file may hold them or not.
 CONSTANTS = (".filter", ".inv_freq")

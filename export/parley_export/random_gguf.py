@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from parley_export import backbone_gguf
-from parley_export.modules.configs import BackboneConfig
+from parley_export.families.covo_audio.configs import BackboneConfig
 from parley_export.tokenizer import Tokenizer
 
 BLOCK = 256  # weights

@@ -19,14 +19,20 @@ import numpy as np
 
 from parley_export import backbone_gguf, bundle, exporter, loading, random_gguf
 from parley_export import tokenizer as tk
-from parley_export.checkpoint import Checkpoint, Configs, Layout, parse_configs
-from parley_export.modules.configs import AdapterConfig, EncoderConfig, FlowConfig, VocoderConfig
+from parley_export.families.covo_audio.checkpoint import Checkpoint, Configs, Layout, parse_configs
+from parley_export.families.covo_audio.configs import (
+    AdapterConfig,
+    EncoderConfig,
+    FlowConfig,
+    VocoderConfig,
+)
+from parley_export.families.covo_audio.voices import Voice
 from parley_export.progress import MemoryWatch, size
 from parley_export.settings import Settings
-from parley_export.voices import Voice
 from parley_export.weights import TensorInfo
 
-PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text("utf-8"))
+PUBLISHED_FILE = Path(__file__).parent / "families/covo_audio/published.json"
+PUBLISHED = json.loads(PUBLISHED_FILE.read_text("utf-8"))
 STAGES = ("encoder", "backbone", "flow", "vocoder")
 WHOLE = "whole"  # all stages in full
 PLAIN = "-plain"  # behind a stage: without the engine's own operators
@@ -268,7 +274,7 @@ def left_over(cache: Path) -> list[Path]:
 
 def _sources() -> list[bytes]:
     files = sorted(Path(__file__).parent.rglob("*.py"))
-    return [path.read_bytes() for path in [*files, Path(__file__).parent / "published.json"]]
+    return [path.read_bytes() for path in [*files, PUBLISHED_FILE]]
 
 
 def _digest(*parts: Any) -> str:

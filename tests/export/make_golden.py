@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tiny_models import GOLDEN, models
 
-from parley_export.modules import front_end
+from parley_export.families.covo_audio.modules import front_end
 from synthetic_signal import synthetic_signal
 
 LEFT_OUT = ("turn1_wav16k", "turn1_log_mel", "turn1_encoder")

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from small_checkpoint import SMALL
 
-from parley_export import bundle, checkpoint, exporter, manifest
+from parley_export import bundle, exporter
 from parley_export.errors import BundleError, InputError
+from parley_export.families.covo_audio import checkpoint, manifest
 from parley_export.progress import MemoryWatch
 
 HOLD = """

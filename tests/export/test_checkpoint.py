@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_checkpoint import SMALL, save_shards
 
-from parley_export import checkpoint as reading
 from parley_export.errors import BundleError, InputError
+from parley_export.families.covo_audio import checkpoint as reading
+from parley_export.families.covo_audio.modules.activation import lowpass_filter
 from parley_export.loading import load_module
-from parley_export.modules.activation import lowpass_filter
 
 
 def read(folder: Path, **where: Path) -> reading.Checkpoint:

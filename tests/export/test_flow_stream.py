@@ -14,7 +14,7 @@ from torch import Tensor
 import parley
 import tolerances
 from parley_apps.main import main
-from parley_export.modules.flow import FlowField, FlowPast
+from parley_export.families.covo_audio.modules.flow import FlowField, FlowPast
 from tiny_checkpoint import mean_and_variance, voice, write_checkpoint
 
 CODES, CHUNK, SEED = 22, 4, 3

@@ -12,8 +12,9 @@ from llama_backbone import LlamaBackbone
 from safetensors.torch import load_file, save_file
 from small_checkpoint import SMALL
 
-from parley_export import backbone_gguf, checkpoint, modules, quantize
+from parley_export import backbone_gguf, quantize
 from parley_export.errors import BundleError, LibraryError
+from parley_export.families.covo_audio import checkpoint, modules
 from parley_export.tokenizer import read_tokenizer
 from parley_export.weights import Shards
 from tiny_checkpoint import write_checkpoint

@@ -5,7 +5,8 @@ import pytest
 from llama_backbone import LlamaBackbone
 from tiny_models import golden
 
-from parley_export import backbone_gguf, checkpoint
+from parley_export import backbone_gguf
+from parley_export.families.covo_audio import checkpoint
 from parley_export.tokenizer import AUDIO_PLACEHOLDER, read_tokenizer
 from parley_export.weights import Shards
 from tiny_checkpoint import write_checkpoint

@@ -9,16 +9,17 @@ from tiny_models import models, relative_error
 
 import parley
 import tolerances
-from parley_export import contract, graphs
+from parley_export import contract
 from parley_export.errors import InputError
+from parley_export.families.covo_audio import encoder_graphs, flow_graphs, vocoder_graphs
 
 EXPORTERS = {
-    "encoder_segment": (graphs.export_encoder_segment, ("encoder", "adapter")),
-    "encoder_chunk": (graphs.export_encoder_chunk, ("encoder", "adapter")),
-    "flow_condition": (graphs.export_flow_condition, ("flow",)),
-    "flow_modulation": (graphs.export_flow_modulation, ("flow",)),
-    "flow_field": (graphs.export_flow_field, ("flow",)),
-    "vocoder": (graphs.export_vocoder, ("vocoder",)),
+    "encoder_segment": (encoder_graphs.export_encoder_segment, ("encoder", "adapter")),
+    "encoder_chunk": (encoder_graphs.export_encoder_chunk, ("encoder", "adapter")),
+    "flow_condition": (flow_graphs.export_flow_condition, ("flow",)),
+    "flow_modulation": (flow_graphs.export_flow_modulation, ("flow",)),
+    "flow_field": (flow_graphs.export_flow_field, ("flow",)),
+    "vocoder": (vocoder_graphs.export_vocoder, ("vocoder",)),
 }
 TYPES = {"f32": np.float32, "f16": np.float16, "i64": np.int64}
 ONNX_TYPES = {"f32": "tensor(float)", "f16": "tensor(float16)", "i64": "tensor(int64)"}
@@ -121,7 +122,7 @@ def recall(spec, batch, rows, past=0):
     width, heads = spec.flow_width, spec.flow_heads
     head_width = width // heads
     mask = np.zeros(past + rows, np.float32)
-    mask[:past] = graphs.MASKED
+    mask[:past] = encoder_graphs.MASKED
     memory = {
         "positions": np.arange(rows),
         "prompt_positions": np.arange(rows),
@@ -174,7 +175,7 @@ def test_flow_field_streams(bundle):
     for n in (8, 8, 4, 8, 8, 1, 8):
         visible = min(done, window)
         slots = [frame % ring for frame in range(done - visible, done)]
-        mask = np.full(ring, graphs.MASKED, np.float32)
+        mask = np.full(ring, encoder_graphs.MASKED, np.float32)
         mask[slots] = 0.0
         memory["positions"] = n_prompt + done + np.arange(n)
         memory["prompt_positions"] = n_prompt + visible + np.arange(n)
@@ -200,7 +201,7 @@ def test_flow_field_streams(bundle):
 def test_caches_in_half_precision(tmp_path):
     """A float32 graph whose keys and values go in and out as float16."""
     parts = models("tiny")
-    info = graphs.export_flow_field(parts.flow, tmp_path / "f.onnx", cache="f16")
+    info = flow_graphs.export_flow_field(parts.flow, tmp_path / "f.onnx", cache="f16")
     kinds = {t["name"]: t["type"] for t in [*info["inputs"], *info["outputs"]]}
     assert kinds["past_keys.1"] == kinds["values.0"] == "f16"
     assert kinds["inputs"] == kinds["carried"] == kinds["velocity"] == "f32"
@@ -279,7 +280,9 @@ def test_file_is_valid_and_has_no_loose_ends(bundle, name):
 def test_chunk_graph_takes_another_left_context(tmp_path):
     parts = models("tiny")
     path = tmp_path / "chunk.onnx"
-    info = graphs.export_encoder_chunk(parts.encoder, parts.adapter, path, left_context_frames=16)
+    info = encoder_graphs.export_encoder_chunk(
+        parts.encoder, parts.adapter, path, left_context_frames=16
+    )
     shapes = {state["name"]: state["shape"] for state in info["states"]}
     assert shapes["keys"] == shapes["values"] == [2, 4, 16, 16]
     onnx.checker.check_model(str(path), full_check=True)
@@ -291,7 +294,7 @@ def test_parameters_of_any_type_and_place_are_written(tmp_path):
     exact = {n: p.bfloat16() for n, p in parts.flow.named_parameters()}
     flow = type(parts.flow)(parts.flow.config)
     flow.load_state_dict(exact, assign=True)
-    graphs.export_flow_condition(flow, tmp_path / "a.onnx")
+    flow_graphs.export_flow_condition(flow, tmp_path / "a.onnx")
     codes = torch.tensor([[3, -1, 9]])
     got = onnxruntime.InferenceSession(str(tmp_path / "a.onnx")).run(None, {"codes": codes.numpy()})
     assert relative_error(got[0], flow.float().condition(codes).detach()) < tolerances.GRAPH_REL
@@ -299,5 +302,5 @@ def test_parameters_of_any_type_and_place_are_written(tmp_path):
 
 def test_unknown_precision_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected precision f32 or f16 or bf16, got 'f8'"):
-        graphs.export_vocoder(models("tiny").vocoder, tmp_path / "v.onnx", precision="f8")
+        vocoder_graphs.export_vocoder(models("tiny").vocoder, tmp_path / "v.onnx", precision="f8")
     assert not list(tmp_path.iterdir())

@@ -5,8 +5,8 @@ import copy
 import pytest
 
 from checkpoint_layout import OTHER, TINY, decoder_config, model_config
-from parley_export import modules
 from parley_export.errors import BundleError
+from parley_export.families.covo_audio import modules
 
 
 def encoder(config):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tolerances
-from parley_export.modules import front_end
+from parley_export.families.covo_audio.modules import front_end
 
 CONFIG = front_end.FrontEndConfig()
 

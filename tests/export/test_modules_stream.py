@@ -5,7 +5,12 @@ import torch
 from tiny_models import models, relative_error
 
 import tolerances
-from parley_export.modules import AdapterConfig, AudioAdapter, AudioEncoder, EncoderConfig
+from parley_export.families.covo_audio.modules import (
+    AdapterConfig,
+    AudioAdapter,
+    AudioEncoder,
+    EncoderConfig,
+)
 
 # (width, layers, heads, mels, positions, chunk frames, left context frames)
 SIZES = [(16, 2, 2, 10, 40, 8, 16), (24, 1, 3, 7, 28, 4, 4), (8, 3, 1, 5, 64, 16, 64)]

@@ -8,9 +8,14 @@ from tiny_models import models, relative_error
 from torch.nn import functional
 
 import tolerances
-from parley_export.modules import Backbone, BackboneConfig, Vocoder, VocoderConfig
-from parley_export.modules.activation import AliasFreeActivation, lowpass_filter
-from parley_export.modules.backbone import penalize
+from parley_export.families.covo_audio.modules import (
+    Backbone,
+    BackboneConfig,
+    Vocoder,
+    VocoderConfig,
+)
+from parley_export.families.covo_audio.modules.activation import AliasFreeActivation, lowpass_filter
+from parley_export.families.covo_audio.modules.backbone import penalize
 
 VOCODER = VocoderConfig(
     z=6, width=16, rates=(3, 2), block_kernels=(3, 5), block_dilations=((1, 3), (1, 2))

@@ -129,8 +129,8 @@ def test_the_default_lookahead_is_what_the_sweep_says() -> None:
 
 
 def export(checkpoint: Path, out: Path, *, duplex: bool = True) -> dict:
-    from parley_export.checkpoint import locate
     from parley_export.exporter import Options, export_bundle
+    from parley_export.families.covo_audio.checkpoint import locate
     from parley_export.progress import MemoryWatch
 
     options = Options(layout=locate(checkpoint), out=out, backbone="f32", duplex=duplex)

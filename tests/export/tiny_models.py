@@ -11,7 +11,7 @@ import torch
 
 import checkpoint_layout as layout
 import tiny_checkpoint
-from parley_export import modules
+from parley_export.families.covo_audio import modules
 
 GOLDEN = Path(__file__).parent.parent / "golden_data"
 SPECS = {"tiny": layout.TINY, "other": layout.OTHER}

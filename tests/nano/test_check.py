@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from train import check  # noqa: E402
 
-from parley_export.modules import Vocoder, VocoderConfig  # noqa: E402
+from parley_export.families.covo_audio.modules import Vocoder, VocoderConfig  # noqa: E402
 
 
 def vocoder() -> Vocoder:

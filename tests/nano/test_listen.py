@@ -23,7 +23,7 @@ from train.listen_sequence import (  # noqa: E402
 from train.optim import Optimizers  # noqa: E402
 from train.vocabulary import BREAK, END_OF_TEXT, N_BYTES, SHIFT, THINK, Vocabulary  # noqa: E402
 
-from parley_export.modules.front_end import FrontEndConfig, chunk_log_mel  # noqa: E402
+from parley_export.families.covo_audio.modules.front_end import FrontEndConfig, chunk_log_mel  # noqa: E402
 
 CHUNKS = 20
 WORDS = Vocabulary(("blue", "is", "the"))

@@ -18,9 +18,9 @@ torch = pytest.importorskip("torch")
 from train.listen_model import ADAPTER, ENCODER  # noqa: E402
 from train.shipped import BUNDLE, find, graph_name, read_graph  # noqa: E402
 
-from parley_export.graphs import export_encoder_chunk  # noqa: E402
-from parley_export.modules import AudioAdapter, AudioEncoder  # noqa: E402
-from parley_export.modules.front_end import (  # noqa: E402
+from parley_export.families.covo_audio.encoder_graphs import export_encoder_chunk  # noqa: E402
+from parley_export.families.covo_audio.modules import AudioAdapter, AudioEncoder  # noqa: E402
+from parley_export.families.covo_audio.modules.front_end import (  # noqa: E402
     FrontEndConfig,
     chunk_log_mel,
     resample_input,

@@ -14,7 +14,7 @@ from train import flow, latents, optim, predicted, shipped_voice, vocoder, voice
 import tolerances  # noqa: E402
 from parley_export import loading  # noqa: E402
 from parley_export.errors import BundleError  # noqa: E402
-from parley_export.modules import FlowConfig, FlowField, Vocoder, VocoderConfig  # noqa: E402
+from parley_export.families.covo_audio.modules import FlowConfig, FlowField, Vocoder, VocoderConfig  # noqa: E402
 
 torch.set_num_threads(1)
 SPLITS = {"train": 6, "sentence": 3, "held": 5, "prompt": 4}  # split -> chunks

@@ -148,11 +148,11 @@ def _session(path: Path, channels: int, taps: int, fused: bool, args: argparse.N
     import onnxruntime
 
     import parley
-    from parley_export.activation_graph import alias_free_activation
     from parley_export.contract import GraphContract, TensorContract
+    from parley_export.families.covo_audio.activation_graphs import alias_free_activation
+    from parley_export.families.covo_audio.modules.activation import SnakeBeta
+    from parley_export.families.covo_audio.modules.vocoder import CausalConv1d
     from parley_export.graph_builder import GraphBuilder
-    from parley_export.modules.activation import SnakeBeta
-    from parley_export.modules.vocoder import CausalConv1d
 
     inputs = (TensorContract("x", "f32", (1, channels, "T")),)
     outputs = (TensorContract("y", "f32", (1, channels, "N")),)

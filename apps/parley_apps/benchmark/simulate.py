@@ -100,7 +100,7 @@ def published() -> sizes.Sizes:
     """The sizes of the published model."""
     import parley_export
 
-    path = Path(parley_export.__file__).parent / "published.json"
+    path = Path(parley_export.__file__).parent / "families/covo_audio/published.json"
     data = json.loads(path.read_text("utf-8"))
     return sizes.from_config(data["config"], data["decoder"])
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from parley_export.modules import FlowField, Vocoder
+from parley_export.families.covo_audio.modules import FlowField, Vocoder
 from train import flow, vocoder
 from train.listen import RUNS, STAGES, Listener, load_weights, open_listener
 from train.listen_model import ADAPTER, ENCODER, WINDOW, backbone_config

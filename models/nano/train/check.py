@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from parley_export.modules import Vocoder
+from parley_export.families.covo_audio.modules import Vocoder
 from train import flow, vocoder
 from train.listen import STAGES, Batch, Listener, open_listener
 from train.optim import Optimizers

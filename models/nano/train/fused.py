@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from parley_export.modules.activation import AliasFreeActivation
+from parley_export.families.covo_audio.modules.activation import AliasFreeActivation
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "kernels" / "snakebeta"

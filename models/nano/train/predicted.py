@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parley_export.modules import FlowField
+from parley_export.families.covo_audio.modules import FlowField
 from train import flow as flow_training
 from train.latents import BANDS, FRAMES_PER_CODE
 from train.voice_data import CHUNK_CODES, TRAINING, load_replies

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from parley_export.modules import FlowField, Vocoder
-from parley_export.modules.activation import EPSILON
+from parley_export.families.covo_audio.modules import FlowField, Vocoder
+from parley_export.families.covo_audio.modules.activation import EPSILON
 from train.shipped import BUNDLE, Weights, find, read_graph
 
 # A module's parameter -> its name in the flow's graphs.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from parley_export.modules import Vocoder, VocoderConfig
+from parley_export.families.covo_audio.modules import Vocoder, VocoderConfig
 from train.discriminators import Contest
 from train.fused import fuse
 from train.latents import BANDS, HOP, raw_latents, raw_latents_of

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parley_export.modules import FlowField, Vocoder
+from parley_export.families.covo_audio.modules import FlowField, Vocoder
 from train.latents import FRAMES_PER_CODE, HOP
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parley_export.modules.configs import AdapterConfig
+from parley_export.families.covo_audio.configs import AdapterConfig
 
 
 class AdapterStage(nn.Module):

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parley_export import contract
-from parley_export.activation_graph import alias_free_activation
+from parley_export.families.covo_audio.activation_graphs import alias_free_activation
+from parley_export.families.covo_audio.configs import REACH
+from parley_export.families.covo_audio.modules import Vocoder
+from parley_export.families.covo_audio.modules.activation import AliasFreeActivation
+from parley_export.families.covo_audio.modules.vocoder import AmpBlock, CausalConv1d
 from parley_export.graph_builder import GraphBuilder, GraphInfo
-from parley_export.modules import Vocoder
-from parley_export.modules.activation import AliasFreeActivation
-from parley_export.modules.configs import REACH
-from parley_export.modules.vocoder import AmpBlock, CausalConv1d
 
 
 @dataclass(frozen=True)

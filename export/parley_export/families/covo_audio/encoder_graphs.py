@@ -1,4 +1,4 @@
-"""ONNX graphs of the modules; knows neither checkpoint files nor the manifest around them.
+"""ONNX graphs of the encoder; knows neither checkpoint files nor the manifest around them.
 
 Each function says in graph nodes what the module of the same name computes; tests hold the two
 equal. Built by hand rather than traced: it takes milliseconds, streams the weights from wherever
@@ -12,28 +12,12 @@ from pathlib import Path
 import torch
 
 from parley_export import contract
-from parley_export.flow_graphs import (
-    export_flow_condition,
-    export_flow_field,
-    export_flow_modulation,
-)
+from parley_export.families.covo_audio.modules import AudioAdapter, AudioEncoder
+from parley_export.families.covo_audio.modules.encoder import EncoderLayer
 from parley_export.graph_builder import GraphBuilder, GraphInfo
-from parley_export.modules import AudioAdapter, AudioEncoder
-from parley_export.modules.encoder import EncoderLayer
-from parley_export.vocoder_graph import export_vocoder
 
 # Finite, so half precision holds it; the softmax of a masked score is exactly zero.
 MASKED = -1e4
-
-__all__ = [
-    "GraphInfo",
-    "export_encoder_chunk",
-    "export_encoder_segment",
-    "export_flow_condition",
-    "export_flow_field",
-    "export_flow_modulation",
-    "export_vocoder",
-]
 
 
 def export_encoder_segment(

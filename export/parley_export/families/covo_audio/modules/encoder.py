@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parley_export.modules.configs import EncoderConfig
+from parley_export.families.covo_audio.configs import EncoderConfig
 
 
 @dataclass

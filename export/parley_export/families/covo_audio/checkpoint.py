@@ -13,21 +13,21 @@ import numpy as np
 
 from parley_export.backbone_gguf import expected_tensors
 from parley_export.errors import BundleError, Problems
-from parley_export.folder import check_folder
-from parley_export.modules.configs import (
+from parley_export.families.covo_audio.configs import (
     AdapterConfig,
     BackboneConfig,
     EncoderConfig,
     FlowConfig,
     VocoderConfig,
 )
+from parley_export.families.covo_audio.voices import FILES as VOICE_FILES
+from parley_export.families.covo_audio.voices import Voice, read_voice
+from parley_export.folder import check_folder
 from parley_export.settings import FILE as SETTINGS_FILE
 from parley_export.settings import Settings, read_settings
 from parley_export.state_dict import read_state_dict, require_torch
 from parley_export.tokenizer import FILES as TOKENIZER_FILES
 from parley_export.tokenizer import Tokenizer, read_tokenizer
-from parley_export.voices import FILES as VOICE_FILES
-from parley_export.voices import Voice, read_voice
 from parley_export.weights import Shards
 
 DEFAULT_VOICE = "default"

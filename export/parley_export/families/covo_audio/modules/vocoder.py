@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parley_export.modules.activation import AliasFreeActivation
-from parley_export.modules.configs import VocoderConfig
+from parley_export.families.covo_audio.configs import VocoderConfig
+from parley_export.families.covo_audio.modules.activation import AliasFreeActivation
 
 
 class NormedConv1d(nn.Module):

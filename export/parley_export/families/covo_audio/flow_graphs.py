@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from parley_export import contract
+from parley_export.families.covo_audio.modules import FlowField
+from parley_export.families.covo_audio.modules.flow import FlowBlock
 from parley_export.graph_builder import GraphBuilder, GraphInfo
-from parley_export.modules import FlowField
-from parley_export.modules.flow import FlowBlock
 
 
 def export_flow_condition(flow: FlowField, path: Path, precision: str = "f32") -> GraphInfo:

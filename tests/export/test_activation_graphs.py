@@ -12,11 +12,11 @@ import torch
 
 import parley
 import tolerances
-from parley_export.activation_graph import alias_free_activation
 from parley_export.contract import GraphContract, TensorContract
+from parley_export.families.covo_audio.activation_graphs import alias_free_activation
+from parley_export.families.covo_audio.configs import REACH
+from parley_export.families.covo_audio.modules.activation import AliasFreeActivation
 from parley_export.graph_builder import GraphBuilder
-from parley_export.modules.activation import AliasFreeActivation
-from parley_export.modules.configs import REACH
 
 WIDTH, SAMPLES = 5, 60
 WINDOW = GraphContract(

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from parley_export import tokenizer as tk
-from parley_export.checkpoint import Checkpoint, Configs
 from parley_export.errors import BundleError
+from parley_export.families.covo_audio.checkpoint import Checkpoint, Configs
 from parley_export.settings import Settings
 
 SCHEMA_VERSION = 1

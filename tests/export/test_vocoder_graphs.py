@@ -13,8 +13,8 @@ from tiny_models import models, snr_db
 
 import parley
 import tolerances
-from parley_export.graphs import export_vocoder
-from parley_export.modules import Vocoder, VocoderConfig
+from parley_export.families.covo_audio.modules import Vocoder, VocoderConfig
+from parley_export.families.covo_audio.vocoder_graphs import export_vocoder
 
 NO_END = 1 << 40
 # Blocks that look ahead differently far, rates in another order, widths of their own.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parley_export.errors import Problems
-from parley_export.modules.configs import FlowConfig
+from parley_export.families.covo_audio.configs import FlowConfig
 
 FILES = ("prompt_token.npy", "prompt_latent.npy", "speaker_embed.npy")
 MAX_FILE_BYTES = 256 << 20

@@ -1,0 +1,1 @@
+"""Covo-Audio: one language model hears speech and answers in text and audio codes."""

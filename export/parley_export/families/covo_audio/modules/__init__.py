@@ -1,0 +1,27 @@
+"""The architecture as ordinary trainable PyTorch modules; knows no checkpoint file and no graph."""
+
+from parley_export.families.covo_audio.configs import (
+    AdapterConfig,
+    BackboneConfig,
+    EncoderConfig,
+    FlowConfig,
+    VocoderConfig,
+)
+from parley_export.families.covo_audio.modules.adapter import AudioAdapter
+from parley_export.families.covo_audio.modules.backbone import Backbone
+from parley_export.families.covo_audio.modules.encoder import AudioEncoder
+from parley_export.families.covo_audio.modules.flow import FlowField
+from parley_export.families.covo_audio.modules.vocoder import Vocoder
+
+__all__ = [
+    "AdapterConfig",
+    "AudioAdapter",
+    "AudioEncoder",
+    "Backbone",
+    "BackboneConfig",
+    "EncoderConfig",
+    "FlowConfig",
+    "FlowField",
+    "Vocoder",
+    "VocoderConfig",
+]
