@@ -252,11 +252,35 @@ TEST(absent_devices_are_library_errors_that_say_what_to_install) {
   }
   CHECK(has_cpu);
   if (has_cuda) throw check::Skip{"this ONNX Runtime has CUDA"};
-  CHECK_THROWS_MSG(LibraryError, "pip install onnxruntime-gpu",
+  CHECK_THROWS_MSG(LibraryError, "pip install 'onnxruntime-gpu[cuda,cudnn]'",
                    open("affine.onnx", {.device = "cuda"}));
   CHECK_THROWS_MSG(LibraryError, "TensorrtExecutionProvider",
                    open("affine.onnx", {.device = "tensorrt"}));
   CHECK_THROWS_MSG(InputError, "cpu, cuda or tensorrt", open("affine.onnx", {.device = "npu"}));
+}
+
+TEST(a_device_is_tried_with_a_graph_on_it) {
+  support::need(kLibrary);
+  try_onnxruntime_device("", "cpu");
+  CHECK_THROWS_MSG(InputError, "cpu, cuda or tensorrt", try_onnxruntime_device("", "npu"));
+}
+
+TEST(graphs_share_named_threads_which_go_with_the_last) {
+  support::need(kLibrary);
+  const auto named = [] {
+    std::size_t n = 0;
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task"))
+      n += support::read_file(task.path() / "comm") == "parley-graph\n" ? 1 : 0;
+    return n;
+  };
+  {
+    const auto affine = open("affine.onnx", {.threads = 4});
+    const auto stream = open("stream.onnx", {.threads = 4});
+    CHECK_EQ(named(), 3U);  // and the caller
+    const auto other = open("half.onnx", {.threads = 2});
+    CHECK_EQ(named(), 4U);
+  }
+  CHECK_EQ(named(), 0U);
 }
 
 TEST(the_version_is_told) {

@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <locale>
+#include <sstream>
 #include <string>
+#include <utility>
 
 #include "base/utf8.h"
 
@@ -13,6 +16,17 @@ namespace {
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
+}
+
+// False where the number is out of range. A program's locale must not change what it reads.
+bool read_double(const char* first, const char* last, double& number) {
+#if defined(__cpp_lib_to_chars)
+  return std::from_chars(first, last, number).ec == std::errc();
+#else  // libc++ before version 20
+  std::istringstream text(std::string(first, last));
+  text.imbue(std::locale::classic());
+  return static_cast<bool>(text >> number);
+#endif
 }
 
 class Parser {
@@ -106,7 +120,7 @@ class Parser {
       path_ += key;
       skip_space();
       expect(':', "':'");
-      value.object.emplace_back(std::move(key), any(depth + 1));
+      value.object.push_back({std::move(key), any(depth + 1)});
       path_.resize(path_size);
       skip_space();
     } while (accept(','));
@@ -175,7 +189,7 @@ class Parser {
     }
     const char* first = text_.data() + begin;
     const char* last = text_.data() + at_;
-    if (std::from_chars(first, last, value.number).ec != std::errc()) {
+    if (!read_double(first, last, value.number)) {
       fail("a number of double range", "\"" + std::string(first, last) + "\"");
     }
     value.is_int = whole && std::from_chars(first, last, value.integer).ec == std::errc();

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "parley/errors.h"
@@ -37,8 +36,7 @@ enum class Kind : std::uint8_t { null, boolean, number, string, array, object };
 
 const char* name_of(Kind kind);
 
-struct Value;
-using Member = std::pair<std::string, Value>;
+struct Member;
 
 // Members keep the order of the text; a repeated key is an error.
 struct Value {
@@ -54,6 +52,12 @@ struct Value {
   int column = 0;
 
   const Value* find(std::string_view key) const;  // null where the object has no such key
+};
+
+// No std::pair: not every compiler takes one of an incomplete type in a vector.
+struct Member {
+  std::string first;  // the key
+  Value second;
 };
 
 Value parse(std::string_view text, const Limits& limits = {});

@@ -5,6 +5,7 @@
 
 #include <cctype>
 #include <cstdlib>
+#include <exception>
 
 #include "parley/errors.h"
 
@@ -18,7 +19,7 @@ std::string library_path(const std::string& given, const char* variable, const c
 }
 
 std::string one_line(std::string_view text) {
-  constexpr std::size_t kMost = 400;
+  constexpr std::size_t kMost = 800;
   std::string line;
   for (char c : text) {
     const bool space = std::iscntrl(static_cast<unsigned char>(c)) != 0 || c == ' ';
@@ -34,8 +35,11 @@ std::string one_line(std::string_view text) {
 }
 
 DynamicLibrary::DynamicLibrary(const std::string& path, const std::string& remedy) : path_(path) {
+  // ggml takes this handler, the program's, when it is loaded.
+  const std::terminate_handler terminate = std::get_terminate();
   // RTLD_LOCAL: two copies of a vendor's symbols in one process must not mix.
   handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  std::set_terminate(terminate);
   if (handle_ == nullptr) {
     const char* reason = dlerror();
     throw LibraryError("[runners.open] expected a shared library at '" + path + "', got '" +

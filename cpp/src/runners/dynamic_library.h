@@ -9,7 +9,7 @@ namespace parley {
 // up in its own folders.
 std::string library_path(const std::string& given, const char* variable, const char* loader_name);
 
-// One line of at most 400 bytes: vendor messages carry line ends and traces.
+// One line of at most 800 bytes: vendor messages carry line ends and traces.
 std::string one_line(std::string_view text);
 
 // Stays open until the process ends: a vendor's threads may outlive every object of ours.

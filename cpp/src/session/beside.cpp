@@ -3,9 +3,13 @@
 
 #include <utility>
 
+#include "base/thread_name.h"
+
 namespace parley {
 
-Beside::Beside(std::function<void()> task) : task_(std::move(task)), thread_([this] { loop(); }) {}
+Beside::Beside(std::function<void()> task) : task_(std::move(task)), thread_([this] { loop(); }) {
+  name_thread(thread_, "parley-beside");
+}
 
 Beside::~Beside() {
   {

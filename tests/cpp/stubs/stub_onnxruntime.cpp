@@ -1,239 +1,276 @@
-// A library with ONNX Runtime's function table and one graph, y = x over [1, T]; it counts what is
-// alive and fails on demand, so tests see every status and handle given back. Computes nothing
+// A library with ONNX Runtime's function table and one graph, y = x + x over [1, T]; it counts what
+// is alive and fails on demand, so tests see every status and handle given back. Computes nothing
 // else.
-#include <cstddef>
-#include <cstdint>
+#include <dlfcn.h>
+#include <onnxruntime_c_api.h>
+
 #include <cstdlib>
 #include <cstring>
+#include <string>
+#include <tuple>
+
+// What the header declares and every library defines for itself; a status is a failure.
+struct OrtStatus {
+  std::string text;
+};
+struct OrtValue {
+  float* data;
+  std::size_t count;
+};
 
 namespace {
 
 struct Object {
   int kind;
 };
-struct Value {
-  void* data;
-  std::size_t bytes;
-  std::int64_t dims[6];
-  std::size_t rank;
-};
 
 long live = 0;
-int fail_at = -1;  // the slot whose call fails
-int devices = 0;   // the last two that were added, as decimal digits: 1 TensorRT, 2 CUDA
-int last_threads = 0;
+std::string failing;   // the function whose call fails
+std::string needed;    // a library without which the CUDA provider does not start
+int devices = 0;       // the last two that were added, as decimal digits: 1 TensorRT, 2 CUDA
+int pool_threads = 0;  // of the environment's pool
+bool no_pool = false;  // as if a program had made the environment before us, without a pool
+int own_threads = 0;   // of the last session that asked for a pool of its own
+bool shares = false;   // whether the last session's options share the pool
 
-void* make(std::size_t bytes = sizeof(Object)) {
+template <typename T>
+T* make() {
   ++live;
-  return std::calloc(1, bytes);
+  return reinterpret_cast<T*>(new Object{});
 }
-void drop(void* object) {
+template <typename T>
+void drop(T* object) {
   if (object == nullptr) return;
   --live;
-  std::free(object);
+  delete reinterpret_cast<Object*>(object);
 }
 
-void* outcome(int slot) {
-  return slot == fail_at ? make() : nullptr;
+OrtStatus* fail(const std::string& text) {
+  ++live;
+  return new OrtStatus{text};
+}
+OrtStatus* outcome(const char* name) {
+  return failing == name ? fail("the stub\nfails") : nullptr;
 }
 
-template <int kSlot, typename... Args>
-void* nothing(Args...) {
-  return outcome(kSlot);
+// Each fills a place of the table with a function that may fail under its name and ...
+template <typename... A, typename Name>
+void plain(OrtStatus* (*&place)(A...) noexcept, Name) {  // ... does nothing else
+  place = [](A...) noexcept { return outcome(Name{}()); };
+}
+template <typename... A, typename Name>
+void create(OrtStatus* (*&place)(A...) noexcept, Name) {  // ... makes what its last argument is for
+  place = [](A... args) noexcept {
+    constexpr std::size_t kLast = sizeof...(A) - 1;
+    using T = std::remove_pointer_t<std::tuple_element_t<kLast, std::tuple<A...>>>;
+    OrtStatus* status = outcome(Name{}());
+    auto made = status == nullptr ? make<std::remove_pointer_t<T>>() : nullptr;
+    *std::get<kLast>(std::tuple<A...>(args...)) = made;
+    return status;
+  };
+}
+template <typename Out, typename... A, typename Name>
+void number(OrtStatus* (*&place)(A...) noexcept, Name, Out) {  // ... writes Out's number there
+  place = [](A... args) noexcept {
+    *std::get<sizeof...(A) - 1>(std::tuple<A...>(args...)) = Out{}();
+    return outcome(Name{}());
+  };
+}
+template <typename T>
+void release(void (*&place)(T*)) {
+  place = [](T* object) noexcept { drop(object); };
+}
+#define NAMED(kind, name, ...) kind(table.name, [] { return #name; } __VA_OPT__(, ) __VA_ARGS__)
+
+OrtApi table{};
+
+void environments() {
+  table.GetErrorCode = [](const OrtStatus*) noexcept { return ORT_EP_FAIL; };
+  table.GetErrorMessage = [](const OrtStatus* s) noexcept { return s->text.c_str(); };
+  table.ReleaseStatus = [](OrtStatus* status) noexcept {
+    --live;
+    delete status;
+  };
+  NAMED(create, CreateThreadingOptions);
+  table.SetGlobalIntraOpNumThreads = [](OrtThreadingOptions*, int n) noexcept {
+    pool_threads = n;
+    return outcome("SetGlobalIntraOpNumThreads");
+  };
+  NAMED(plain, SetGlobalInterOpNumThreads);
+  NAMED(plain, SetGlobalSpinControl);
+  NAMED(plain, SetGlobalCustomCreateThreadFn);
+  NAMED(plain, SetGlobalCustomJoinThreadFn);
+  NAMED(create, CreateEnvWithCustomLoggerAndGlobalThreadPools);
+  NAMED(create, CreateCpuMemoryInfo);
+  NAMED(create, CreateCustomOpDomain);
+  NAMED(plain, CustomOpDomain_Add);
+  NAMED(plain, AddCustomOpDomain);
+  release(table.ReleaseThreadingOptions);
+  release(table.ReleaseEnv);
+  release(table.ReleaseMemoryInfo);
+  release(table.ReleaseCustomOpDomain);
+  table.GetAvailableProviders = [](char*** out, int* n) noexcept {
+    static char cuda[] = "CUDAExecutionProvider";
+    static char tensorrt[] = "TensorrtExecutionProvider";
+    static char cpu[] = "CPUExecutionProvider";
+    static char* names[] = {tensorrt, cuda, cpu};
+    *out = names;
+    *n = 3;
+    return outcome("GetAvailableProviders");
+  };
+  NAMED(plain, ReleaseAvailableProviders);
 }
 
-template <int kSlot>
-void* create(void** out) {
-  void* status = outcome(kSlot);
-  *out = status == nullptr ? make() : nullptr;
-  return status;
+void options() {
+  NAMED(create, CreateSessionOptions);
+  NAMED(plain, SetSessionExecutionMode);
+  NAMED(plain, SetSessionLogSeverityLevel);
+  NAMED(plain, SetSessionGraphOptimizationLevel);
+  NAMED(plain, SetInterOpNumThreads);
+  NAMED(plain, AddSessionConfigEntry);
+  NAMED(plain, SessionOptionsSetCustomCreateThreadFn);
+  NAMED(plain, SessionOptionsSetCustomJoinThreadFn);
+  table.DisablePerSessionThreads = [](OrtSessionOptions*) noexcept {
+    shares = true;
+    return outcome("DisablePerSessionThreads");
+  };
+  table.SetIntraOpNumThreads = [](OrtSessionOptions*, int n) noexcept {
+    shares = false;
+    own_threads = n;
+    return outcome("SetIntraOpNumThreads");
+  };
+  NAMED(create, CreateTensorRTProviderOptions);
+  NAMED(plain, UpdateTensorRTProviderOptions);
+  table.SessionOptionsAppendExecutionProvider_TensorRT_V2 =
+      [](OrtSessionOptions*, const OrtTensorRTProviderOptionsV2*) noexcept {
+        devices = devices % 10 * 10 + 1;
+        return outcome("SessionOptionsAppendExecutionProvider_TensorRT_V2");
+      };
+  NAMED(create, CreateCUDAProviderOptions);
+  NAMED(plain, UpdateCUDAProviderOptions);
+  table.SessionOptionsAppendExecutionProvider_CUDA_V2 =
+      [](OrtSessionOptions*, const OrtCUDAProviderOptionsV2*) noexcept {
+        devices = devices % 10 * 10 + 2;
+        if (!needed.empty() && dlopen(needed.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr)
+          return fail(std::string("Failed to load the provider with error: ") + dlerror());
+        return outcome("SessionOptionsAppendExecutionProvider_CUDA_V2");
+      };
+  release(table.ReleaseSessionOptions);
+  release(table.ReleaseTensorRTProviderOptions);
+  release(table.ReleaseCUDAProviderOptions);
 }
 
-int error_code(const void*) {
-  return 11;
-}
-const char* error_message(const void*) {
-  return "the stub\nfails";
-}
-void* create_env(void*, void*, int, const char*, void** out) {
-  return create<4>(out);
-}
-void* create_domain(const char*, void** out) {
-  return create<26>(out);
-}
-void* create_session(const void*, const char*, const void*, void** out) {
-  return create<7>(out);
-}
-void* set_threads(void*, int n) {
-  last_threads = n;
-  return outcome(24);
-}
-
-void* run(void*, const void*, const char* const*, const Value* const* inputs, std::size_t,
-          const char* const*, std::size_t n, Value** outputs) {
-  if (void* status = outcome(9)) return status;
-  for (std::size_t i = 0; i < n; ++i) {
-    std::memcpy(outputs[i]->data, inputs[0]->data, outputs[i]->bytes);
-  }
-  return nullptr;
-}
-
-template <int kSlot>
-void* count(const void*, std::size_t* out) {
-  *out = 1;
-  return outcome(kSlot);
-}
-
-template <int kSlot>
-void* type_info(const void*, std::size_t, void** out) {
-  return create<kSlot>(out);
-}
-
-template <int kSlot, char kName>
-void* name(const void*, std::size_t, void*, char** out) {
-  void* status = outcome(kSlot);
-  if (status != nullptr) return status;
-  *out = static_cast<char*>(make(2));
-  (*out)[0] = kName;
-  return nullptr;
+void sessions() {
+  table.CreateSession = [](const OrtEnv*, const char*, const OrtSessionOptions*,
+                           OrtSession** out) noexcept {
+    OrtStatus* status = outcome("CreateSession");
+    *out = status == nullptr ? make<OrtSession>() : nullptr;
+    return status;
+  };
+  table.CreateSessionFromArray = [](const OrtEnv*, const void*, std::size_t,
+                                    const OrtSessionOptions*, OrtSession** out) noexcept {
+    OrtStatus* status = shares && no_pool ? fail("no pool") : outcome("CreateSessionFromArray");
+    *out = status == nullptr ? make<OrtSession>() : nullptr;
+    return status;
+  };
+  NAMED(number, SessionGetInputCount, [] { return std::size_t{1}; });
+  NAMED(number, SessionGetOutputCount, [] { return std::size_t{1}; });
+  NAMED(create, SessionGetInputTypeInfo);
+  NAMED(create, SessionGetOutputTypeInfo);
+  NAMED(create, SessionGetInputName);  // an empty text
+  NAMED(create, SessionGetOutputName);
+  table.CastTypeInfoToTensorInfo = [](const OrtTypeInfo* info,
+                                      const OrtTensorTypeAndShapeInfo** out) noexcept {
+    *out = reinterpret_cast<const OrtTensorTypeAndShapeInfo*>(info);
+    return outcome("CastTypeInfoToTensorInfo");
+  };
+  NAMED(number, GetTensorElementType, [] { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; });
+  NAMED(number, GetDimensionsCount, [] { return std::size_t{2}; });
+  table.GetDimensions = [](const OrtTensorTypeAndShapeInfo*, std::int64_t* dims,
+                           std::size_t) noexcept {
+    dims[0] = 1;
+    dims[1] = -1;
+    return outcome("GetDimensions");
+  };
+  table.AllocatorFree = [](OrtAllocator*, void* memory) noexcept {
+    drop(memory);
+    return outcome("AllocatorFree");
+  };
+  table.GetAllocatorWithDefaultOptions = [](OrtAllocator** out) noexcept {
+    static OrtAllocator one{};
+    *out = &one;
+    return outcome("GetAllocatorWithDefaultOptions");
+  };
+  release(table.ReleaseSession);
+  release(table.ReleaseTypeInfo);
 }
 
-void* tensor_over(const void*, void* data, std::size_t bytes, const std::int64_t* dims,
-                  std::size_t rank, int, Value** out) {
-  if (void* status = outcome(49)) return status;
-  *out = static_cast<Value*>(make(sizeof(Value)));
-  (*out)->data = data;
-  (*out)->bytes = bytes;
-  (*out)->rank = rank;
-  std::memcpy((*out)->dims, dims, rank * sizeof *dims);
-  return nullptr;
+void runs() {
+  table.CreateTensorWithDataAsOrtValue = [](const OrtMemoryInfo*, void* data, std::size_t bytes,
+                                            const std::int64_t*, std::size_t,
+                                            ONNXTensorElementDataType, OrtValue** out) noexcept {
+    if (OrtStatus* status = outcome("CreateTensorWithDataAsOrtValue")) return status;
+    ++live;
+    *out = static_cast<OrtValue*>(std::malloc(sizeof(OrtValue)));
+    **out = {static_cast<float*>(data), bytes / sizeof(float)};
+    return static_cast<OrtStatus*>(nullptr);
+  };
+  table.ReleaseValue = [](OrtValue* value) noexcept {
+    if (value != nullptr) --live;
+    std::free(value);
+  };
+  table.Run = [](OrtSession*, const OrtRunOptions*, const char* const*,
+                 const OrtValue* const* inputs, std::size_t, const char* const*, std::size_t,
+                 OrtValue** outputs) noexcept {
+    if (OrtStatus* status = outcome("Run")) return status;
+    for (std::size_t i = 0; i < outputs[0]->count; ++i)
+      outputs[0]->data[i] = 2.0F * inputs[0]->data[i];
+    return static_cast<OrtStatus*>(nullptr);
+  };
 }
 
-void* as_tensor(const void* info, const void** out) {
-  *out = info;
-  return outcome(55);
-}
-void* element_type(const void*, int* out) {
-  *out = 1;
-  return outcome(60);
-}
-void* rank(const void*, std::size_t* out) {
-  *out = 2;
-  return outcome(61);
-}
-void* dimensions(const void*, std::int64_t* dims, std::size_t) {
-  dims[0] = 1;
-  dims[1] = -1;
-  return outcome(62);
-}
-void* memory_info(int, int, void** out) {
-  return create<69>(out);
-}
-void* allocator_free(void*, void* memory) {
-  drop(memory);
-  return outcome(76);
-}
-void* allocator(void** out) {
-  static Object one{};
-  *out = &one;
-  return outcome(78);
+const OrtApi* get_api(uint32_t) noexcept {
+  environments();
+  options();
+  sessions();
+  runs();
+  return &table;
 }
 
-void* providers(char*** out, int* n) {
-  static char cuda[] = "CUDAExecutionProvider";
-  static char tensorrt[] = "TensorrtExecutionProvider";
-  static char cpu[] = "CPUExecutionProvider";
-  static char* names[] = {tensorrt, cuda, cpu};
-  *out = names;
-  *n = 3;
-  return outcome(125);
-}
-
-template <int kSlot, int kDevice>
-void* append(void*, const void*) {
-  devices = devices % 10 * 10 + kDevice;
-  return outcome(kSlot);
-}
-
-using Any = void (*)();
-Any table[400];
-
-template <typename Function>
-void put(int slot, Function function) {
-  table[slot] = reinterpret_cast<Any>(function);
-}
-
-const void* get_api(std::uint32_t) {
-  put(1, error_code);
-  put(2, error_message);
-  put(4, create_env);
-  put(7, create_session);
-  put(9, run);
-  put(10, create<10>);
-  put(13, nothing<13, void*, int>);
-  put(22, nothing<22, void*, int>);
-  put(23, nothing<23, void*, int>);
-  put(24, set_threads);
-  put(25, nothing<25, void*, int>);
-  put(26, create_domain);
-  put(27, nothing<27, void*, const void*>);
-  put(28, nothing<28, void*, void*>);
-  put(30, count<30>);
-  put(31, count<31>);
-  put(33, type_info<33>);
-  put(34, type_info<34>);
-  put(36, name<36, 'x'>);
-  put(37, name<37, 'y'>);
-  put(49, tensor_over);
-  put(55, as_tensor);
-  put(60, element_type);
-  put(61, rank);
-  put(62, dimensions);
-  put(69, memory_info);
-  put(76, allocator_free);
-  put(78, allocator);
-  const int releases[] = {92, 93, 94, 95, 96, 98, 100, 101, 174, 208};
-  for (int slot : releases) put(slot, drop);
-  put(125, providers);
-  put(126, nothing<126, char**, int>);
-  put(130, nothing<130, void*, const char*, const char*>);
-  put(170, append<170, 1>);
-  put(171, create<171>);
-  put(172, nothing<172, void*, const char* const*, const char* const*, std::size_t>);
-  put(204, append<204, 2>);
-  put(205, create<205>);
-  put(206, nothing<206, void*, const char* const*, const char* const*, std::size_t>);
-  return table;
-}
-
-const char* version() {
+const char* version() noexcept {
   return "1.99.0";
 }
 
-struct ApiBase {
-  const void* (*get_api)(std::uint32_t);
-  const char* (*version)();
-};
-const ApiBase base{get_api, version};
+const OrtApiBase base{get_api, version};
 
 }  // namespace
 
 extern "C" {
-const ApiBase* OrtGetApiBase() {
+const OrtApiBase* OrtGetApiBase() noexcept {
   return &base;
 }
 long stub_live() {
   return live;
 }
-void stub_fail_at(int slot) {
-  fail_at = slot;
+void stub_fail_at(const char* name) {
+  failing = name;
+}
+void stub_need(const char* library) {
+  needed = library;
+}
+void stub_no_pool(bool none) {
+  no_pool = none;
 }
 int stub_devices() {
   const int added = devices;
   devices = 0;
   return added;
 }
-int stub_threads() {
-  return last_threads;
+int stub_pool_threads() {
+  return pool_threads;
+}
+// Of the last session's own pool; 0 where it shares.
+int stub_own_threads() {
+  return shares ? 0 : own_threads;
 }
 }

@@ -1,20 +1,16 @@
 // An ONNX Runtime that is too old: it has no table of the version we ask for. Computes nothing.
-#include <cstdint>
+#include <onnxruntime_c_api.h>
 
 namespace {
-struct ApiBase {
-  const void* (*get_api)(std::uint32_t);
-  const char* (*version)();
-};
-const void* get_api(std::uint32_t) {
+const OrtApi* get_api(uint32_t) noexcept {
   return nullptr;
 }
-const char* version() {
+const char* version() noexcept {
   return "1.20.3";
 }
-const ApiBase base{get_api, version};
+const OrtApiBase base{get_api, version};
 }  // namespace
 
-extern "C" const ApiBase* OrtGetApiBase() {
+extern "C" const OrtApiBase* OrtGetApiBase() noexcept {
   return &base;
 }

@@ -18,7 +18,7 @@ constexpr const char* kWhere = "conv1d.run";
 constexpr std::size_t kProductsPerTask = std::size_t{4} << 20;
 
 struct Kernel {
-  KernelApi api;
+  const OrtApi* api;
   conv1d_shape shape;  // without samples
   std::vector<std::uint32_t> weights;
 };
@@ -44,8 +44,8 @@ void convolve(void* user, std::size_t index) {
                  call.blocks * (index + 1) / call.tasks, call.y);
 }
 
-Status* read_call(const Kernel& kernel, KernelContext* context, Call& call) {
-  const KernelApi& api = kernel.api;
+OrtStatus* read_call(const Kernel& kernel, OrtKernelContext* context, Call& call) {
+  const OrtApi& api = *kernel.api;
   Tensor x{}, bias{};
   PARLEY_TRY(read_input(api, context, kX, x));
   PARLEY_TRY(read_input(api, context, kBias, bias));
@@ -70,7 +70,7 @@ Status* read_call(const Kernel& kernel, KernelContext* context, Call& call) {
   return make_output(api, context, dims, call.y);
 }
 
-Status* compute(void* state, KernelContext* context) {
+OrtStatus* compute(void* state, OrtKernelContext* context) {
   const Kernel& kernel = *static_cast<const Kernel*>(state);
   Call call{};
   PARLEY_TRY(read_call(kernel, context, call));
@@ -80,7 +80,7 @@ Status* compute(void* state, KernelContext* context) {
   try {
     packed.resize(std::max(packed.size(), conv1d_input_words(&call.shape)));
   } catch (const std::bad_alloc&) {
-    return complain(kernel.api, kWhere, "memory for its input", 0);
+    return complain(*kernel.api, kWhere, "memory for its input", 0);
   }
   call.input = packed.data();
   if (call.tasks == 1) {
@@ -88,20 +88,19 @@ Status* compute(void* state, KernelContext* context) {
     convolve(&call, 0);
     return nullptr;
   }
-  PARLEY_TRY(kernel.api.parallel_for(context, pack, call.tasks, 0, &call));
-  return kernel.api.parallel_for(context, convolve, call.tasks, 0, &call);
+  PARLEY_TRY(kernel.api->KernelContext_ParallelFor(context, pack, call.tasks, 0, &call));
+  return kernel.api->KernelContext_ParallelFor(context, convolve, call.tasks, 0, &call);
 }
 
-Status* create(const CustomOp*, const void* table, const KernelInfo* info, void** out) {
-  const KernelApi api = read_kernel_api(table);
+OrtStatus* create(const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo* info, void** out) {
   int is_constant = 0;
-  const Value* value = nullptr;
-  PARLEY_TRY(api.constant(info, kWeight, &is_constant, &value));
+  const OrtValue* value = nullptr;
+  PARLEY_TRY(api->KernelInfoGetConstantInput_tensor(info, kWeight, &is_constant, &value));
   Tensor weight{};
-  if (is_constant != 0) PARLEY_TRY(read_tensor(api, value, weight));
-  const std::int64_t dilation = read_attribute(api, info, "dilation");
+  if (is_constant != 0) PARLEY_TRY(read_tensor(*api, value, weight));
+  const std::int64_t dilation = read_attribute(*api, info, "dilation");
   if (weight.rank != 3 || weight.count == 0 || dilation < 1)
-    return complain(api, "conv1d.create", "constant weights [out, in, taps] and a dilation", 0);
+    return complain(*api, "conv1d.create", "constant weights [out, in, taps] and a dilation", 0);
   const auto size = [&](int i) { return static_cast<std::size_t>(weight.dims[i]); };
   try {
     auto* kernel = new Kernel{api, {size(1), size(0), size(2), std::size_t(dilation), 0}, {}};
@@ -112,31 +111,28 @@ Status* create(const CustomOp*, const void* table, const KernelInfo* info, void*
     return nullptr;
   } catch (const std::bad_alloc&) {
     delete static_cast<Kernel*>(*out);
-    return complain(api, "conv1d.create", "memory for the weights", 0);
+    return complain(*api, "conv1d.create", "memory for the weights", 0);
   }
 }
 
-CustomOp make_op() {
-  CustomOp op{};
-  op.name = [](const CustomOp*) { return "Conv1d"; };
-  op.provider = [](const CustomOp*) -> const char* { return nullptr; };
-  op.input_type = [](const CustomOp*, std::size_t i) { return int{i == kWeight ? kBf16 : kFloat}; };
-  op.input_count = [](const CustomOp*) { return std::size_t{kInputs}; };
-  op.output_type = [](const CustomOp*, std::size_t) { return int{kFloat}; };
-  op.output_count = [](const CustomOp*) { return std::size_t{1}; };
-  op.destroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-  op.input_characteristic = [](const CustomOp*, std::size_t) { return 0; };  // required
-  op.output_characteristic = op.input_characteristic;
-  op.input_memory = [](const CustomOp*, std::size_t) { return 0; };
-  op.create = create;
-  op.compute = compute;
+OrtCustomOp make_op() {
+  OrtCustomOp op = make_custom_op();
+  op.GetName = [](const OrtCustomOp*) { return "Conv1d"; };
+  op.GetInputTypeCount = [](const OrtCustomOp*) { return std::size_t{kInputs}; };
+  op.GetInputType = [](const OrtCustomOp*, std::size_t i) {
+    return i == kWeight ? ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16
+                        : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  };
+  op.CreateKernelV2 = create;
+  op.KernelComputeV2 = compute;
+  op.KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
   return op;
 }
 
 }  // namespace
 
-const CustomOp* conv1d_op() {
-  static const CustomOp op = make_op();
+const OrtCustomOp* conv1d_op() {
+  static const OrtCustomOp op = make_op();
   return &op;
 }
 

@@ -8,6 +8,6 @@
 namespace parley::ort {
 
 // Lives as long as the process.
-const CustomOp* conv1d_op();
+const OrtCustomOp* conv1d_op();
 
 }  // namespace parley::ort

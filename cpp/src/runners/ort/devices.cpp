@@ -2,65 +2,108 @@
 #include "runners/ort/devices.h"
 
 #include <algorithm>
+#include <set>
 
 #include "parley/errors.h"
+#include "runners/ort/pip_libraries.h"
 
 namespace parley::ort {
 namespace {
 
-void check(const Library& library, Status* status, const std::string& device) {
-  const Failure failure = library.take(status);
-  if (failure.code == 0) return;
-  throw LibraryError("[ort.open] expected ONNX Runtime " + library.version() +
-                     " to start the device '" + device + "', got '" + failure.message + "'; do " +
-                     device_remedy(device));
+constexpr const char* kOrElse = ", or take the device 'cpu'";
+
+const char* provider_of(const std::string& device) {
+  return device == "cuda" ? "CUDAExecutionProvider" : "TensorrtExecutionProvider";
 }
 
-void require_provider(const Library& library, const std::string& provider,
-                      const std::string& device) {
+void require_provider(const Library& library, const std::string& device) {
   const std::vector<std::string> all = library.providers();
-  if (std::find(all.begin(), all.end(), provider) != all.end()) return;
+  if (std::find(all.begin(), all.end(), provider_of(device)) != all.end()) return;
   std::string names;
   for (const std::string& name : all) names += (names.empty() ? "" : ", ") + name;
-  throw LibraryError("[ort.open] expected " + provider + " in '" + library.path() + "', got " +
-                     names + "; do " + device_remedy(device));
+  throw LibraryError(std::string("[ort.open] expected ") + provider_of(device) + " in '" +
+                     library.path() + "', got " + names +
+                     "; do install ONNX Runtime for CUDA (with pip: `pip uninstall onnxruntime`, "
+                     "then `pip install 'onnxruntime-gpu[cuda,cudnn]'`) on a machine with an "
+                     "NVIDIA GPU, point PARLEY_ONNXRUNTIME at its library" +
+                     kOrElse);
 }
 
-void add_cuda(const Library& library, SessionOptions* options, const std::string& device,
-              bool deterministic) {
-  const Api& api = library.api();
-  require_provider(library, "CUDAExecutionProvider", device);
-  CudaOptions* raw = nullptr;
-  check(library, api.create_cuda_options(&raw), device);
-  const Handle<CudaOptions> cuda(raw, api.release_cuda_options);
+// What a provider's start failed of: its own words, and those it logged.
+std::string missing(const Failure& failure) {
+  const std::string name = missing_library(failure.message);
+  return name.empty() ? missing_library(last_log()) : name;
+}
+
+// Calls `append` again as long as it fails for a library that pip put where the loader does not
+// look.
+template <typename Append>
+void start(const Library& library, const std::string& device, Append append) {
+  std::set<std::string> loaded;
+  while (true) {
+    clear_log();
+    const Failure failure = library.take(append());
+    if (failure.code == 0) return;
+    const std::string name = missing(failure);
+    if (!loaded.insert(name).second || !load_from_pip(library.file(), name))
+      refuse_device(library, device, failure);
+  }
+}
+
+void check(const Library& library, OrtStatus* status, const std::string& device) {
+  clear_log();
+  const Failure failure = library.take(status);
+  if (failure.code != 0) refuse_device(library, device, failure);
+}
+
+void add_cuda(const Library& library, OrtSessionOptions* options, const std::string& device) {
+  const OrtApi& api = library.api();
+  require_provider(library, "cuda");
+  OrtCUDAProviderOptionsV2* raw = nullptr;
+  check(library, api.CreateCUDAProviderOptions(&raw), device);
+  const Handle<OrtCUDAProviderOptionsV2> cuda(raw, api.ReleaseCUDAProviderOptions);
   const char* keys[] = {"device_id", "use_tf32", "cudnn_conv_algo_search"};
-  const char* values[] = {"0", deterministic ? "0" : "1", deterministic ? "DEFAULT" : "HEURISTIC"};
-  check(library, api.update_cuda_options(cuda.get(), keys, values, 3), device);
-  check(library, api.append_cuda(options, cuda.get()), device);
+  const char* values[] = {"0", "1", "HEURISTIC"};
+  check(library, api.UpdateCUDAProviderOptions(cuda.get(), keys, values, 3), device);
+  start(library, device,
+        [&] { return api.SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda.get()); });
 }
 
-void add_tensorrt(const Library& library, SessionOptions* options, const std::string& device) {
-  const Api& api = library.api();
-  require_provider(library, "TensorrtExecutionProvider", device);
-  TensorRtOptions* raw = nullptr;
-  check(library, api.create_tensorrt_options(&raw), device);
-  const Handle<TensorRtOptions> tensorrt(raw, api.release_tensorrt_options);
+void add_tensorrt(const Library& library, OrtSessionOptions* options, const std::string& device) {
+  const OrtApi& api = library.api();
+  require_provider(library, "tensorrt");
+  OrtTensorRTProviderOptionsV2* raw = nullptr;
+  check(library, api.CreateTensorRTProviderOptions(&raw), device);
+  const Handle<OrtTensorRTProviderOptionsV2> tensorrt(raw, api.ReleaseTensorRTProviderOptions);
   const char* keys[] = {"device_id"};
   const char* values[] = {"0"};
-  check(library, api.update_tensorrt_options(tensorrt.get(), keys, values, 1), device);
-  check(library, api.append_tensorrt(options, tensorrt.get()), device);
+  check(library, api.UpdateTensorRTProviderOptions(tensorrt.get(), keys, values, 1), device);
+  start(library, device, [&] {
+    return api.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, tensorrt.get());
+  });
 }
 
 }  // namespace
 
-std::string device_remedy(const std::string& device) {
-  std::string remedy = "`pip install onnxruntime-gpu` on a machine with an NVIDIA GPU";
-  if (device == "tensorrt") remedy += " and TensorRT";
-  return remedy + ", point PARLEY_ONNXRUNTIME at its library, or take the device 'cpu'";
+void refuse_device(const Library& library, const std::string& device, const Failure& failure) {
+  const std::string name = missing(failure);
+  std::string remedy;
+  if (name.find("nvinfer") != std::string::npos || name.find("nvonnxparser") != std::string::npos) {
+    remedy = "install TensorRT of that version (with pip: `pip install 'tensorrt-cu13<11'`)";
+  } else if (!name.empty() && name.rfind("libcuda.so", 0) != 0) {
+    remedy =
+        "install CUDA and cuDNN of that version (with pip: `pip install "
+        "'onnxruntime-gpu[cuda,cudnn]'`)";
+  } else {
+    remedy = "see whether `nvidia-smi` shows an NVIDIA GPU and a driver that is new enough";
+  }
+  throw LibraryError("[ort.open] expected ONNX Runtime " + library.version() +
+                     " to start the device '" + device + "', got " +
+                     (name.empty() ? "'" + failure.message + "'" : "no " + name) + "; do " +
+                     remedy + kOrElse);
 }
 
-void add_device(const Library& library, SessionOptions* options, const std::string& device,
-                bool deterministic) {
+void add_device(const Library& library, OrtSessionOptions* options, const std::string& device) {
   if (device == "cpu") return;
   if (device != "cuda" && device != "tensorrt") {
     throw InputError("[ort.open] expected the device cpu, cuda or tensorrt, got '" + device +
@@ -68,7 +111,7 @@ void add_device(const Library& library, SessionOptions* options, const std::stri
   }
   // Providers are asked in the order they were added.
   if (device == "tensorrt") add_tensorrt(library, options, device);
-  add_cuda(library, options, device, deterministic);
+  add_cuda(library, options, device);
 }
 
 }  // namespace parley::ort

@@ -6,21 +6,33 @@
 #include <map>
 #include <mutex>
 
+#include "base/log.h"
 #include "parley/errors.h"
 #include "runners/ort/ort.h"
+#include "runners/ort/pool.h"
+#include "runners/ort/probe.h"
 
 namespace parley::ort {
 namespace {
 
 constexpr const char* kRemedy =
-    "`pip install 'onnxruntime>=1.29'` and point PARLEY_ONNXRUNTIME at its "
-    "capi/libonnxruntime.so.*";
+    "install ONNX Runtime 1.29 or later (with pip: `pip install 'onnxruntime>=1.29'`) and point "
+    "PARLEY_ONNXRUNTIME at its libonnxruntime.so";
 
 // Per thread, so that the logger needs no lock and no owner.
-thread_local char last_log_line[400] = "";
+thread_local char last_log_line[800] = "";
 
-void keep_log(void*, int, const char*, const char*, const char*, const char* message) {
-  std::snprintf(last_log_line, sizeof last_log_line, "%s", message == nullptr ? "" : message);
+LogLevel level_of(OrtLoggingLevel level) {
+  if (level >= ORT_LOGGING_LEVEL_ERROR) return LogLevel::error;
+  if (level == ORT_LOGGING_LEVEL_WARNING) return LogLevel::warning;
+  return level == ORT_LOGGING_LEVEL_INFO ? LogLevel::info : LogLevel::debug;
+}
+
+void ORT_API_CALL keep_log(void*, OrtLoggingLevel level, const char*, const char*, const char*,
+                           const char* message) {
+  const char* text = message == nullptr ? "" : message;
+  std::snprintf(last_log_line, sizeof last_log_line, "%s", text);
+  tell(level_of(level), "onnxruntime", text);
 }
 
 // "1.31.1" -> 31. The minor version is the API version; 0 where the text is of another form.
@@ -50,46 +62,67 @@ const Library& Library::open(const std::string& path) {
 }
 
 Library::Library(const std::string& path) : library_(path, kRemedy) {
-  const auto get_base = library_.find<GetApiBase>("OrtGetApiBase");
-  const ApiBase* base = get_base == nullptr ? nullptr : get_base();
+  const auto get_base = library_.find<decltype(&::OrtGetApiBase)>("OrtGetApiBase");
+  const OrtApiBase* base = get_base == nullptr ? nullptr : get_base();
   if (base == nullptr) {
     throw LibraryError("[ort.open] expected ONNX Runtime in '" + path +
                        "', got a library without OrtGetApiBase; do " + kRemedy);
   }
-  version_ = base->version_string();
+  version_ = base->GetVersionString();
   // Asked first: an older library prints to stderr when it is asked for a newer table.
-  const bool new_enough = api_version(version_) >= kApiVersion;
-  table_ = new_enough ? base->get_api(kApiVersion) : nullptr;
-  if (table_ == nullptr) {
-    throw LibraryError("[ort.open] expected ONNX Runtime 1." + std::to_string(kApiVersion) +
+  api_ = api_version(version_) >= kOldestMinor ? base->GetApi(ORT_API_VERSION) : nullptr;
+  if (api_ == nullptr) {
+    throw LibraryError("[ort.open] expected ONNX Runtime 1." + std::to_string(kOldestMinor) +
                        " or later in '" + path + "', got " + one_line(version_) + "; do " +
                        kRemedy);
   }
-  api_ = read_api(table_);
-  Env* env = nullptr;
-  require(api_.create_env(keep_log, nullptr, kWarning, "parley", &env), "an environment");
-  env_ = Handle<Env>(env, api_.release_env);
-  MemoryInfo* memory = nullptr;
-  require(api_.create_cpu_memory_info(kDeviceAllocator, kDefaultMemory, &memory),
+  OrtMemoryInfo* memory = nullptr;
+  require(api_->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory),
           "a description of CPU memory");
-  cpu_memory_ = Handle<MemoryInfo>(memory, api_.release_memory_info);
-  require(make_custom_ops(table_, &custom_ops_), "a domain of operators");
+  cpu_memory_ = Handle<OrtMemoryInfo>(memory, api_->ReleaseMemoryInfo);
+  require(make_custom_ops(*api_, &custom_ops_), "a domain of operators");
 }
 
-void Library::add_custom_ops(SessionOptions* options) const {
-  require(ort::add_custom_ops(table_, options, custom_ops_), "to take parley's operators");
+std::shared_ptr<const Environment> Library::environment(int threads) const {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<const Environment> one = environment_.lock();
+  if (!one) {
+    one = std::make_shared<const Environment>(make_environment(threads));
+    environment_ = one;
+  }
+  return one;
 }
 
-Failure Library::take(Status* status) const {
+void Library::keep(std::shared_ptr<const Environment> environment) const {
+  const std::lock_guard lock(mutex_);
+  kept_ = std::move(environment);
+}
+
+Environment Library::make_environment(int threads) const {
+  const Handle<OrtThreadingOptions> pool = shared_pool(*this, threads);
+  OrtEnv* raw = nullptr;
+  require(api_->CreateEnvWithCustomLoggerAndGlobalThreadPools(
+              keep_log, nullptr, ORT_LOGGING_LEVEL_WARNING, "parley", pool.get(), &raw),
+          "an environment");
+  Environment made{Handle<OrtEnv>(raw, api_->ReleaseEnv), threads};
+  if (!has_shared_pool(*this, raw)) made.threads = 0;
+  return made;
+}
+
+void Library::add_custom_ops(OrtSessionOptions* options) const {
+  require(api_->AddCustomOpDomain(options, custom_ops_), "to take parley's operators");
+}
+
+Failure Library::take(OrtStatus* status) const {
   if (status == nullptr) return {};
-  Failure failure{api_.get_error_code(status), one_line(api_.get_error_message(status))};
-  api_.release_status(status);
+  Failure failure{api_->GetErrorCode(status), one_line(api_->GetErrorMessage(status))};
+  api_->ReleaseStatus(status);
   if (failure.code == 0) failure.code = -1;  // a status is a failure whatever its code
   if (failure.message.empty()) failure.message = one_line(last_log());
   return failure;
 }
 
-void Library::require(Status* status, const char* what) const {
+void Library::require(OrtStatus* status, const char* what) const {
   const Failure failure = take(status);
   if (failure.code == 0) return;
   throw LibraryError("[ort.open] expected " + std::string(what) + " from ONNX Runtime " + version_ +
@@ -99,9 +132,9 @@ void Library::require(Status* status, const char* what) const {
 std::vector<std::string> Library::providers() const {
   char** names = nullptr;
   int count = 0;
-  require(api_.available_providers(&names, &count), "a list of providers");
+  require(api_->GetAvailableProviders(&names, &count), "a list of providers");
   std::vector<std::string> list(names, names + count);
-  require(api_.release_providers(names, count), "to give back the list of providers");
+  require(api_->ReleaseAvailableProviders(names, count), "to give back the list of providers");
   return list;
 }
 

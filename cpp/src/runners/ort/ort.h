@@ -11,10 +11,10 @@ namespace parley {
 
 struct GraphOptions {
   std::string device = "cpu";  // cpu | cuda | tensorrt
-  int threads = 0;             // 0: as many as the machine has cores
-  // GPU only (the CPU always repeats itself for one number of threads): no TF32 and no timing of
-  // algorithms, so that the same input gives the same bits.
-  bool deterministic = false;
+  // 0: as many as the machine has cores. One pool of threads serves all graphs; it is made for the
+  // first graph and goes with the last. A graph that is opened meanwhile with another number has a
+  // pool of its own. The CPU repeats itself to the last bit for one number of threads.
+  int threads = 0;
 };
 
 // `library`: path of libonnxruntime; empty: the environment's PARLEY_ONNXRUNTIME, else the loader's
@@ -35,5 +35,8 @@ const std::vector<std::string>& graph_custom_ops();
 // such as CPUExecutionProvider. Both throw LibraryError.
 std::string onnxruntime_version(const std::string& library);
 std::vector<std::string> onnxruntime_providers(const std::string& library);
+// Opens the device and runs a graph of one node on it, alone. Throws LibraryError where it cannot.
+// A driver that is at odds with its libraries may end the process: ask in one of its own.
+void try_onnxruntime_device(const std::string& library, const std::string& device);
 
 }  // namespace parley

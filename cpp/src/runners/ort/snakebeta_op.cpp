@@ -16,7 +16,7 @@ enum Input : std::size_t { kX, kAlpha, kBeta, kRange, kInputs };
 constexpr std::size_t kOutputsPerTask = 32768;
 
 struct Kernel {
-  KernelApi api;
+  const OrtApi* api;
   bool cuda;
   std::size_t left, right;
 };
@@ -30,8 +30,8 @@ struct Call {
 
 constexpr const char* kWhere = "snakebeta.run";
 
-Status* read_call(const Kernel& kernel, KernelContext* context, Call& call) {
-  const KernelApi& api = kernel.api;
+OrtStatus* read_call(const Kernel& kernel, OrtKernelContext* context, Call& call) {
+  const OrtApi& api = *kernel.api;
   Tensor inputs[kInputs];
   for (std::size_t i = 0; i < kInputs; ++i) PARLEY_TRY(read_input(api, context, i, inputs[i]));
   const Tensor& x = inputs[kX];
@@ -65,64 +65,64 @@ void run_task(void* user, std::size_t index) {
                     call.rows * (index + 1) / call.tasks, call.out);
 }
 
-Status* compute(void* state, KernelContext* context) {
+OrtStatus* compute(void* state, OrtKernelContext* context) {
   const Kernel& kernel = *static_cast<const Kernel*>(state);
   Call call{};
   PARLEY_TRY(read_call(kernel, context, call));
 #if defined(PARLEY_CUDA)
   if (kernel.cuda) {
     void* stream = nullptr;
-    PARLEY_TRY(kernel.api.stream(context, &stream));
+    PARLEY_TRY(kernel.api->KernelContext_GetGPUComputeStream(context, &stream));
     const char* failure = snakebeta_forward_cuda(&call.window, call.x, call.alpha, call.beta,
                                                  call.rows, call.out, stream);
-    return failure == nullptr ? nullptr : kernel.api.create_status(kEpFail, failure);
+    return failure == nullptr ? nullptr : kernel.api->CreateStatus(ORT_EP_FAIL, failure);
   }
 #endif
-  if (call.tasks > 1) return kernel.api.parallel_for(context, run_task, call.tasks, 0, &call);
+  if (call.tasks > 1)
+    return kernel.api->KernelContext_ParallelFor(context, run_task, call.tasks, 0, &call);
   run_task(&call, 0);
   return nullptr;
 }
 
-Status* create(const CustomOp* op, const void* table, const KernelInfo* info, void** out) {
-  const KernelApi api = read_kernel_api(table);
-  const std::int64_t left = read_attribute(api, info, "left");
-  const std::int64_t right = read_attribute(api, info, "right");
+OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info, void** out) {
+  const std::int64_t left = read_attribute(*api, info, "left");
+  const std::int64_t right = read_attribute(*api, info, "right");
   if (left < 0 || right < 0) {
-    return api.create_status(kInvalidArgument,
+    return api->CreateStatus(ORT_INVALID_ARGUMENT,
                              "[snakebeta.create] expected left and right of 0 or more, got less; "
                              "do export the graph again");
   }
-  *out = new (std::nothrow) Kernel{api, op->provider(op) != nullptr, static_cast<std::size_t>(left),
-                                   static_cast<std::size_t>(right)};
+  *out = new (std::nothrow) Kernel{api, op->GetExecutionProviderType(op) != nullptr,
+                                   static_cast<std::size_t>(left), static_cast<std::size_t>(right)};
   if (*out != nullptr) return nullptr;
-  return api.create_status(kEngineError,
-                           "[snakebeta.create] expected memory, got none; do free some");
+  return api->CreateStatus(ORT_FAIL, "[snakebeta.create] expected memory, got none; do free some");
 }
 
-CustomOp make_op(const char* (*provider)(const CustomOp*)) {
-  CustomOp op{};
-  op.name = [](const CustomOp*) { return "SnakeBeta"; };
-  op.provider = provider;
-  op.input_type = [](const CustomOp*, std::size_t i) { return int{i == kRange ? kInt64 : kFloat}; };
-  op.input_count = [](const CustomOp*) { return std::size_t{kInputs}; };
-  op.output_type = [](const CustomOp*, std::size_t) { return int{kFloat}; };
-  op.output_count = [](const CustomOp*) { return std::size_t{1}; };
-  op.destroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-  op.input_characteristic = [](const CustomOp*, std::size_t) { return 0; };  // required
-  op.output_characteristic = op.input_characteristic;
-  op.input_memory = [](const CustomOp*, std::size_t i) { return i == kRange ? kCpuInput : 0; };
-  op.create = create;
-  op.compute = compute;
+OrtCustomOp make_op(const char* (*provider)(const OrtCustomOp*)) {
+  OrtCustomOp op = make_custom_op();
+  op.GetName = [](const OrtCustomOp*) { return "SnakeBeta"; };
+  op.GetExecutionProviderType = provider;
+  op.GetInputTypeCount = [](const OrtCustomOp*) { return std::size_t{kInputs}; };
+  op.GetInputType = [](const OrtCustomOp*, std::size_t i) {
+    return i == kRange ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  };
+  // The range stays in the CPU's memory whatever the provider.
+  op.GetInputMemoryType = [](const OrtCustomOp*, std::size_t i) {
+    return i == kRange ? OrtMemTypeCPUInput : OrtMemTypeDefault;
+  };
+  op.CreateKernelV2 = create;
+  op.KernelComputeV2 = compute;
+  op.KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
   return op;
 }
 
 }  // namespace
 
-std::vector<const CustomOp*> snakebeta_ops() {
-  static const CustomOp cpu = make_op([](const CustomOp*) -> const char* { return nullptr; });
+std::vector<const OrtCustomOp*> snakebeta_ops() {
+  static const OrtCustomOp cpu = make_op([](const OrtCustomOp*) -> const char* { return nullptr; });
 #if defined(PARLEY_CUDA)
-  static const CustomOp cuda =
-      make_op([](const CustomOp*) -> const char* { return "CUDAExecutionProvider"; });
+  static const OrtCustomOp cuda =
+      make_op([](const OrtCustomOp*) -> const char* { return "CUDAExecutionProvider"; });
   return {&cpu, &cuda};
 #else
   return {&cpu};

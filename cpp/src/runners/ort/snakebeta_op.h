@@ -10,6 +10,6 @@
 namespace parley::ort {
 
 // Live as long as the process.
-std::vector<const CustomOp*> snakebeta_ops();
+std::vector<const OrtCustomOp*> snakebeta_ops();
 
 }  // namespace parley::ort
