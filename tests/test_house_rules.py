@@ -33,7 +33,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("threads_and_locks", "cpp/src/session/session.h"): "close() waits for the step under way",
     (
         "threads_and_locks",
-        "cpp/src/stages/flow_decoder.cpp",
+        "cpp/src/stages/flow/decoder.cpp",
     ): "a voice is set up once, whichever session comes first",
     ("threads_and_locks", "export/parley_export/command.py"): "looks which thread takes a signal",
     ("threads_and_locks", "export/parley_export/progress.py"): "samples memory beside the export",

@@ -1,5 +1,5 @@
 // The backbone beside llama.cpp's own loop, for `parley bench`; converts, does nothing else.
-#include "backbone_bench.h"
+#include "bench/backbone_bench.h"
 
 #include "bindings.h"
 

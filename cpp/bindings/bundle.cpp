@@ -1,8 +1,8 @@
 // Bundles and libraries for Python; converts and releases the GIL, nothing else.
 #include <pybind11/functional.h>
 
-#include "assemble.h"
 #include "bindings.h"
+#include "bundle/bundle.h"
 #include "runners/llama/model.h"
 #include "runners/ort/ort.h"
 
@@ -122,8 +122,8 @@ void register_bundle(py::module_& module) {
       .def(py::init(&open), py::arg("folder"), py::kw_only(), py::arg("device") = "cpu",
            py::arg("threads") = 0, py::arg("verify") = true, py::arg("kv") = "f16",
            py::arg("flow") = "", py::arg("onnxruntime") = "", py::arg("llama") = "", release)
-      .def_property_readonly("manifest",
-                             [](const Bundle& b) { return to_python(b.impl().document()); })
+      .def_property_readonly(
+          "manifest", [](const Bundle& b) { return to_python(Bundle::Impl::of(b)->document()); })
       .def_property_readonly("modes", &modes)
       .def_property_readonly("voices", &Bundle::voices)
       .def_property_readonly("chunk_samples", &Bundle::chunk_samples)

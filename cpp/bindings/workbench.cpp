@@ -1,8 +1,8 @@
 // Single stages for Python's verification; converts, does nothing else.
-#include "workbench.h"
+#include "bench/workbench.h"
 
 #include "bindings.h"
-#include "stages/noise.h"
+#include "stages/flow/noise.h"
 
 namespace parley::bindings {
 
@@ -76,7 +76,7 @@ py::tuple flow_decode(const Workbench& bench, const Ids& codes, const std::optio
 void register_hearing(py::class_<Workbench>& bench) {
   bench
       .def(py::init([](const Bundle& bundle, const std::string& voice, const std::string& flow) {
-             return std::make_unique<Workbench>(bundle.shared_impl(), voice, flow);
+             return std::make_unique<Workbench>(Bundle::Impl::of(bundle), voice, flow);
            }),
            py::arg("bundle"), py::arg("voice") = "", py::arg("flow") = "")
       .def(

@@ -15,7 +15,7 @@ from parley_export.errors import Problems
 FILE = "parley.json"
 MAX_BYTES = 1 << 20
 
-# What the engine's manifest reader takes (cpp/src/manifest.cpp); a test holds both together.
+# What the engine's manifest reader takes (cpp/src/bundle/manifest.cpp); a test holds both together.
 RANGES: dict[str, tuple[int, int]] = {
     "context": (1, 10**8),
     "window_positions": (1, 10**8),

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "fake_flow.h"
-#include "stages/flow_decoder.h"
+#include "stages/flow/decoder.h"
 
 namespace flow_rig {
 
@@ -62,7 +62,7 @@ struct Rig {
 
   FlowDecoder::Frames push(std::span<const std::int32_t> codes, bool last, std::vector<float>& out,
                            const StopFlag& stop = kGo) {
-    std::vector<float> room(max_frames(flow->config(), codes.size()) * kZ);
+    std::vector<float> room(max_frames(flow->shape(), codes.size()) * kZ);
     const auto frames = flow->push(*state, codes, last, room, stop);
     out.insert(out.end(), room.begin(), room.begin() + static_cast<std::ptrdiff_t>(frames.n * kZ));
     return frames;

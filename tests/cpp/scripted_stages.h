@@ -198,12 +198,12 @@ class FlowDecoder final : public parley::FlowDecoder {
     }
   };
   explicit FlowDecoder(std::size_t lookahead = 0, std::size_t skip = 0) : skip_(skip) {
-    config_.z = 2;
-    config_.lookahead_codes = lookahead;
+    shape_.z = 2;
+    shape_.lookahead_codes = lookahead;
   }
   std::function<void()> on_push;
   float scale = 1.0F;  // NaN makes the samples bad
-  const FlowConfig& config() const override { return config_; }
+  const FlowShape& shape() const override { return shape_; }
   StatePtr create_state(std::shared_ptr<const Voice>, const SetupProgress&) const override {
     return std::make_unique<State>();
   }
@@ -218,16 +218,16 @@ class FlowDecoder final : public parley::FlowDecoder {
     stop.check();
     if (on_push) on_push();
     for (std::int32_t code : codes) state.waiting[state.n++] = static_cast<float>(code + 1);
-    const std::size_t keep = last ? 0 : std::min(state.n, config_.lookahead_codes);
+    const std::size_t keep = last ? 0 : std::min(state.n, shape_.lookahead_codes);
     const std::size_t out = state.n - keep;
     std::size_t at = 0;
     for (std::size_t i = 0; i < out; ++i)
-      for (std::size_t f = 0; f < config_.frames_per_code * config_.z; ++f)
+      for (std::size_t f = 0; f < shape_.frames_per_code * shape_.z; ++f)
         latents[at++] = state.waiting[i] * scale;
     std::copy(state.waiting.begin() + static_cast<std::ptrdiff_t>(out),
               state.waiting.begin() + static_cast<std::ptrdiff_t>(state.n), state.waiting.begin());
     state.n = keep;
-    Frames frames{out * config_.frames_per_code, first_ && out > 0 ? skip_ : 0};
+    Frames frames{out * shape_.frames_per_code, first_ && out > 0 ? skip_ : 0};
     if (out > 0) first_ = false;
     return frames;
   }
@@ -237,7 +237,7 @@ class FlowDecoder final : public parley::FlowDecoder {
   }
 
  private:
-  FlowConfig config_;
+  FlowShape shape_;
   std::size_t skip_;
   mutable bool first_ = true;
 };

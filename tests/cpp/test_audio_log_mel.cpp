@@ -5,7 +5,8 @@
 #include <numbers>
 #include <random>
 
-#include "audio/front_end.h"
+#include "audio/log_mel.h"
+#include "audio/resampler.h"
 #include "check.h"
 #include "parley/errors.h"
 

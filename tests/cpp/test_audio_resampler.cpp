@@ -4,7 +4,7 @@
 #include <numbers>
 #include <random>
 
-#include "audio/front_end.h"
+#include "audio/resampler.h"
 #include "check.h"
 #include "parley/errors.h"
 

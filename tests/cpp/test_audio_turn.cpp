@@ -1,5 +1,5 @@
 // Cutting a turn into segments and counting its features, as published; encodes nothing.
-#include "audio/front_end.h"
+#include "audio/turn.h"
 #include "check.h"
 #include "parley/errors.h"
 

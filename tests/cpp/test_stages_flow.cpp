@@ -177,7 +177,7 @@ TEST(a_warm_push_allocates_nothing_and_windows_stay_bounded) {
     rig.field->largest = 0;
     rig.flow->begin_reply(*rig.state, 1, 0);
     const auto codes = codes_of(4);
-    std::vector<float> room(max_frames(rig.flow->config(), 4) * kZ);
+    std::vector<float> room(max_frames(rig.flow->shape(), 4) * kZ);
     rig.flow->push(*rig.state, codes, false, room, kGo);
     rig.state->commit();
     const long n = check::allocations([&] {

@@ -60,7 +60,7 @@ TEST(states_of_one_voice_do_not_meet) {
   rig.flow->begin_reply(*rig.state, 1, 0);
   rig.flow->begin_reply(*other, 2, 5);
   std::vector<float> mine;
-  std::vector<float> room(max_frames(rig.flow->config(), 6) * kZ);
+  std::vector<float> room(max_frames(rig.flow->shape(), 6) * kZ);
   for (std::size_t i = 0; i < 24; i += 6) {
     rig.push(std::span(codes).subspan(i, 6), i == 18, mine);
     rig.flow->push(*other, codes_of(6), false, room, kGo);

@@ -4,9 +4,9 @@
 
 #include "check.h"
 #include "flow_rig.h"
-#include "stages/flow_memory.h"
-#include "stages/flow_solver.h"
-#include "stages/flow_window.h"
+#include "stages/flow/memory.h"
+#include "stages/flow/solver.h"
+#include "stages/flow/window.h"
 
 using namespace parley;
 using namespace flow_rig;

@@ -3,8 +3,7 @@
 
 #include "base/philox.h"
 #include "check.h"
-#include "stages/flow_decoder.h"
-#include "stages/noise.h"
+#include "stages/flow/noise.h"
 
 using namespace parley;
 

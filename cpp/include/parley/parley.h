@@ -127,9 +127,6 @@ class Bundle {
   std::vector<Mode> modes() const;
   std::vector<std::string> voices() const;
   const std::string& notice() const;  // licence notice of the weights, to be shown to the user
-  // The insides, for the bindings and verification; not part of the stable face.
-  const Impl& impl() const { return *impl_; }
-  const std::shared_ptr<const Impl>& shared_impl() const { return impl_; }
 
  private:
   std::shared_ptr<const Impl> impl_;

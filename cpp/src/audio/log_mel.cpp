@@ -1,11 +1,13 @@
 // Log-mel of whole segments and of streams over one power computation; knows no model and no turn.
+#include "audio/log_mel.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <string>
 
-#include "audio/front_end.h"
 #include "audio/mel.h"
+#include "audio/resampler.h"
 #include "parley/errors.h"
 
 namespace parley {

@@ -1,5 +1,7 @@
 // Windowed-sinc resampling of streams and whole signals, by one code; knows no mel and no chunk.
 // Source: Smith, "Digital audio resampling" (CCRMA, 2002), with a Hann window.
+#include "audio/resampler.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -7,7 +9,6 @@
 #include <numeric>
 #include <string>
 
-#include "audio/front_end.h"
 #include "parley/errors.h"
 
 namespace parley {

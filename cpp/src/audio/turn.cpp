@@ -1,7 +1,8 @@
 // Cuts a recorded turn into segments and counts its features as the published prompt builder does.
+#include "audio/turn.h"
+
 #include <algorithm>
 
-#include "audio/front_end.h"
 #include "audio/mel.h"
 #include "parley/errors.h"
 

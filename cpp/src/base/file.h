@@ -54,12 +54,4 @@ std::vector<std::int32_t> read_i32(const std::filesystem::path& folder, const st
 // BundleError that names the first bad file (all sizes come before any hash) and what is wrong.
 void verify_files(const std::filesystem::path& folder, const FileTable& files, bool hashes);
 
-// Every external_data location that an ONNX file refers to, in any graph, subgraph, function or
-// training part; sorted, each once. Throws BundleError where the file is no protobuf message.
-std::vector<std::string> external_locations(const MappedFile& onnx);
-
-// Throws BundleError where `onnx` refers to a file outside `allowed` (names relative to the bundle;
-// a location is relative to the graph's own folder).
-void check_external(const MappedFile& onnx, std::span<const std::string> allowed);
-
 }  // namespace parley

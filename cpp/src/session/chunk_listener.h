@@ -2,6 +2,7 @@
 #pragma once
 #include <vector>
 
+#include "audio/log_mel.h"
 #include "session/listener.h"
 
 namespace parley {

@@ -1,4 +1,4 @@
-// What a session is made of; tests put scripted stages here, assemble.cpp the real ones.
+// What a session is made of; tests put scripted stages here, bundle/bundle.cpp the real ones.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,5 +1,6 @@
 // Segments of a turn become features, at once or on a thread beside the steps; knows no turn.
 #include "session/segment_encoder.h"
+#include "audio/resampler.h"
 
 #include <algorithm>
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "audio/front_end.h"
+#include "audio/log_mel.h"
 #include "base/clock.h"
 #include "base/stop.h"
 #include "parley/events.h"

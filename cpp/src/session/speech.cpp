@@ -7,7 +7,7 @@
 namespace parley {
 
 Speech::Speech(Parts parts) : parts_(std::move(parts)) {
-  const FlowConfig& flow = parts_.flow->config();
+  const FlowShape& flow = parts_.flow->shape();
   const VocoderConfig& vocoder = parts_.vocoder->config();
   samples_per_latent_ = vocoder.samples_per_latent;
   samples_per_code_ = flow.frames_per_code * samples_per_latent_;
@@ -55,7 +55,7 @@ void Speech::push(std::span<const std::int32_t> codes, bool last, Timing& timing
   n_staged_ += silent;
 
   const Stopwatch watch(*parts_.clock, timing.vocoder_ns);
-  const std::size_t z = parts_.flow->config().z;
+  const std::size_t z = parts_.flow->shape().z;
   const auto spoken =
       std::span<const float>(latents_).subspan(frames.skip * z, (frames.n - frames.skip) * z);
   const auto room = std::span<float>(staged_).subspan(n_staged_);

@@ -1,5 +1,6 @@
 // A turn's chunks become segments, features and a prompt, which the backbone reads in portions.
 #include "session/turn_listener.h"
+#include "audio/turn.h"
 
 #include <algorithm>
 #include <utility>

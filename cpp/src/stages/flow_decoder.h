@@ -9,8 +9,6 @@
 #include <vector>
 
 #include "base/stop.h"
-#include "runners/runner.h"
-#include "stages/flow_solver.h"
 #include "stages/stage.h"
 
 namespace parley {
@@ -22,26 +20,12 @@ struct Voice {
   std::vector<float> speaker;        // [speaker width]
 };
 
-// What a chunk's own frames see of what was before them.
-enum class FlowMode : std::uint8_t {
-  exact,   // everything, the codes behind them too: whole utterances only, by decode()
-  window,  // voice prompt and a bounded past, computed again with every chunk
-  cached,  // the same, from the keys and values that were kept when it was computed
-};
-
-struct FlowConfig {
-  FlowMode mode = FlowMode::window;
-  FlowSteps steps;
-  std::size_t z = 64;       // width of a latent
-  std::size_t hidden = 64;  // width of a token feature
+// What the rest of the engine must know of it.
+struct FlowShape {
+  std::size_t z = 64;  // width of a latent
   std::size_t frames_per_code = 4;
   std::size_t codes_per_chunk = 4;
-  std::size_t prompt_codes = 0;     // of the voice, its last ones; 0: all
-  std::size_t past_codes = 16;      // of the reply
-  std::int32_t n_codes = 0;         // in the codebook; 0: not checked here
   std::size_t lookahead_codes = 0;  // codes that must wait behind a code before it is decoded
-  std::vector<float> latent_mean;   // [z]
-  std::vector<float> latent_var;    // [z]
 };
 
 // Told between the evaluations that set a voice up; what it throws ends the set-up.
@@ -50,7 +34,7 @@ using SetupProgress = std::function<void(std::size_t done, std::size_t all)>;
 class FlowDecoder {
  public:
   virtual ~FlowDecoder() = default;
-  virtual const FlowConfig& config() const = 0;
+  virtual const FlowShape& shape() const = 0;
 
   // The first state of a voice also sets the voice up, see costs(); later ones share that.
   virtual StatePtr create_state(std::shared_ptr<const Voice> voice,
@@ -64,7 +48,7 @@ class FlowDecoder {
   // Adds codes; `last` says that none follow. Writes the latent frames that became final,
   // `[n, z]` denormalised, and returns n. Frames that the voice prompt overlaps (the first
   // ones of a reply) are not spoken: they come as part of n with `skip` counting them.
-  // `latents` holds at least max_frames(config(), codes.size()) frames.
+  // `latents` holds at least max_frames(shape(), codes.size()) frames.
   struct Frames {
     std::size_t n = 0;     // latent frames written
     std::size_t skip = 0;  // of these, how many at the start lie under the voice prompt
@@ -101,22 +85,8 @@ constexpr std::size_t max_frames(std::size_t n_codes, std::size_t codes_per_chun
                                  std::size_t lookahead_codes, std::size_t frames_per_code) {
   return (n_codes + codes_per_chunk - 1 + lookahead_codes) * frames_per_code;
 }
-inline std::size_t max_frames(const FlowConfig& config, std::size_t n_codes) {
-  return max_frames(n_codes, config.codes_per_chunk, config.lookahead_codes,
-                    config.frames_per_code);
+inline std::size_t max_frames(const FlowShape& shape, std::size_t n_codes) {
+  return max_frames(n_codes, shape.codes_per_chunk, shape.lookahead_codes, shape.frames_per_code);
 }
-
-struct FlowGraphs {
-  std::shared_ptr<const GraphRunner> condition;
-  std::shared_ptr<const GraphRunner> modulation;
-  std::shared_ptr<const GraphRunner> field;
-};
-
-std::unique_ptr<FlowDecoder> make_graph_flow_decoder(FlowGraphs graphs, FlowConfig config);
-
-// Standard normal value of one latent channel; source: Philox4x32-10 (Salmon et al., 2011) and the
-// Box-Muller transform. Prompt frames have negative numbers.
-float flow_noise(std::uint64_t seed, std::uint32_t reply, std::int64_t frame,
-                 std::uint32_t channel);
 
 }  // namespace parley

@@ -1,6 +1,6 @@
 """Describe a bundle as manifest.json's dictionary; reads no tensors and writes no files.
 
-The engine's reader (cpp/src/manifest.h) is strict: it knows exactly these keys.
+The engine's reader (cpp/src/bundle/manifest.h) is strict: it knows exactly these keys.
 """
 
 from __future__ import annotations

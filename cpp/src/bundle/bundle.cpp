@@ -1,10 +1,12 @@
 // Reads a manifest, picks runners, builds stages and sessions: the one file that names concrete
 // ones.
-#include "assemble.h"
+#include "bundle/bundle.h"
 
 #include <algorithm>
 
+#include "audio/log_mel.h"
 #include "runners/llama/model.h"
+#include "runners/ort/external_data.h"
 #include "runners/ort/ort.h"
 #include "session/turn_listener.h"
 #include "stages/contract.h"
@@ -143,9 +145,13 @@ std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
 
 std::shared_ptr<const FlowDecoder> Bundle::Impl::flow_with(const std::string& settings) const {
   if (flow_ && settings.empty()) return flow_;
-  FlowConfig config = read_manifest(folder_, settings).flow;
+  return make_graph_flow_decoder(flow_graphs_, flow_config(settings));
+}
+
+FlowConfig Bundle::Impl::flow_config(const std::string& settings) const {
+  FlowConfig config = settings.empty() ? manifest_.flow : read_manifest(folder_, settings).flow;
   config.n_codes = manifest_.vocabulary.audio_codes;
-  return make_graph_flow_decoder(flow_graphs_, std::move(config));
+  return config;
 }
 
 void Bundle::Impl::read_voices() {

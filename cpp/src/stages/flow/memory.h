@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "stages/flow_graphs.h"
+#include "stages/flow/graphs.h"
 
 namespace parley {
 

@@ -1,5 +1,5 @@
 // The flow decoder's three graphs and the solver over them; knows no reply and no stream.
-#include "stages/flow_graphs.h"
+#include "stages/flow/graphs.h"
 
 #include <algorithm>
 #include <array>

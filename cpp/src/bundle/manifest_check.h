@@ -1,6 +1,6 @@
 // What the parts of a manifest must have in common; reads no text and no file.
 #pragma once
-#include "manifest.h"
+#include "bundle/manifest.h"
 
 namespace parley {
 

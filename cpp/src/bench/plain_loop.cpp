@@ -1,5 +1,5 @@
 // llama.cpp's own loop, as its programs run it: ids in, logits out; the yardstick of our stage.
-#include "runners/llama/plain_loop.h"
+#include "bench/plain_loop.h"
 
 #include "parley/errors.h"
 #include "runners/llama/token_runner.h"

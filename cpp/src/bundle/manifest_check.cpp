@@ -1,5 +1,5 @@
 // The rules between the parts of a manifest: files, rates, ids, shapes; reads no text and no file.
-#include "manifest_check.h"
+#include "bundle/manifest_check.h"
 
 #include <algorithm>
 #include <array>

@@ -1,5 +1,5 @@
 // Noise of the flow decoder as a function of (seed, reply, frame, channel); knows no graph.
-#include "stages/noise.h"
+#include "stages/flow/noise.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,6 @@
 #include <numbers>
 
 #include "base/philox.h"
-#include "stages/flow_decoder.h"
 
 namespace parley {
 

@@ -14,7 +14,7 @@
 #include "base/tensor.h"
 #include "session/config.h"
 #include "stages/encoder.h"
-#include "stages/flow_decoder.h"
+#include "stages/flow/config.h"
 #include "stages/vocoder.h"
 
 namespace parley {

@@ -1,12 +1,14 @@
 // Single stages of an opened bundle, run by the engine's own code, so that they can be verified.
-#include "workbench.h"
+#include "bench/workbench.h"
 
 #include <algorithm>
 
+#include "audio/log_mel.h"
+#include "audio/resampler.h"
 #include "session/chunk_listener.h"
 #include "session/turn_listener.h"
 #include "stages/contract.h"
-#include "stages/flow_memory.h"
+#include "stages/flow/memory.h"
 
 namespace parley {
 
@@ -42,7 +44,10 @@ void check_cut(const char* verb, std::size_t cut) {
 
 Workbench::Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice,
                      const std::string& flow)
-    : bundle_(std::move(bundle)), voice_(bundle_->voice(voice)), flow_(bundle_->flow_with(flow)) {}
+    : bundle_(std::move(bundle)),
+      voice_(bundle_->voice(voice)),
+      flow_config_(bundle_->flow_config(flow)),
+      flow_(bundle_->flow_with(flow)) {}
 
 ListenerParts Workbench::listener_parts() const {
   return {bundle_->encoder(),
@@ -201,7 +206,7 @@ std::int32_t Workbench::pick(std::span<const float> logits) {
 
 std::vector<float> Workbench::flow_field(std::span<const float> inputs, std::size_t batch,
                                          std::size_t frames, float t) const {
-  const FlowConfig& config = flow_->config();
+  const FlowConfig& config = flow_config_;
   if (batch < 1 || batch > 2) {
     throw InputError("[workbench.flow_field] expected a batch of 1 or 2 branches, got " +
                      std::to_string(batch) + "; do split it");
@@ -233,8 +238,8 @@ void Workbench::flow_begin(std::uint64_t seed) {
 
 std::vector<float> Workbench::flow_push(std::span<const std::int32_t> codes, bool last) {
   if (!flow_state_) flow_begin(0);
-  const std::size_t z = flow_->config().z;
-  std::vector<float> room(max_frames(flow_->config(), codes.size()) * z);
+  const std::size_t z = flow_->shape().z;
+  std::vector<float> room(max_frames(flow_->shape(), codes.size()) * z);
   const FlowDecoder::Frames frames = flow_->push(*flow_state_, codes, last, room, never_);
   flow_state_->commit();
   return {room.begin() + static_cast<std::ptrdiff_t>(frames.skip * z),

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/stop.h"
-#include "runners/llama/plain_loop.h"
+#include "bench/plain_loop.h"
 #include "session/sampler.h"
 #include "session/window.h"
 #include "stages/backbone.h"

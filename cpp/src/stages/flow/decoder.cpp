@@ -1,5 +1,5 @@
 // The flow decoder stage: whole utterances, and the chunks of a stream; knows no waveform.
-#include "stages/flow_decoder.h"
+#include "stages/flow/decoder.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,8 +9,8 @@
 #include <string>
 #include <utility>
 
-#include "stages/flow_state.h"
-#include "stages/noise.h"
+#include "stages/flow/noise.h"
+#include "stages/flow/state.h"
 
 namespace parley {
 
@@ -53,7 +53,7 @@ class GraphFlowDecoder final : public FlowDecoder {
     for (float variance : config_.latent_var) deviation_.push_back(std::sqrt(variance));
   }
 
-  const FlowConfig& config() const override { return config_; }
+  const FlowShape& shape() const override { return config_; }
 
   using FlowDecoder::create_state;
   StatePtr create_state(std::shared_ptr<const Voice> voice,

@@ -1,5 +1,5 @@
 // What evaluations of the flow's field recall: nothing, a voice prompt, a stream's past; no codes.
-#include "stages/flow_memory.h"
+#include "stages/flow/memory.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,5 +1,5 @@
 // The manifest reader: every field arrives, and every kind of damage is named; opens no other file.
-#include "manifest.h"
+#include "bundle/manifest.h"
 
 #include <random>
 

@@ -1,11 +1,12 @@
 // Finds the files that an ONNX graph refers to, by a bounded walk over its bytes; knows no
 // operator. Source of the numbers: onnx.proto of ONNX 1.17 and the protobuf wire format.
+#include "runners/ort/external_data.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
 
-#include "base/file.h"
 #include "parley/errors.h"
 
 namespace parley {

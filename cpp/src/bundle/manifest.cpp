@@ -1,8 +1,8 @@
 // Reads manifest.json field by field into structs; what fields have in common is checked elsewhere.
-#include "manifest.h"
+#include "bundle/manifest.h"
 
 #include "base/json_fields.h"
-#include "manifest_check.h"
+#include "bundle/manifest_check.h"
 
 namespace parley {
 namespace {

@@ -5,9 +5,10 @@
 #include <memory>
 #include <string>
 
-#include "manifest.h"
+#include "bundle/manifest.h"
 #include "parley/parley.h"
 #include "session/parts.h"
+#include "stages/flow/decoder.h"
 
 namespace parley {
 
@@ -16,6 +17,9 @@ class Bundle::Impl {
  public:
   Impl(const std::filesystem::path& folder, const OpenOptions& options);
 
+  // The insides of a bundle, for the bindings and measurements.
+  static const std::shared_ptr<const Impl>& of(const Bundle& bundle) { return bundle.impl_; }
+
   const Manifest& manifest() const { return manifest_; }
   // As it was written, but for what the caller wanted otherwise.
   json::Value document() const { return read_manifest_document(folder_, flow_settings_); }
@@ -23,7 +27,10 @@ class Bundle::Impl {
   const std::shared_ptr<const FlowDecoder>& flow() const { return flow_; }
   const FlowGraphs& flow_graphs() const { return flow_graphs_; }
   const std::shared_ptr<const GraphRunner>& vocoder_graph() const { return vocoder_graph_; }
-  // Over the same graphs with other settings, as OpenOptions::flow has them; empty: the bundle's.
+  // The bundle's settings or, where not empty, those with others in their place, as
+  // OpenOptions::flow has them.
+  FlowConfig flow_config(const std::string& settings) const;
+  // Over the same graphs with such settings.
   std::shared_ptr<const FlowDecoder> flow_with(const std::string& settings) const;
   const std::shared_ptr<const Vocoder>& vocoder() const { return vocoder_; }
   const std::shared_ptr<const TokenModel>& tokens() const { return tokens_; }

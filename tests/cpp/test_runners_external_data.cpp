@@ -2,9 +2,9 @@
 // graph.
 #include <random>
 
-#include "base/file.h"
 #include "check.h"
 #include "parley/errors.h"
+#include "runners/ort/external_data.h"
 #include "scratch_folder.h"
 
 using namespace parley;

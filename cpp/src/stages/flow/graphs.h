@@ -2,11 +2,13 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/stop.h"
-#include "stages/flow_decoder.h"
+#include "runners/runner.h"
+#include "stages/flow/config.h"
 
 namespace parley {
 
@@ -65,6 +67,12 @@ struct FlowWorkspace {
   std::vector<float> middle;        // [T, z]
   std::vector<TensorView> field_inputs;
   std::vector<TensorView> field_outputs;
+};
+
+struct FlowGraphs {
+  std::shared_ptr<const GraphRunner> condition;
+  std::shared_ptr<const GraphRunner> modulation;
+  std::shared_ptr<const GraphRunner> field;
 };
 
 class FlowGraphRuns {

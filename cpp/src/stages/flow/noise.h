@@ -6,6 +6,11 @@
 
 namespace parley {
 
+// Standard normal value of one latent channel; source: Philox4x32-10 (Salmon et al., 2011) and the
+// Box-Muller transform. Prompt frames have negative numbers.
+float flow_noise(std::uint64_t seed, std::uint32_t reply, std::int64_t frame,
+                 std::uint32_t channel);
+
 // Latent frames first_frame, first_frame + 1, ... of a reply: `rows` [n, z], each value as
 // flow_noise() gives it.
 void fill_flow_noise(std::uint64_t seed, std::uint32_t reply, std::int64_t first_frame,

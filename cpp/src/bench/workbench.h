@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "assemble.h"
+#include "audio/turn.h"
+#include "bundle/bundle.h"
 #include "session/listener.h"
 #include "session/sampler.h"
 
@@ -83,6 +84,7 @@ class Workbench {
 
   std::shared_ptr<const Bundle::Impl> bundle_;
   std::shared_ptr<const Voice> voice_;
+  FlowConfig flow_config_;
   std::shared_ptr<const FlowDecoder> flow_;
   StatePtr flow_state_;                       // made at the first flow_begin
   std::shared_ptr<const Backbone> backbone_;  // made at the first feed

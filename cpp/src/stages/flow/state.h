@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "stages/flow_memory.h"
-#include "stages/flow_window.h"
+#include "stages/flow/memory.h"
+#include "stages/flow/window.h"
 
 namespace parley {
 

@@ -1,5 +1,5 @@
 // The backbone stage beside llama.cpp's own loop, and its window, to be timed; knows no bundle.
-#include "backbone_bench.h"
+#include "bench/backbone_bench.h"
 
 #include <algorithm>
 #include <chrono>

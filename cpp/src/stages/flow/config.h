@@ -1,0 +1,30 @@
+// How the flow decoder works: its settings, as a bundle lays them down; knows no graph.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "stages/flow/solver.h"
+#include "stages/flow_decoder.h"
+
+namespace parley {
+
+// What a chunk's own frames see of what was before them.
+enum class FlowMode : std::uint8_t {
+  exact,   // everything, the codes behind them too: whole utterances only, by decode()
+  window,  // voice prompt and a bounded past, computed again with every chunk
+  cached,  // the same, from the keys and values that were kept when it was computed
+};
+
+struct FlowConfig : FlowShape {
+  FlowMode mode = FlowMode::window;
+  FlowSteps steps;
+  std::size_t hidden = 64;         // width of a token feature
+  std::size_t prompt_codes = 0;    // of the voice, its last ones; 0: all
+  std::size_t past_codes = 16;     // of the reply
+  std::int32_t n_codes = 0;        // in the codebook; 0: not checked here
+  std::vector<float> latent_mean;  // [z]
+  std::vector<float> latent_var;   // [z]
+};
+
+}  // namespace parley
