@@ -107,3 +107,16 @@ SHIPPED_LATENTS_DB = 6.0
 
 # Levels in decibels out of float32 samples.
 DECIBELS_ABS = 1e-2
+
+# Echo cancellation in the made rooms of tests/cpp/test_live_echo.cpp: bounds, each with a few
+# decibels of room below what was measured (ERLE 22 to 31, kept -0.3, clean 15 to 20).
+ECHO_ERLE_DB = 18.0
+ECHO_KEPT_DB = 0.7
+ECHO_CLEAN_DB = 12.0
+# The path's highest peak is found to a sample of 8 kHz or the next.
+ECHO_DELAY_S = 5e-4
+ECHO_DRIFT_PPM = 8.0
+# Where there is no echo, two voices at once may look like one for a while.
+ECHO_CHANGED_DB = -25.0
+# Windows that add up to one, in float32.
+ECHO_UNTOUCHED = 1e-6

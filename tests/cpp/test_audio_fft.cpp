@@ -53,6 +53,23 @@ TEST(fft_equals_the_definition) {
   }
 }
 
+TEST(fft_goes_there_and_back) {
+  const double tolerance = check::tolerance("SPECTRUM_ABS");
+  for (const std::size_t n : {2, 3, 5, 7, 8, 15, 160, 240, 320, 441, 480, 960}) {
+    const std::vector<double> frame = random_frame(n);
+    const RealFft fft(n);
+    RealFft::Scratch scratch = fft.make_scratch();
+    std::vector<Complex> bins(fft.n_bins());
+    std::vector<double> back(n);
+    fft.forward(frame, bins, scratch);
+    const std::vector<double> powers = power(frame);
+    for (std::size_t k = 0; k < bins.size(); ++k)
+      CHECK_NEAR(bins[k].re * bins[k].re + bins[k].im * bins[k].im, powers[k], tolerance);
+    fft.inverse(bins, back, scratch);
+    for (std::size_t i = 0; i < n; ++i) CHECK_NEAR(back[i], frame[i], tolerance);
+  }
+}
+
 TEST(fft_of_a_tone_is_one_line) {
   const double tolerance = 400.0 * check::tolerance("SPECTRUM_ABS");
   std::vector<double> frame(400);

@@ -153,21 +153,59 @@ const Complex* RealFft::transform(Scratch& scratch) const {
   return in;
 }
 
+// Where the length is even, even samples go in as real parts and odd ones as imaginary parts.
+const Complex* RealFft::load(std::span<const double> frame, Scratch& scratch) const {
+  for (std::size_t k = 0; k < length_; ++k) {
+    scratch.a[k] = length_ < n_ ? Complex{frame[2 * k], frame[2 * k + 1]} : Complex{frame[k], 0.0};
+  }
+  return transform(scratch);
+}
+
+Complex RealFft::bin(const Complex* z, std::size_t k) const {
+  const Complex x = z[k % length_];
+  if (length_ == n_) return x;
+  const Complex mirror = z[(length_ - k) % length_];
+  const Complex conjugate{mirror.re, -mirror.im};
+  return 0.5 * (x + conjugate + half_roots_[k] * turned(x - conjugate));
+}
+
 void RealFft::power(std::span<const double> frame, std::span<double> power,
                     Scratch& scratch) const {
-  const bool packed = length_ < n_;  // even samples as real parts, odd ones as imaginary parts
+  const Complex* z = load(frame, scratch);
+  for (std::size_t k = 0; k < n_bins(); ++k) {
+    const Complex x = bin(z, k);
+    power[k] = x.re * x.re + x.im * x.im;
+  }
+}
+
+void RealFft::forward(std::span<const double> frame, std::span<Complex> bins,
+                      Scratch& scratch) const {
+  const Complex* z = load(frame, scratch);
+  for (std::size_t k = 0; k < n_bins(); ++k) bins[k] = bin(z, k);
+}
+
+// The conjugate of the transform of the conjugate, by the same split backwards.
+void RealFft::inverse(std::span<const Complex> bins, std::span<double> frame,
+                      Scratch& scratch) const {
+  const auto conjugate = [](Complex a) { return Complex{a.re, -a.im}; };
+  if (length_ == n_) {
+    for (std::size_t k = 0; k < n_; ++k)
+      scratch.a[k] = k < n_bins() ? conjugate(bins[k]) : bins[n_ - k];
+    const Complex* z = transform(scratch);
+    for (std::size_t k = 0; k < n_; ++k) frame[k] = z[k].re / static_cast<double>(n_);
+    return;
+  }
   for (std::size_t k = 0; k < length_; ++k) {
-    scratch.a[k] = packed ? Complex{frame[2 * k], frame[2 * k + 1]} : Complex{frame[k], 0.0};
+    const Complex mirror = conjugate(bins[length_ - k]);
+    const Complex even = bins[k] + mirror;
+    const Complex odd = conjugate(half_roots_[k]) * (bins[k] - mirror);
+    scratch.a[k] = conjugate({even.re - odd.im, even.im + odd.re});
   }
   const Complex* z = transform(scratch);
-  for (std::size_t k = 0; k < n_bins(); ++k) {
-    Complex x = z[k % length_];
-    if (packed) {
-      const Complex mirror = z[(length_ - k) % length_];
-      const Complex conjugate{mirror.re, -mirror.im};
-      x = 0.5 * (x + conjugate + half_roots_[k] * turned(x - conjugate));
-    }
-    power[k] = x.re * x.re + x.im * x.im;
+  const double scale = 1.0 / static_cast<double>(n_);
+  for (std::size_t k = 0; k < length_; ++k) {
+    frame[2 * k] = z[k].re * scale;
+    frame[2 * k + 1] = -z[k].im * scale;
   }
 }
 

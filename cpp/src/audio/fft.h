@@ -1,4 +1,4 @@
-// Power spectrum of real frames of one length, in double precision; knows no audio.
+// Spectra of real frames of one length and back, in double precision; knows no audio.
 #pragma once
 #include <cstddef>
 #include <span>
@@ -27,8 +27,14 @@ class RealFft {
   Scratch make_scratch() const;
   // `frame` [n] -> `power` [n_bins], |X|^2 without any scaling.
   void power(std::span<const double> frame, std::span<double> power, Scratch& scratch) const;
+  // `frame` [n] -> `bins` [n_bins].
+  void forward(std::span<const double> frame, std::span<Complex> bins, Scratch& scratch) const;
+  // `bins` [n_bins] -> `frame` [n], such that inverse(forward(x)) is x.
+  void inverse(std::span<const Complex> bins, std::span<double> frame, Scratch& scratch) const;
 
  private:
+  const Complex* load(std::span<const double> frame, Scratch& scratch) const;
+  Complex bin(const Complex* z, std::size_t k) const;
   const Complex* transform(Scratch& scratch) const;  // of scratch.a; returns where the result lies
   void plain(const Complex* in, Complex* out) const;
 
