@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "audio/fft.h"
-#include "audio/front_end.h"
+#include "audio/resampler.h"
 
 namespace parley::live {
 

@@ -20,26 +20,9 @@ constexpr double kSmallDrift = 15e-6;
 constexpr double kAudible = 1e-6;  // power of a loudspeaker that sounds
 constexpr int kMarkBlocks = 25;
 constexpr int kWarmUpBlocks = 200;
-constexpr std::size_t kTaps = 16;
-constexpr std::size_t kPhases = 256;
 
-// Windowed sinc at every phase; phases between two are mixed.
-std::vector<float> make_kernel() {
-  std::vector<float> kernel((kPhases + 1) * kTaps);
-  for (std::size_t p = 0; p <= kPhases; ++p) {
-    for (std::size_t i = 0; i < kTaps; ++i) {
-      const double x = static_cast<double>(i) - (kTaps / 2.0 - 1.0) -
-                       static_cast<double>(p) / static_cast<double>(kPhases);
-      const double a = std::numbers::pi * x;
-      const double window = std::cos(a / kTaps);
-      kernel[p * kTaps + i] =
-          static_cast<float>((std::abs(x) < 1e-9 ? 1.0 : std::sin(a) / a) * window * window);
-    }
-  }
-  return kernel;
-}
-
-double mean_square(std::span<const double> block) {
+template <typename Sample>
+double mean_square(const Sample& block) {
   double sum = 0;
   for (double x : block) sum += x * x;
   return sum / static_cast<double>(block.size());
@@ -59,8 +42,8 @@ EchoCanceller::EchoCanceller(int hz)
       finder_(hz, block_, kMaxDelay),
       filter_(block_, static_cast<std::size_t>(kTail * 100)),
       suppressor_(block_),
-      kernel_(make_kernel()),
       played_(static_cast<std::size_t>(hz)),
+      moved_(block_),
       far_(block_),
       near_(block_),
       echo_(block_),
@@ -71,8 +54,7 @@ void EchoCanceller::reset() {
   filter_.reset();
   suppressor_.reset();
   statistics_ = {};
-  std::fill(played_.begin(), played_.end(), 0.0F);
-  end_ = 0;
+  played_.reset();
   delay_ = drift_ = mic_power_ = rest_power_ = 0;
   settled_ = heard_ = since_mark_ = 0;
   marked_at_ = -1;
@@ -81,8 +63,9 @@ void EchoCanceller::reset() {
 
 void EchoCanceller::run(std::span<const float> microphone, std::span<const float> loudspeaker,
                         std::span<float> out) {
+  if (mean_square(loudspeaker) > kAudible) ++heard_;
   finder_.push(microphone, loudspeaker);
-  for (float x : loudspeaker) played_[static_cast<std::size_t>(end_++) % played_.size()] = x;
+  played_.push(loudspeaker);
   const double lead = kLead * hz_;
   if (const auto found = finder_.look(statistics_.found ? (delay_ + lead) / hz_ : -1.0))
     take(*found);
@@ -122,35 +105,17 @@ void EchoCanceller::take(const DelayFinder::Found& found) {
 
 // The loudspeaker's block as the microphone's clock sees it, `delay_` earlier.
 void EchoCanceller::read_loudspeaker() {
-  const double start = static_cast<double>(end_) - static_cast<double>(block_) - delay_;
-  for (std::size_t i = 0; i < block_; ++i) {
-    const double place = start + static_cast<double>(i) * (1.0 - drift_);
-    const double whole = std::floor(place);
-    const double phase = (place - whole) * kPhases;
-    const auto p = static_cast<std::size_t>(phase);
-    const auto mix = static_cast<float>(phase - static_cast<double>(p));
-    const float* a = &kernel_[p * kTaps];
-    const auto first = static_cast<std::int64_t>(whole) - static_cast<std::int64_t>(kTaps / 2 - 1);
-    float sum = 0;
-    for (std::size_t t = 0; t < kTaps; ++t) {
-      const std::int64_t at = first + static_cast<std::int64_t>(t);
-      if (at < 0 || at >= end_) continue;
-      const float weight = a[t] + mix * (a[t + kTaps] - a[t]);
-      sum += weight * played_[static_cast<std::size_t>(at) % played_.size()];
-    }
-    far_[i] = statistics_.found ? static_cast<double>(sum) : 0.0;
+  if (statistics_.found) {
+    const double start = static_cast<double>(played_.end()) - static_cast<double>(block_) - delay_;
+    played_.read(start, 1.0 - drift_, moved_);
+    std::copy(moved_.begin(), moved_.end(), far_.begin());
+  } else {
+    std::fill(far_.begin(), far_.end(), 0.0);
   }
   delay_ = std::max(0.0, delay_ + drift_ * static_cast<double>(block_));
 }
 
 void EchoCanceller::measure() {
-  double sounds = 0;
-  for (std::size_t i = 0; i < block_; ++i) {
-    const double x =
-        played_[static_cast<std::size_t>(end_ - 1 - static_cast<std::int64_t>(i)) % played_.size()];
-    sounds += x * x / static_cast<double>(block_);
-  }
-  if (sounds > kAudible) ++heard_;
   statistics_.delay_s = delay_ / hz_ + kLead;
   statistics_.drift_ppm = drift_ * 1e6;
   if (mean_square(far_) <= kAudible) return;
@@ -165,13 +130,13 @@ void EchoCanceller::track_drift() {
   since_mark_ = 0;
   double moved = 0;
   if (marked_at_ >= 0 && filter_.shift(moved)) {
-    const double rate = moved / static_cast<double>(end_ - marked_at_);
+    const double rate = moved / static_cast<double>(played_.end() - marked_at_);
     drift_ = std::clamp(drift_ + 0.3 * rate, -kMaxDrift, kMaxDrift);
     if (std::abs(rate) < kSmallDrift) ++settled_;
     filter_.set_memory(settled_ >= 3 ? 0.9999 : settled_ >= 1 ? 0.998 : 0.99);
   }
   filter_.mark();
-  marked_at_ = end_;
+  marked_at_ = played_.end();
 }
 
 }  // namespace parley::live

@@ -10,6 +10,7 @@
 #include "live/echo/delay_finder.h"
 #include "live/echo/echo_filter.h"
 #include "live/echo/residual_suppressor.h"
+#include "live/fractional_reader.h"
 
 namespace parley::live {
 
@@ -52,15 +53,14 @@ class EchoCanceller {
   ResidualSuppressor suppressor_;
   EchoStatistics statistics_;
 
-  std::vector<float> kernel_;  // of the fractional delay: [phases + 1, taps]
-  std::vector<float> played_;  // a ring of what the loudspeaker got
-  std::int64_t end_ = 0;       // samples of it so far
-  double delay_ = 0;           // samples between the microphone's and the loudspeaker's place
-  double drift_ = 0;           // samples per sample
-  int settled_ = 0;            // looks at the drift that found it small
-  bool trusted_ = false;       // the delay is used before it is sure: an echo is expected
-  int heard_ = 0;              // blocks in which the loudspeaker sounded
-  int since_mark_ = 0;         // of these, since the path was marked
+  FractionalReader played_;  // what the loudspeaker got
+  std::vector<float> moved_;
+  double delay_ = 0;      // samples between the microphone's and the loudspeaker's place
+  double drift_ = 0;      // samples per sample
+  int settled_ = 0;       // looks at the drift that found it small
+  bool trusted_ = false;  // the delay is used before it is sure: an echo is expected
+  int heard_ = 0;         // blocks in which the loudspeaker sounded
+  int since_mark_ = 0;    // of these, since the path was marked
   std::int64_t marked_at_ = -1;
   double mic_power_ = 0;
   double rest_power_ = 0;
