@@ -35,6 +35,13 @@ ALLOWED: dict[tuple[str, str], str] = {
         "threads_and_locks",
         "cpp/src/stages/flow/decoder.cpp",
     ): "a voice is set up once, whichever session comes first",
+    (
+        "family_word",
+        "apps/parley_apps/evaluation/summary.py",
+    ): "beside figures of a published report",
+    ("family_word", "apps/parley_apps/benchmark/kernels.py"): "operators beside their own graphs",
+    ("family_word", "apps/parley_apps/benchmark/sizes.py"): "sizes from a published config",
+    ("family_word", "apps/parley_apps/benchmark/simulate.py"): "sizes from a published config",
     ("threads_and_locks", "export/parley_export/command.py"): "looks which thread takes a signal",
     ("threads_and_locks", "export/parley_export/progress.py"): "samples memory beside the export",
 }
@@ -205,6 +212,26 @@ def first_line_says_what(path: Path) -> Iterator[str]:
         yield f"begins with {line!r} instead of one sentence: what it is and what it doesn't know"
 
 
+# Folder of a family -> words of its checkpoints and prompts; they stand there and nowhere else.
+FAMILY_WORDS = {
+    "covo_audio": re.compile(
+        r"covo|c_?AUDIO\b|token2latent|wavegan|audio_adapter|adapter_downsample|encoder_config",
+        re.IGNORECASE,
+    ),
+}
+# The registers, and who makes checkpoints of a family.
+FAMILY_HOMES = ("export/parley_export/families/__init__.py", "cpp/src/bundle/", "tests/", "models/")
+
+
+def family_word(path: Path) -> Iterator[str]:
+    name = name_of(path)
+    for family, words in FAMILY_WORDS.items():
+        if f"/{family}/" in name or name.startswith(FAMILY_HOMES):
+            continue
+        for match in words.finditer(path.read_text()):
+            yield f"says {match[0]!r}, which belongs into the folders of {family}"
+
+
 # In pieces, so that this file doesn't hold them.
 FORBIDDEN = [
     "/wo" + "rk/",
@@ -233,6 +260,7 @@ RULES: list[Callable[[Path], Iterator[str]]] = [
     threads_and_locks,
     literal_tolerance,
     first_line_says_what,
+    family_word,
     forbidden_word,
 ]
 

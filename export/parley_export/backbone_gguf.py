@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from parley_export.errors import BundleError, LibraryError
-from parley_export.families.covo_audio.configs import BackboneConfig
+from parley_export.qwen2 import BackboneConfig, Names
 from parley_export.tokenizer import END_OF_TEXT, Tokenizer
 
 # The types that a precision gives where the widths allow it (1-D tensors always stay F32).
@@ -39,58 +40,39 @@ BITS = {
     "q3_k_m": 4.2,
     "q2_k": 3.6,
 }
-PREFIX = "llm."
 CHUNK_BYTES = 64 << 20  # converted at once; bounds anonymous memory
 F16_MAX = 65504.0
 
 Progress = Callable[[float], None]
 
 
-Names = dict[str, tuple[str, tuple[int, ...]]]
+@dataclass(frozen=True)
+class TokenModel:
+    """What a GGUF file is made from, weights aside.
 
-
-def gguf_names(config: BackboneConfig) -> Names:
-    """Checkpoint name (with `llm.`) -> (GGUF name, shape), in the order of the file.
-
-    llama.cpp rotates qwen2 heads in the half-split form, so no row is permuted.
+    architecture: llama.cpp's name of it. names: checkpoint name -> (GGUF name, shape), in the
+    order of the file. max_positions: the context length that the file states.
     """
-    w, ffn, vocab = config.width, config.ffn_width, config.vocab_size
-    q, kv = config.heads * config.head_width, config.kv_heads * config.head_width
-    table: Names = {"model.embed_tokens.weight": ("token_embd.weight", (vocab, w))}
-    for i in range(config.layers):
-        hf, gg = f"model.layers.{i}.", f"blk.{i}."
-        table |= {
-            hf + "input_layernorm.weight": (gg + "attn_norm.weight", (w,)),
-            hf + "self_attn.q_proj.weight": (gg + "attn_q.weight", (q, w)),
-            hf + "self_attn.q_proj.bias": (gg + "attn_q.bias", (q,)),
-            hf + "self_attn.k_proj.weight": (gg + "attn_k.weight", (kv, w)),
-            hf + "self_attn.k_proj.bias": (gg + "attn_k.bias", (kv,)),
-            hf + "self_attn.v_proj.weight": (gg + "attn_v.weight", (kv, w)),
-            hf + "self_attn.v_proj.bias": (gg + "attn_v.bias", (kv,)),
-            hf + "self_attn.o_proj.weight": (gg + "attn_output.weight", (w, q)),
-            hf + "post_attention_layernorm.weight": (gg + "ffn_norm.weight", (w,)),
-            hf + "mlp.gate_proj.weight": (gg + "ffn_gate.weight", (ffn, w)),
-            hf + "mlp.up_proj.weight": (gg + "ffn_up.weight", (ffn, w)),
-            hf + "mlp.down_proj.weight": (gg + "ffn_down.weight", (w, ffn)),
-        }
-    table["model.norm.weight"] = ("output_norm.weight", (w,))
-    table["lm_head.weight"] = ("output.weight", (vocab, w))
-    return {PREFIX + name: entry for name, entry in table.items()}
 
+    architecture: str
+    names: Names
+    config: BackboneConfig
+    tokenizer: Tokenizer
+    max_positions: int
 
-def expected_tensors(config: BackboneConfig) -> dict[str, tuple[int, ...]]:
-    """Checkpoint name -> shape of every tensor that the backbone consists of."""
-    return {name: shape for name, (_, shape) in gguf_names(config).items()}
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Checkpoint name -> shape of every tensor."""
+        return {name: shape for name, (_, shape) in self.names.items()}
 
+    @property
+    def elements(self) -> int:
+        """Number of weights."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
 
-def estimated_bytes(config: BackboneConfig, precision: str) -> int:
-    """About how large the GGUF file of a precision becomes; within a few percent."""
-    return int(elements(config) * BITS[precision] / 8) + 80 * config.vocab_size
-
-
-def elements(config: BackboneConfig) -> int:
-    """Number of weights."""
-    return sum(math.prod(shape) for shape in expected_tensors(config).values())
+    def estimated_bytes(self, precision: str) -> int:
+        """About how large the GGUF file of a precision becomes; within a few percent."""
+        return int(self.elements * BITS[precision] / 8) + 80 * self.config.vocab_size
 
 
 def audio_token(code: int) -> str:
@@ -100,31 +82,28 @@ def audio_token(code: int) -> str:
 
 def write_gguf(
     path: Path,
-    config: BackboneConfig,
-    tokenizer: Tokenizer,
+    model: TokenModel,
     read: Callable[[str], Any],
     *,
     precision: str,
     name: str,
-    max_positions: int,
     progress: Progress = lambda done: None,
 ) -> None:
-    """Write a GGUF file of architecture qwen2.
+    """Write a GGUF file.
 
     Args:
         read: gives a tensor of the checkpoint by its full name, [rows, columns] or [n].
         precision: "f32", "f16", or "source" (matrices keep the checkpoint's type, for quantizing).
-        max_positions: the context length that the file states, in positions.
         progress: called with the fraction done.
     Raises:
         BundleError: a value is not finite, or exceeds float16 where that was asked for.
         LibraryError: the package gguf is missing.
         OSError: the disk is full or cannot be written.
     """
-    writer = open_writer(config, tokenizer, name, max_positions)
+    writer = open_writer(model, name)
     plan = []
     total = 0
-    for source, (target, shape) in gguf_names(config).items():
+    for source, (target, shape) in model.names.items():
         kind = _stored_type(read(source), precision)
         size = math.prod(shape) * (4 if kind == "F32" else 2)
         plan.append((source, target, kind))
@@ -202,7 +181,8 @@ def _pieces(name: str, tensor: Any, kind: str) -> Iterator[Any]:
             yield piece.to(torch.float32 if kind == "F32" else torch.float16).numpy()
 
 
-def open_writer(config: BackboneConfig, tokenizer: Tokenizer, name: str, max_positions: int) -> Any:
+def open_writer(model: TokenModel, name: str) -> Any:
+    """The package gguf's writer with everything but the tensors."""
     try:
         import gguf
     except ImportError as e:
@@ -219,9 +199,10 @@ def open_writer(config: BackboneConfig, tokenizer: Tokenizer, name: str, max_pos
                 return head + self._pack("I", gguf.GGUFValueType.STRING) + self._pack("Q", 0)
             return super()._pack_val(val, vtype, add_vtype, sub_type)
 
-    w = Writer(None, "qwen2")
+    config = model.config
+    w = Writer(None, model.architecture)
     w.add_name(name)
-    w.add_context_length(max_positions)
+    w.add_context_length(model.max_positions)
     w.add_embedding_length(config.width)
     w.add_block_count(config.layers)
     w.add_feed_forward_length(config.ffn_width)
@@ -233,7 +214,7 @@ def open_writer(config: BackboneConfig, tokenizer: Tokenizer, name: str, max_pos
     w.add_layer_norm_rms_eps(config.rms_eps)
     w.add_rope_freq_base(config.rope_theta)
     w.add_vocab_size(config.vocab_size)
-    _add_tokenizer(w, config, tokenizer)
+    _add_tokenizer(w, config, model.tokenizer)
     return w
 
 

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from parley_export.errors import BundleError, InputError
+from parley_export.manifest import FileEntry, Manifest
 from parley_export.progress import size
 
 MANIFEST = "manifest.json"
@@ -148,9 +149,9 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def file_table(folder: Path, hashed: Callable[[Path], str]) -> dict[str, dict[str, Any]]:
+def file_table(folder: Path, hashed: Callable[[Path], str]) -> dict[str, FileEntry]:
     """Size and hash of every file of a bundle but the manifest, by relative path; syncs them."""
-    table = {}
+    table: dict[str, FileEntry] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise BundleError(
@@ -166,10 +167,11 @@ def file_table(folder: Path, hashed: Callable[[Path], str]) -> dict[str, dict[st
     return table
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json and read it back with the engine's reader where that is installed."""
     path = folder / MANIFEST
-    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    ordered = {key: manifest[key] for key in Manifest.__annotations__}  # type: ignore[literal-required]
+    text = json.dumps(ordered, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8")
     _sync(path)
     try:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from parley_export import hub
+from parley_export import families, hub
 from parley_export.errors import BundleError, InputError, LibraryError
 from parley_export.progress import MemoryWatch
 from parley_export.quantize import PRECISIONS
@@ -26,17 +26,13 @@ from parley_export.state_dict import require_torch
 OK, INPUT, BUNDLE, LIBRARY, DISK, INTERRUPTED = 0, 3, 4, 5, 6, 130
 NEEDED = ("numpy", "onnx", "gguf", "safetensors")
 
-DESCRIPTION = """\
-Turn a Covo-Audio checkpoint into a bundle that parley runs.
+DESCRIPTION = f"""\
+Turn a checkpoint into a bundle that parley runs.
 
-CHECKPOINT is a folder (config.json, tokenizer files, *.safetensors, token2wav/model.pt) or a
-Hugging Face repository id such as org/name, whose licence is shown before anything is fetched.
-The published checkpoint comes without the decoder's config.json and the default voice; they lie in
-its code repository under token2wav/, so point to them:
+CHECKPOINT is a folder, or a Hugging Face repository id such as org/name, whose licence is shown
+before anything is fetched. Its config.json names the family by its model_type. The known families:
 
-  parley export ./checkpoint --out ./bundle \\
-      --decoder-config code/token2wav/config.json --voice code/token2wav/prompt
-
+{families.described()}
 A checkpoint may hold parley.json, which says how it wants to be run: window, look-ahead, voices,
 short_segments for half-duplex turns (off: as published) and so on.
 `python -m pydoc parley_export.settings` lists its keys.
@@ -98,7 +94,7 @@ def _add_places(add: Callable[..., Any]) -> None:
         metavar="DIR",
         type=Path,
         help="folder with prompt_token.npy, prompt_latent.npy and speaker_embed.npy "
-        "(default: token2wav/prompt)",
+        "(default: the checkpoint's own)",
     )
     add(
         "--decoder-config",
@@ -142,22 +138,17 @@ def _run(args: argparse.Namespace, memory: MemoryWatch) -> int:
         )
     # From here on torch and onnx are needed.
     from parley_export import bundle, exporter
-    from parley_export.families.covo_audio.checkpoint import locate
+    from parley_export.family import Places
 
     bundle.check_target(Path(args.out).absolute(), args.force)  # before anything is fetched
     folder, location = Path(args.checkpoint), ""
     if hub.is_repository(args.checkpoint):
         fetched = hub.fetch(args.checkpoint, agree=args.yes)
         folder, location = fetched.folder, fetched.location
-    layout = locate(
-        folder,
-        decoder_config=args.decoder_config,
-        token2wav=args.token2wav,
-        voice=args.voice,
-        location=location,
-    )
+    family = families.of(folder)
+    places = Places(args.decoder_config, args.token2wav, args.voice)
     options = exporter.Options(
-        layout=layout,
+        layout=family.locate(folder, places, location),
         out=args.out,
         backbone=args.backbone,
         graphs=args.graphs,
@@ -167,7 +158,7 @@ def _run(args: argparse.Namespace, memory: MemoryWatch) -> int:
         force=args.force,
         fused=not args.no_fused,
     )
-    report = exporter.export_bundle(options, memory)
+    report = exporter.export_bundle(family, options, memory)
     if args.json:
         print(json.dumps(report.as_dict(), indent=1, ensure_ascii=False))
     print(exporter.describe(report), file=sys.stderr)

@@ -10,58 +10,31 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parley_export import backbone_gguf, bundle, loading
-from parley_export.errors import InputError
-from parley_export.families.covo_audio import (
-    encoder_graphs,
-    flow_graphs,
-    manifest,
-    vocoder_graphs,
-    voices,
-)
-from parley_export.families.covo_audio.checkpoint import (
-    Checkpoint,
-    Configs,
-    Layout,
-    licence_file,
-    read_checkpoint,
-    sha256,
-    source_files,
-)
+from torch import nn
+
+from parley_export import backbone_gguf, bundle, loading, provenance
+from parley_export.family import Checkpoint, Choices, Family, Layout
+from parley_export.graph_builder import GraphInfo
+from parley_export.manifest import SCHEMA_VERSION, Manifest
 from parley_export.progress import MemoryWatch, Progress, size
 from parley_export.quantize import FILE_TYPES, quantize, require_llama
-from parley_export.settings import Settings
 
 BACKBONE_FILE = "backbone.gguf"
 SOURCE_FILE = "backbone.source.gguf"  # what is quantized; never part of the bundle
 SPARE_BYTES = 64 << 20  # manifest, voices, graph nodes
-GRAPHS = {
-    "encoder_segment": encoder_graphs.export_encoder_segment,
-    "encoder_chunk": encoder_graphs.export_encoder_chunk,
-    "flow_condition": flow_graphs.export_flow_condition,
-    "flow_modulation": flow_graphs.export_flow_modulation,
-    "flow_field": flow_graphs.export_flow_field,
-    "vocoder": vocoder_graphs.export_vocoder,
-}
 PACKAGES = ("torch", "numpy", "onnx", "gguf", "safetensors", "llama_cpp_python")
 
 # Speed measured on two cores at the published shapes, for the estimate only.
 HASH_PER_S, WRITE_PER_S, QUANTIZE_PER_S = 0.8e9, 0.4e9, 15e6  # bytes, bytes, weights
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the user chose."""
+@dataclass(frozen=True, kw_only=True)
+class Options(Choices):
+    """What the user chose, and where the bundle goes."""
 
     layout: Layout
     out: Path
-    backbone: str = "q4_k_m"
-    graphs: str = "f32"
-    vocoder: str | None = None  # its graph's precision, where it is not that of `graphs`
-    duplex: bool = False
-    system: str | None = None
     force: bool = False
-    fused: bool = True  # the engine's own operators where they are faster
 
 
 @dataclass
@@ -81,7 +54,7 @@ class Report:
         return asdict(self)
 
 
-def export_bundle(options: Options, memory: MemoryWatch) -> Report:
+def export_bundle(family: Family, options: Options, memory: MemoryWatch) -> Report:
     """Read and check everything, then write the bundle and move it into place.
 
     Raises:
@@ -90,131 +63,88 @@ def export_bundle(options: Options, memory: MemoryWatch) -> Report:
     bundle.check_target(Path(os.path.abspath(options.out)), options.force)
     if options.backbone in FILE_TYPES:
         require_llama()
-    checkpoint = read_checkpoint(options.layout)
-    if options.duplex:
-        manifest.check_duplex(checkpoint.configs, checkpoint.tokenizer, checkpoint.settings)
-    elif not checkpoint.settings.turns:
-        raise InputError(
-            "[export.start] expected --duplex for a checkpoint whose parley.json says that it has "
-            "no whole turns, got none; add --duplex"
-        )
-    bundle.check_space(Path(os.path.abspath(options.out)).parent, needed_bytes(checkpoint, options))
-    return write_bundle(Job, checkpoint, options, memory)
+    checkpoint = family.read(options.layout)
+    family.check(checkpoint, options)
+    needed = needed_bytes(family, checkpoint, options)
+    bundle.check_space(Path(os.path.abspath(options.out)).parent, needed)
+    return write_bundle(Job(family, options, checkpoint, memory))
 
 
-def write_bundle(
-    kind: type[Job], checkpoint: Checkpoint, options: Options, memory: MemoryWatch
-) -> Report:
+def write_bundle(job: Job) -> Report:
     """Write the bundle of a checked checkpoint and move it into place."""
     begin = time.monotonic()
-    with bundle.PartialBundle(options.out, options.force) as partial:
-        job = kind(options, checkpoint, partial.folder, memory)
+    with bundle.PartialBundle(job.options.out, job.options.force) as partial:
         try:
-            report = job.run()
+            report = job.run(partial.folder)
         finally:
             job.progress.close()
         partial.commit()
     report.seconds = time.monotonic() - begin
-    report.peak_anonymous_bytes = memory.peak
+    report.peak_anonymous_bytes = job.memory.peak
     return report
 
 
-def needed_bytes(checkpoint: Checkpoint, options: Options) -> int:
+def needed_bytes(family: Family, checkpoint: Checkpoint, options: Choices) -> int:
     """The largest use of the disk during an export, a few percent above what it takes."""
-    backbone = backbone_gguf.estimated_bytes(checkpoint.configs.backbone, options.backbone)
+    backbone = family.token_model(checkpoint).estimated_bytes(options.backbone)
     extra = 0
     if options.backbone in FILE_TYPES:
-        extra = _source_bytes(checkpoint)
-    parts = part_bytes(checkpoint, options)
-    return int(1.03 * (backbone + max(extra, sum(parts.values())))) + SPARE_BYTES
+        extra = _source_bytes(family, checkpoint)
+    parts = sum(part.bytes for part in family.parts(checkpoint, options))
+    return int(1.03 * (backbone + max(extra, parts))) + SPARE_BYTES
 
 
-def _source_bytes(checkpoint: Checkpoint) -> int:
-    names = backbone_gguf.expected_tensors(checkpoint.configs.backbone)
+def _source_bytes(family: Family, checkpoint: Checkpoint) -> int:
+    names = family.token_model(checkpoint).names
     return sum(checkpoint.shards.tensors[name].nbytes for name in names)
-
-
-def part_bytes(checkpoint: Checkpoint, options: Options) -> dict[str, int]:
-    """Graph -> about how many bytes its weights take."""
-    return part_bytes_of(
-        checkpoint.configs, checkpoint.settings, duplex=options.duplex, graphs=options.graphs
-    )
-
-
-def part_bytes_of(
-    configs: Configs, settings: Settings, *, duplex: bool, graphs: str
-) -> dict[str, int]:
-    """The same from sizes alone."""
-    width = 2 if graphs == "f16" else 4
-    weights = {
-        part: width
-        * sum(
-            _product(shape)
-            for shape in loading.module_shapes(**{part: getattr(configs, part)}).values()
-        )
-        for part in loading.PARTS
-    }
-    hearing = weights["encoder"] + weights["adapter"]
-    parts = {"encoder_segment": hearing} if settings.turns else {}
-    if duplex:
-        parts["encoder_chunk"] = hearing
-    flow = configs.flow
-    known = width * flow.codes * flow.code_width
-    # Nearly all of the modulation graph is one linear layer per block.
-    modulation = width * (6 * flow.layers + 2) * flow.hidden * flow.hidden
-    parts["flow_condition"] = known
-    parts["flow_modulation"] = modulation
-    parts["flow_field"] = max(0, weights["flow"] - known - modulation)
-    parts["vocoder"] = weights["vocoder"]
-    return parts
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    n = 1
-    for extent in shape:
-        n *= extent
-    return n
 
 
 class Job:
     """One export under way: the checked checkpoint, the folder it goes to, and its progress."""
 
-    def __init__(self, options: Options, checkpoint: Checkpoint, folder: Path, memory: MemoryWatch):
+    folder: Path  # set when the work begins
+
+    def __init__(
+        self, family: Family, options: Options, checkpoint: Checkpoint, memory: MemoryWatch
+    ):
+        self.family = family
         self.options = options
         self.checkpoint = checkpoint
-        self.folder = folder
         self.memory = memory
-        self.parts = part_bytes(checkpoint, options)
+        self.parts = family.parts(checkpoint, options)
+        self.token_model = family.token_model(checkpoint)
         self.sources = self._sources()
         self.progress = Progress(self._steps())
 
     def _sources(self) -> dict[str, Path]:
-        return source_files(self.checkpoint.layout, self.checkpoint.shards)
+        return self.family.sources(self.checkpoint)
 
     def _licence(self) -> tuple[str | None, str, str]:
         """The checkpoint's licence text, its name, and what the user must be shown."""
-        file = licence_file(self.checkpoint.layout)
+        file = provenance.licence_file(self.checkpoint.layout.folder)
         text = None if file is None else file.read_text("utf-8", "replace")
-        return text, *manifest.licence_and_notice(text)
+        return text, *provenance.licence_and_notice(text, self.family.notice)
 
     def _steps(self) -> dict[str, float]:
-        config = self.checkpoint.configs.backbone
         sources = sum(path.stat().st_size for path in self.sources.values())
-        result = backbone_gguf.estimated_bytes(config, self.options.backbone)
+        result = self.token_model.estimated_bytes(self.options.backbone)
         steps = {"hashing the checkpoint": sources / HASH_PER_S}
         if self.options.backbone in FILE_TYPES:
-            source = _source_bytes(self.checkpoint)
-            weights = backbone_gguf.elements(config)
+            source = _source_bytes(self.family, self.checkpoint)
+            weights = self.token_model.elements
             steps["copying the backbone"] = source / WRITE_PER_S
             steps[f"quantizing to {self.options.backbone}"] = weights / QUANTIZE_PER_S
         else:
             steps["writing the backbone"] = result / WRITE_PER_S
-        for name, n_bytes in self.parts.items():
-            steps[f"graph {name}"] = n_bytes / WRITE_PER_S
-        steps["hashing the bundle"] = (result + sum(self.parts.values())) / HASH_PER_S
+        for part in self.parts:
+            steps[f"graph {part.name}"] = part.bytes / WRITE_PER_S
+        written = result + sum(part.bytes for part in self.parts)
+        steps["hashing the bundle"] = written / HASH_PER_S
         return steps
 
-    def run(self) -> Report:
+    def run(self, folder: Path) -> Report:
+        """Write all files into `folder`, which is there and empty."""
+        self.folder = folder
         report = Report(bundle=os.path.abspath(self.options.out))
         licence, report.licence, report.notice = self._licence()
         self.progress.note(f"notice: {report.notice}")
@@ -222,32 +152,32 @@ class Job:
         report.backbone = self._backbone()
         described = self._graphs()
         report.graphs = {name: info["precision"] for name, info in described.items()}
-        written_voices = {
-            name: voices.write_voice(self.folder, name, voice)
-            for name, voice in self.checkpoint.voices.items()
-        }
+        voices = self.family.write_voices(self.checkpoint, folder)
         if licence is not None:
-            (self.folder / "LICENSE").write_text(licence, encoding="utf-8")
+            (folder / "LICENSE").write_text(licence, encoding="utf-8")
         with self.progress.step("hashing the bundle"):
-            files = bundle.file_table(self.folder, sha256)
-        written = manifest.build_manifest(
-            self.checkpoint,
-            name=self.checkpoint.settings.name or self.options.layout.name,
-            source={
+            files = bundle.file_table(folder, provenance.sha256)
+        sections = self.family.sections(self.checkpoint, self.options)
+        backbone = {"file": BACKBONE_FILE, "precision": self.options.backbone}
+        manifest: Manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "family": self.family.name,
+            "name": self.checkpoint.settings.name or self.options.layout.name,
+            "source": {
                 "location": self.options.layout.location,
                 "sha256": hashes,
                 "licence": report.licence,
                 "notice": report.notice,
             },
-            created_by=versions() | {"backbone_types": report.backbone["types"]},
-            files=files,
-            graphs=described,
-            backbone={"file": BACKBONE_FILE, "precision": self.options.backbone},
-            voices=written_voices,
-            system=manifest.system_prompt(self.options.system, self.checkpoint.settings.system),
-            duplex=self.options.duplex,
-        )
-        bundle.write_manifest(self.folder, written)
+            "created_by": versions() | {"backbone_types": report.backbone["types"]},
+            "files": files,
+            **sections,
+            "graphs": described,
+            "backbone": {**backbone, **sections["backbone"]},
+            "voices": voices,
+            "default_voice": next(iter(voices)),
+        }
+        bundle.write_manifest(folder, manifest)
         report.bytes = sum(entry["bytes"] for entry in files.values())
         return report
 
@@ -261,7 +191,7 @@ class Job:
             self.progress.update(seen / total)
 
         with self.progress.step(step):
-            return {name: sha256(path, count) for name, path in files.items()}
+            return {name: provenance.sha256(path, count) for name, path in files.items()}
 
     def _backbone(self) -> dict[str, Any]:
         """Write backbone.gguf; returns its precision and the types that its tensors really got."""
@@ -290,47 +220,32 @@ class Job:
     def _write_gguf(self, path: Path, precision: str) -> None:
         backbone_gguf.write_gguf(
             path,
-            self.checkpoint.configs.backbone,
-            self.checkpoint.tokenizer,
-            self.checkpoint.shards.read,
+            self.token_model,
+            self.checkpoint.read,
             precision=precision,
             name=self.options.layout.name,
-            max_positions=self.checkpoint.configs.max_positions,
             progress=self.progress.update,
         )
         self.checkpoint.shards.close()
 
-    def _graphs(self) -> dict[str, Any]:
+    def _graphs(self) -> dict[str, GraphInfo]:
         """Write all graphs; each module lives only as long as its graphs need it."""
-        precision = self.options.graphs
-        infos: dict[str, Any] = {}
-
-        def write(name: str, *modules: Any, **choices: Any) -> None:
-            export = GRAPHS[name]
-            choices = {"precision": precision, **choices}
-            with self.progress.step(f"graph {name}"):
-                infos[name] = export(*modules, self.folder / f"{name}.onnx", **choices)
-
-        encoder, adapter = self._load("encoder"), self._load("adapter")
-        if self.checkpoint.settings.turns:
-            write("encoder_segment", encoder, adapter)
-        if self.options.duplex:
-            write("encoder_chunk", encoder, adapter)
-        del encoder, adapter
-        self.checkpoint.shards.close()
-        flow = self._load("flow")
-        write("flow_condition", flow)
-        write("flow_modulation", flow)
-        write("flow_field", flow, cache=self.checkpoint.settings.flow_cache or precision)
-        del flow
-        chosen = {"precision": self.options.vocoder or precision, "fused": self.options.fused}
-        write("vocoder", self._load("vocoder"), **chosen)
+        infos: dict[str, GraphInfo] = {}
+        loaded: dict[str, nn.Module] = {}
+        for part in self.parts:
+            loaded = {m.name: loaded[m.name] for m in part.modules if m.name in loaded}
+            loaded |= {m.name: self._load(m) for m in part.modules if m.name not in loaded}
+            modules = [loaded[m.name] for m in part.modules]
+            file = self.folder / f"{part.name}.onnx"
+            with self.progress.step(f"graph {part.name}"):
+                infos[part.name] = part.export(*modules, file, **part.choices)
+            del modules
+            self.checkpoint.shards.close()
         return infos
 
-    def _load(self, part: str) -> Any:
+    def _load(self, module: loading.Module) -> nn.Module:
         limit = backbone_gguf.F16_MAX if self.options.graphs == "f16" else float("inf")
-        config = getattr(self.checkpoint.configs, part)
-        return loading.load_module(part, config, self.checkpoint.read, limit=limit)
+        return loading.load_module(module, self.checkpoint.read, limit=limit)
 
 
 def versions() -> dict[str, str]:

@@ -8,21 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from parley_export.errors import InputError, LibraryError
+from parley_export import families
+from parley_export.errors import BundleError, InputError, LibraryError
 from parley_export.progress import size
 from parley_export.tokenizer import FILES as TOKENIZER_FILES
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# Data only: no code of a repository is ever fetched.
+# Data only: no code of a repository is ever fetched. A family adds its own files.
 WANTED = [
     "config.json",
     *TOKENIZER_FILES,
     "*.safetensors",
     "model.safetensors.index.json",
-    "token2wav/*.json",
-    "token2wav/*.pt",
-    "token2wav/*.npy",
-    "token2wav/prompt/*.npy",
     "LICENSE*",
     "License*",
     "LICENCE*",
@@ -51,6 +48,7 @@ def fetch(repository: str, *, agree: bool, stream: TextIO | None = None) -> Fetc
     Raises:
         LibraryError: the package huggingface_hub is missing.
         InputError: no agreement, or the repository cannot be reached.
+        BundleError: it holds no checkpoint of a kind that is known.
     """
     stream = stream or sys.stderr
     try:
@@ -64,8 +62,10 @@ def fetch(repository: str, *, agree: bool, stream: TextIO | None = None) -> Fetc
         info = hub.HfApi().model_info(repository, files_metadata=True)
         _show_licence(hub, repository, info, stream)
         _agree(repository, agree, stream)
-        folder = hub.snapshot_download(repository, revision=info.sha, allow_patterns=WANTED)
-    except InputError:
+        config = Path(hub.hf_hub_download(repository, "config.json", revision=info.sha))
+        wanted = [*WANTED, *families.of(config.parent).files]
+        folder = hub.snapshot_download(repository, revision=info.sha, allow_patterns=wanted)
+    except (InputError, BundleError):
         raise
     except Exception as e:  # network, permission and protocol errors have no common base
         reason = str(e).splitlines()[0] if str(e) else ""

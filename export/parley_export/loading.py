@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from parley_export.errors import Problems
-from parley_export.families.covo_audio import modules
 
 # Buffers whose values the architecture fixes; a file may hold them or not.
 CONSTANTS = (".filter", ".inv_freq")
@@ -19,12 +19,21 @@ CONSTANTS = (".filter", ".inv_freq")
 CONSTANT_RELATIVE_ERROR = 2.0**-8
 
 Shapes = dict[str, tuple[int, ...]]
-PARTS: dict[str, tuple[str, Any]] = {
-    "encoder": ("encoder.", modules.AudioEncoder),
-    "adapter": ("audio_adapter.", modules.AudioAdapter),
-    "flow": ("token2latent.", modules.FlowField),
-    "vocoder": ("wavegan.", modules.Vocoder),
-}
+
+
+@dataclass(frozen=True)
+class Module:
+    """A PyTorch module of a checkpoint.
+
+    prefix: of its tensors' names in the checkpoint. kind: makes it from its config. float32: its
+    weights are made float32 when they are loaded, since its export computes with them.
+    """
+
+    name: str
+    prefix: str
+    kind: Callable[[Any], nn.Module]
+    config: Any
+    float32: bool = False
 
 
 @contextmanager
@@ -44,27 +53,25 @@ def _parameters_without_memory() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def empty_module(part: str, config: Any) -> nn.Module:
-    """Build a part whose parameters have shapes but no memory."""
+def empty_module(module: Module) -> nn.Module:
+    """Build a module whose parameters have shapes but no memory."""
     with _parameters_without_memory():
-        return PARTS[part][1](config)
+        return module.kind(module.config)
 
 
-def module_shapes(**configs: Any) -> Shapes:
-    """Full name -> shape of every parameter of the named parts."""
-    result: Shapes = {}
-    for part, config in configs.items():
-        for name, parameter in empty_module(part, config).named_parameters():
-            result[PARTS[part][0] + name] = tuple(parameter.shape)
-    return result
+def module_shapes(*modules: Module) -> Shapes:
+    """Full name -> shape of every parameter."""
+    return {
+        module.prefix + name: tuple(parameter.shape)
+        for module in modules
+        for name, parameter in empty_module(module).named_parameters()
+    }
 
 
 def load_module(
-    part: str, config: Any, read: Callable[[str], torch.Tensor], *, limit: float = math.inf
+    described: Module, read: Callable[[str], torch.Tensor], *, limit: float = math.inf
 ) -> nn.Module:
-    """Build a part with a checkpoint's weights, used where they lie and in their own type.
-
-    Only the vocoder's are made float32, since folding its weight norm computes with them.
+    """Build a module with a checkpoint's weights, used where they lie and in their own type.
 
     Args:
         read: gives a tensor by its full name; one from a mapped file costs no anonymous memory.
@@ -72,13 +79,12 @@ def load_module(
     Raises:
         BundleError: a weight is NaN, infinite or above the limit; names all such tensors.
     """
-    prefix = PARTS[part][0]
-    module = empty_module(part, config)
+    prefix, module = described.prefix, empty_module(described)
     problems = Problems("export.load", "fetch the checkpoint again, or export with --graphs f32")
     state = {}
     for name, _ in module.named_parameters():
         tensor = read(prefix + name)
-        if part == "vocoder":
+        if described.float32:
             tensor = tensor.to(torch.float32)
         low, high = (float(x) for x in tensor.aminmax())
         if not (math.isfinite(low) and math.isfinite(high)):  # aminmax hands NaN through
@@ -107,13 +113,13 @@ def compare_shapes(where: str, expected: Shapes, found: Shapes, problems: Proble
 
 
 def compare_constants(
-    where: str, configs: Mapping[str, Any], tensors: Mapping[str, Any], problems: Problems
+    where: str, modules: Iterable[Module], tensors: Mapping[str, Any], problems: Problems
 ) -> None:
     """Check the constants that a checkpoint carries against the architecture's own."""
     known: dict[str, torch.Tensor] = {}
-    for part, config in configs.items():
-        constants = getattr(empty_module(part, config), "constants", dict)()
-        known |= {PARTS[part][0] + name: value for name, value in constants.items()}
+    for module in modules:
+        constants = getattr(empty_module(module), "constants", dict)()
+        known |= {module.prefix + name: value for name, value in constants.items()}
     for name, value in tensors.items():
         if not name.endswith(CONSTANTS):
             continue

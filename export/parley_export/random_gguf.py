@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from parley_export import backbone_gguf
-from parley_export.families.covo_audio.configs import BackboneConfig
-from parley_export.tokenizer import Tokenizer
+from parley_export.backbone_gguf import TokenModel
 
 BLOCK = 256  # weights
 Q4_K_BYTES, Q6_K_BYTES = 144, 210  # of a block
@@ -25,13 +24,14 @@ Q4_K_M_FILE_TYPE = 15
 SPREAD_4, SPREAD_6 = math.sqrt((16**2 - 1) / 12), math.sqrt((64**2 - 1) / 12)
 
 
-def tensor_kinds(config: BackboneConfig) -> dict[str, str]:
+def tensor_kinds(model: TokenModel) -> dict[str, str]:
     """GGUF name -> type, the mixture that llama.cpp calls q4_k_m."""
     kinds = {}
-    for name, shape in backbone_gguf.gguf_names(config).values():
+    for name, shape in model.names.values():
         layer = int(name.split(".")[1]) if name.startswith("blk.") else 0
         finer = name == "output.weight" or (
-            name.endswith(("attn_v.weight", "ffn_down.weight")) and _more_bits(layer, config.layers)
+            name.endswith(("attn_v.weight", "ffn_down.weight"))
+            and _more_bits(layer, model.config.layers)
         )
         kinds[name] = "F32" if len(shape) == 1 else "Q6_K" if finer else "Q4_K"
     return kinds
@@ -42,10 +42,10 @@ def _more_bits(layer: int, layers: int) -> bool:
     return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
 
 
-def tensor_bytes(config: BackboneConfig) -> dict[str, int]:
+def tensor_bytes(model: TokenModel) -> dict[str, int]:
     """GGUF name -> bytes, in the order of the file."""
-    kinds, sizes = tensor_kinds(config), {}
-    for name, shape in backbone_gguf.gguf_names(config).values():
+    kinds, sizes = tensor_kinds(model), {}
+    for name, shape in model.names.values():
         n = math.prod(shape)
         sizes[name] = {
             "F32": 4 * n,
@@ -79,11 +79,9 @@ def _half(value: float) -> np.ndarray:
 
 def write_random_q4_k_m(
     path: Path,
-    config: BackboneConfig,
-    tokenizer: Tokenizer,
+    model: TokenModel,
     *,
     name: str,
-    max_positions: int,
     progress: Callable[[float], None] = lambda done: None,
 ) -> None:
     """Write the file; matrices have the deviation that keeps activations near unit size.
@@ -92,11 +90,11 @@ def write_random_q4_k_m(
         LibraryError: the package gguf is missing.
         OSError: the disk is full or cannot be written.
     """
-    writer = backbone_gguf.open_writer(config, tokenizer, name, max_positions)
-    kinds, sizes = tensor_kinds(config), tensor_bytes(config)
-    _add_infos(writer, config)
+    writer = backbone_gguf.open_writer(model, name)
+    kinds, sizes = tensor_kinds(model), tensor_bytes(model)
+    _add_infos(writer, model)
     writer.add_file_type(Q4_K_M_FILE_TYPE)
-    draw, deviation = np.random.default_rng(0), 1.0 / math.sqrt(config.width)
+    draw, deviation = np.random.default_rng(0), 1.0 / math.sqrt(model.config.width)
     drawn = {
         "Q4_K": q4_k_blocks(DRAWN_BLOCKS, deviation, draw).reshape(-1),
         "Q6_K": q6_k_blocks(DRAWN_BLOCKS, deviation, draw).reshape(-1),
@@ -109,7 +107,9 @@ def write_random_q4_k_m(
         out = writer.fout[0]
         writer.write_padding(out, out.tell())
         for tensor, kind in kinds.items():
-            vector = np.full(config.vocab_size, 0.0 if tensor.endswith("bias") else 1.0, "<f4")
+            vector = np.full(
+                model.config.vocab_size, 0.0 if tensor.endswith("bias") else 1.0, "<f4"
+            )
             _repeat(out, drawn.get(kind, vector.view(np.uint8)), sizes[tensor])
             writer.write_padding(out, out.tell())
             written += sizes[tensor]
@@ -119,9 +119,9 @@ def write_random_q4_k_m(
         writer.close()
 
 
-def _add_infos(writer: Any, config: BackboneConfig) -> None:
-    kinds, sizes = tensor_kinds(config), tensor_bytes(config)
-    for tensor, shape in backbone_gguf.gguf_names(config).values():
+def _add_infos(writer: Any, model: TokenModel) -> None:
+    kinds, sizes = tensor_kinds(model), tensor_bytes(model)
+    for tensor, shape in model.names.values():
         kind = kinds[tensor]
         # The writer takes the shape of a quantized tensor in bytes per row.
         stored = shape if kind == "F32" else (shape[0], sizes[tensor] // shape[0])

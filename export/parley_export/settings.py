@@ -1,6 +1,6 @@
 """How a checkpoint wants to be run: the optional file parley.json beside its config.json.
 
-The published checkpoints have none and get the defaults. Knows no tensor and no manifest.
+The published checkpoints have none and get the defaults. Knows no family, tensor or manifest.
 """
 
 from __future__ import annotations
@@ -8,32 +8,29 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from parley_export.errors import Problems
 
 FILE = "parley.json"
 MAX_BYTES = 1 << 20
 
-# What the engine's manifest reader takes (cpp/src/bundle/manifest.cpp); a test holds both together.
-RANGES: dict[str, tuple[int, int]] = {
+Ranges = dict[str, tuple[int, int]]
+# What the engine's manifest reader takes; a test holds both together.
+RANGES: Ranges = {
     "context": (1, 10**8),
     "window_positions": (1, 10**8),
     "max_reply_chunks": (1, 10**6),
     "fade_ms": (0, 1000),
     "duplex_temperature": (0, 100),
-    "flow_points": (2, 1000),
-    "flow_guided": (0, 2000),
-    "flow_prompt_codes": (0, 10**6),
-    "past_codes": (0, 1024),
-    "lookahead_codes": (0, 1024),
-    "vocoder_lookahead_frames": (0, 10**6),
 }
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the manifest says beyond the configs. Every field is a key of parley.json.
+
+    A family adds its own fields, and their ranges to RANGES.
 
     name: of the model, for people; null takes the checkpoint's.
     turns: whether the weights also answer whole turns; without, the bundle is for duplex alone.
@@ -54,16 +51,6 @@ class Settings:
     max_reply_chunks: the longest duplex reply.
     fade_ms: in duplex, how fast an interrupted reply falls silent; in turns it is 20 ms.
     duplex_temperature: 0 is greedy.
-    flow_mode: how the flow decoder streams: "window" computes voice prompt and past again with
-        every chunk, "cached" keeps their keys and values. Whole utterances at once need no
-        setting: `parley.open(flow={"mode": "exact"})` takes any bundle.
-    flow_solver, flow_spacing, flow_points: "midpoint" or "euler" over time points that lie
-        "linear" or "cosine"; null points takes the config's. flow_guided: on how many of the
-        first evaluations guidance runs, null for all.
-    flow_cache: type of the kept keys and values, "f32" or "f16"; null takes the graphs'.
-    flow_prompt_codes: how many of a voice's last codes the flow decoder sees, 0 for all.
-    past_codes, lookahead_codes: what it sees of the reply beside a chunk's own codes.
-    vocoder_lookahead_frames: latent frames that the vocoder waits for; all that it can use at most.
     voices: name -> folder below the checkpoint with a voice's three arrays. The first is the
         default; `--voice` replaces them all.
     """
@@ -78,34 +65,22 @@ class Settings:
     max_reply_chunks: int = 375  # 60 s
     fade_ms: int = 20
     duplex_temperature: float = 0.5
-    flow_mode: Literal["window", "cached"] = "cached"
-    flow_solver: Literal["midpoint", "euler"] = "midpoint"
-    flow_spacing: Literal["linear", "cosine"] = "linear"
-    flow_points: int | None = None
-    flow_guided: int | None = None
-    flow_cache: Literal["f32", "f16"] | None = None
-    flow_prompt_codes: int = 0
-    past_codes: int = 16
-    # One chunk of codes, so speech comes 160 ms later. The sweep on nano (BENCHMARKS.md), keys and
-    # values cached: the seam at chunk borders falls from 1.42 without a look-ahead to 1.03, where
-    # whole utterances have 1.02, and the distance that streaming adds from 0.23 to 0.20. Every
-    # reply is heard either way, so nano itself takes 0 and answers sooner.
-    lookahead_codes: int = 4
-    # What its first convolution sees ahead. Behind that only filter tails are guessed, whatever the
-    # weights: nano's samples are then 82 dB from the whole run's; with one frame less 43 dB.
-    vocoder_lookahead_frames: int = 3
     voices: dict[str, str] = field(default_factory=dict)
+    RANGES: ClassVar[Ranges] = RANGES
 
 
-def read_settings(folder: Path) -> Settings:
-    """parley.json of a checkpoint, or the defaults where it has none.
+Kind = TypeVar("Kind", bound=Settings)
+
+
+def read_settings(folder: Path, kind: type[Kind]) -> Kind:
+    """parley.json of a checkpoint as a family's settings, or the defaults where it has none.
 
     Raises:
         BundleError: not JSON, unknown keys, or values that cannot be used; names all of them.
     """
     path = folder / FILE
     if not path.is_file():
-        return Settings()
+        return kind()
     problems = Problems("settings.read", f"correct {FILE}; its keys are Settings' fields")
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -116,41 +91,36 @@ def read_settings(folder: Path) -> Settings:
     except (ValueError, RecursionError) as e:
         problems.add(f"expected a JSON object in {path.name}, got {e}")
         problems.raise_if_any()
-    known = {f.name: f for f in fields(Settings)}
+    known = {f.name: f for f in fields(kind)}
+    hints = get_type_hints(kind)
     for key, value in data.items():
         if key not in known:
             problems.add(f"expected only known keys in {FILE}, got {key}")
-        elif not _fits(value, str(known[key].type)):
+        elif not _fits(value, hints[key]):
             problems.add(f"expected {known[key].type} for {key} in {FILE}, got {value!r}")
-        elif (expected := _unusable(key, value)) is not None:
+        elif (expected := _unusable(key, value, kind.RANGES)) is not None:
             problems.add(f"expected {expected} for {key} in {FILE}, got {value!r}")
     problems.raise_if_any()
-    return Settings(**data)
+    return kind(**data)
 
 
-def _fits(value: Any, kind: str) -> bool:
-    """Whether a JSON value is of a field's annotated kind."""
-    if value is None:
-        return "None" in kind
-    if kind == "bool":
-        return isinstance(value, bool)
-    if isinstance(value, bool):
-        return False
-    if kind.startswith("int"):
-        return isinstance(value, int)
-    if kind == "float":
-        return isinstance(value, int | float)
-    if kind.startswith("Literal"):
-        return isinstance(value, str) and repr(value) in kind
-    if kind.startswith("str"):
-        return isinstance(value, str)
-    return isinstance(value, dict) and all(_inside(name, path) for name, path in value.items())
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is of a field's type."""
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_inside(name, path) for name, path in value.items())
+    if arms := get_args(hint):  # of a union
+        return any(_fits(value, arm) for arm in arms)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint
 
 
-def _unusable(key: str, value: Any) -> str | None:
+def _unusable(key: str, value: Any, ranges: Ranges) -> str | None:
     """What a value of the right kind should be, None where the engine can use it."""
-    if key in RANGES and value is not None:
-        least, most = RANGES[key]
+    if key in ranges and value is not None:
+        least, most = ranges[key]
         # A comparison that NaN fails too.
         return None if least <= value <= most else f"{least} to {most}"
     if key == "name" and value == "":

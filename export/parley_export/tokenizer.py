@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,7 @@ QWEN2_SPLIT = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# Tokens whose names the prompts of this family use; every one must be in the tokenizer.
-END_OF_TEXT = "<|endoftext|>"
-IM_START = "<|im_start|>"
-IM_END = "<|im_end|>"
-AUDIO_BEGIN = "<|begofcAUDIO|>"
-AUDIO_PLACEHOLDER = "<|cAUDIO|>"
-AUDIO_END = "<|endofcAUDIO|>"
-REQUIRED = (END_OF_TEXT, IM_START, IM_END, AUDIO_BEGIN, AUDIO_PLACEHOLDER, AUDIO_END)
-DUPLEX_CONTROL = ("<|THINK|>", "<|SHIFT|>", "<|BREAK|>")
+END_OF_TEXT = "<|endoftext|>"  # of every tokenizer that is read here
 
 FILES = (
     "tokenizer.json",
@@ -66,12 +59,17 @@ class Tokenizer:
         return self.added[name]
 
 
-def read_tokenizer(folder: Path) -> Tokenizer:
+def read_tokenizer(
+    folder: Path, required: Iterable[str], optional: Iterable[str] = ()
+) -> Tokenizer:
     """Read tokenizer.json, or vocab.json with merges.txt and the added tokens of Qwen2.
 
+    Args:
+        required: names of tokens that must be there.
+        optional: names of tokens that may be. Both are control tokens, whatever the files say.
     Raises:
         BundleError: files are missing or damaged, ids have gaps, the kind is not byte-level BPE,
-            or a token that the prompts need is absent; names every fault.
+            or a required token is absent; names every fault.
     """
     if (folder / "tokenizer.json").is_file():
         vocab, merges, added, pre = _from_fast(folder / "tokenizer.json")
@@ -84,11 +82,11 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         )
     problems = Problems("tokenizer.read", "use the tokenizer files that belong to the checkpoint")
     tokens = _by_id(vocab, {name: i for name, (i, _) in added.items()}, problems)
-    for name in REQUIRED:
+    for name in (END_OF_TEXT, *required):
         if name not in added:
             problems.add(f"expected the added token {name}, got none")
     problems.raise_if_any()
-    control = {*REQUIRED, *DUPLEX_CONTROL}  # whatever the files call them
+    control = {END_OF_TEXT, *required, *optional}
     by_id = sorted(added.items(), key=lambda item: item[1][0])
     return Tokenizer(
         tokens=tokens,

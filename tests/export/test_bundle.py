@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from small_checkpoint import SMALL
 
-from parley_export import bundle, exporter
+from parley_export import bundle, exporter, provenance
 from parley_export.errors import BundleError, InputError
-from parley_export.families.covo_audio import checkpoint, manifest
+from parley_export.families.covo_audio import checkpoint, prompts
+from parley_export.families.covo_audio.family import FAMILY
 from parley_export.progress import MemoryWatch
 
 HOLD = """
@@ -184,7 +185,7 @@ def exported(intact_checkpoint, tmp_path_factory):
     layout = checkpoint.locate(intact_checkpoint)
     options = exporter.Options(layout=layout, out=out, backbone="f32", duplex=True)
     with MemoryWatch() as memory:
-        exporter.export_bundle(options, memory)
+        exporter.export_bundle(FAMILY, options, memory)
     return out, json.loads((out / "manifest.json").read_text("utf-8"))
 
 
@@ -254,17 +255,17 @@ def test_the_engine_reads_it(exported):
 
 
 def test_the_prompt_ends_with_what_the_weights_were_trained_with():
-    assert manifest.system_prompt(None).endswith(manifest.FUNCTION)
-    assert manifest.system_prompt("You are Ada.") == f"You are Ada.\n{manifest.FUNCTION}"
-    whole = f"You are Ada.\n{manifest.FUNCTION}"
-    assert manifest.system_prompt(whole) == whole
-    assert manifest.system_prompt("") == manifest.FUNCTION
+    assert prompts.system_prompt(None).endswith(prompts.FUNCTION)
+    assert prompts.system_prompt("You are Ada.") == f"You are Ada.\n{prompts.FUNCTION}"
+    whole = f"You are Ada.\n{prompts.FUNCTION}"
+    assert prompts.system_prompt(whole) == whole
+    assert prompts.system_prompt("") == prompts.FUNCTION
 
 
 def test_licences_and_notices():
-    assert "academic" in manifest.licence_and_notice(None)[1]
-    own = manifest.licence_and_notice("\n  Some Model License v2  \nfor research")
+    assert "academic" in provenance.licence_and_notice(None, FAMILY.notice)[1]
+    own = provenance.licence_and_notice("\n  Some Model License v2  \nfor research", FAMILY.notice)
     assert own[0] == "see LICENSE: Some Model License v2" and "academic" in own[1]
     apache = "Apache License\nVersion 2.0, January 2004\n"
-    assert manifest.licence_and_notice(apache)[0] == "Apache-2.0"
-    assert "academic" not in manifest.licence_and_notice(apache)[1]
+    assert provenance.licence_and_notice(apache, FAMILY.notice)[0] == "Apache-2.0"
+    assert "academic" not in provenance.licence_and_notice(apache, FAMILY.notice)[1]

@@ -13,11 +13,12 @@ from small_checkpoint import SMALL, save_shards
 from parley_export.errors import BundleError, InputError
 from parley_export.families.covo_audio import checkpoint as reading
 from parley_export.families.covo_audio.modules.activation import lowpass_filter
+from parley_export.family import Places
 from parley_export.loading import load_module
 
 
 def read(folder: Path, **where: Path) -> reading.Checkpoint:
-    return reading.read_checkpoint(reading.locate(folder, **where))
+    return reading.read_checkpoint(reading.locate(folder, Places(**where)))
 
 
 def change_config(path: Path, section: str | None, **values: object) -> None:
@@ -54,8 +55,8 @@ def test_reads_an_intact_checkpoint(intact_checkpoint):
     assert voice.latents.shape[1] == found.configs.flow.z
     norm = found.read("llm.model.norm.weight")
     assert norm.shape == (found.configs.backbone.width,)
-    for part in ("encoder", "adapter", "flow", "vocoder"):
-        module = load_module(part, getattr(found.configs, part), found.read)
+    for described in (*found.configs.hearing, *found.configs.speech):
+        module = load_module(described, found.read)
         assert all(p.device.type == "cpu" for p in module.parameters())
 
 
@@ -268,16 +269,16 @@ def test_refuses_weights_that_are_not_finite(checkpoint):
     change_decoder(checkpoint, lambda t: t[name].fill_(float("nan")))
     found = read(checkpoint)
     with pytest.raises(BundleError, match=name):
-        load_module("flow", found.configs.flow, found.read)
+        load_module(found.configs.speech[0], found.read)
 
 
 def test_refuses_weights_that_float16_cannot_hold(checkpoint):
     name = "token2latent.cond_proj.bias"
     change_decoder(checkpoint, lambda t: t[name].fill_(1e5))
     found = read(checkpoint)
-    load_module("flow", found.configs.flow, found.read)
+    load_module(found.configs.speech[0], found.read)
     with pytest.raises(BundleError, match=name):
-        load_module("flow", found.configs.flow, found.read, limit=65504.0)
+        load_module(found.configs.speech[0], found.read, limit=65504.0)
 
 
 @pytest.mark.parametrize(

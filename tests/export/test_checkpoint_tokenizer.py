@@ -1,16 +1,17 @@
 """Tokenizers: both forms of the files give the same ids; other kinds are refused by name."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from parley_export.errors import BundleError
-from parley_export.tokenizer import (
-    AUDIO_PLACEHOLDER,
-    DUPLEX_CONTROL,
-    QWEN2_SPLIT,
-    read_tokenizer,
-)
+from parley_export.families.covo_audio.prompts import AUDIO_PLACEHOLDER, DUPLEX_CONTROL, REQUIRED
+from parley_export.tokenizer import QWEN2_SPLIT, Tokenizer, read_tokenizer
+
+
+def read(folder: Path) -> Tokenizer:
+    return read_tokenizer(folder, REQUIRED, DUPLEX_CONTROL)
 
 
 def change(folder, edit):
@@ -39,16 +40,16 @@ def add_merges(data, merges):
 def test_merges_in_either_form(checkpoint):
     merges = [("Ł", "Ń"), ("ŁŃ", "Ł")]
     change(checkpoint, lambda d: add_merges(d, merges))
-    as_lists = read_tokenizer(checkpoint)
+    as_lists = read(checkpoint)
     change(checkpoint, lambda d: d["model"].update(merges=[" ".join(m) for m in merges]))
-    assert read_tokenizer(checkpoint) == as_lists
+    assert read(checkpoint) == as_lists
     assert as_lists.merges == ["Ł Ń", "ŁŃ Ł"]
     assert as_lists.pre_tokenizer == "qwen2"
 
 
 def test_the_slow_files_are_the_same(checkpoint):
     change(checkpoint, lambda d: add_merges(d, [("Ł", "Ń")]))
-    fast = read_tokenizer(checkpoint)
+    fast = read(checkpoint)
     data = json.loads((checkpoint / "tokenizer.json").read_text())
     (checkpoint / "tokenizer.json").unlink()
     (checkpoint / "vocab.json").write_text(json.dumps(data["model"]["vocab"]))
@@ -56,11 +57,11 @@ def test_the_slow_files_are_the_same(checkpoint):
     added = {str(t["id"]): t for t in data["added_tokens"]}
     config = checkpoint / "tokenizer_config.json"
     config.write_text(json.dumps({"added_tokens_decoder": added}))
-    assert read_tokenizer(checkpoint) == fast
+    assert read(checkpoint) == fast
     config.unlink()
     names = {t["content"]: t["id"] for t in data["added_tokens"]}
     (checkpoint / "added_tokens.json").write_text(json.dumps(names))
-    assert read_tokenizer(checkpoint) == fast
+    assert read(checkpoint) == fast
 
 
 def test_tokens_that_are_not_special_stay_text(checkpoint):
@@ -69,13 +70,13 @@ def test_tokens_that_are_not_special_stay_text(checkpoint):
         token["special"] = False
 
     change(checkpoint, edit)
-    found = read_tokenizer(checkpoint)
+    found = read(checkpoint)
     assert "<tool_call>" in found.added and "<tool_call>" not in found.special
 
 
 def test_prompt_tokens_are_control_whatever_the_files_say(checkpoint):
     change(checkpoint, lambda d: [t.update(special=False) for t in d["added_tokens"]])
-    found = read_tokenizer(checkpoint)
+    found = read(checkpoint)
     assert {AUDIO_PLACEHOLDER, *DUPLEX_CONTROL} <= found.special.keys()
 
 
@@ -88,7 +89,7 @@ def test_missing_tokens_are_named_together(checkpoint):
 
     change(checkpoint, edit)
     with pytest.raises(BundleError) as e:
-        read_tokenizer(checkpoint)
+        read(checkpoint)
     assert "<|cAUDIO|>" in str(e.value) and "<|im_end|>" in str(e.value)
 
 
@@ -110,7 +111,7 @@ def test_missing_tokens_are_named_together(checkpoint):
 def test_other_kinds_are_refused(checkpoint, edit, named):
     change(checkpoint, edit)
     with pytest.raises(BundleError, match=named):
-        read_tokenizer(checkpoint)
+        read(checkpoint)
 
 
 def test_another_splitter_is_refused(checkpoint):
@@ -120,9 +121,9 @@ def test_another_splitter_is_refused(checkpoint):
 
     change(checkpoint, edit)
     with pytest.raises(BundleError, match="Qwen2's text splitter"):
-        read_tokenizer(checkpoint)
+        read(checkpoint)
 
 
 def test_no_files(tmp_path):
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
-        read_tokenizer(tmp_path)
+        read(tmp_path)

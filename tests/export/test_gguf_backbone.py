@@ -15,6 +15,8 @@ from small_checkpoint import SMALL
 from parley_export import backbone_gguf, quantize
 from parley_export.errors import BundleError, LibraryError
 from parley_export.families.covo_audio import checkpoint, modules
+from parley_export.families.covo_audio.prompts import REQUIRED
+from parley_export.qwen2 import gguf_names
 from parley_export.tokenizer import read_tokenizer
 from parley_export.weights import Shards
 from tiny_checkpoint import write_checkpoint
@@ -27,12 +29,10 @@ def write(folder, path, precision="f32"):
     told = []
     backbone_gguf.write_gguf(
         path,
-        configs.backbone,
-        read_tokenizer(folder),
+        configs.token_model(read_tokenizer(folder, REQUIRED)),
         Shards(folder).read,
         precision=precision,
         name="small",
-        max_positions=configs.max_positions,
         progress=told.append,
     )
     return told
@@ -81,7 +81,7 @@ def test_every_value_is_kept_in_f32(intact_checkpoint, f32_file):
     shards = Shards(intact_checkpoint)
     configs = checkpoint.read_configs(checkpoint.locate(intact_checkpoint))
     stored = {t.name: t for t in gguf.GGUFReader(f32_file).tensors}
-    names = backbone_gguf.gguf_names(configs.backbone)
+    names = gguf_names(configs.backbone, "llm.")
     assert {target for target, _ in names.values()} == stored.keys()
     for source, (target, shape) in names.items():
         tensor = stored[target]
@@ -133,14 +133,14 @@ def engine(f32_file):
 
 
 def test_ids_are_the_tokenizers(intact_checkpoint, engine):
-    tokenizer = read_tokenizer(intact_checkpoint)
+    tokenizer = read_tokenizer(intact_checkpoint, REQUIRED)
     assert engine.vocab_size == SMALL.audio_begin + SMALL.codes
     for name, token in tokenizer.special.items():
         assert engine.tokenize(name, special=True) == [token]
 
 
 def test_text_never_becomes_a_control_or_audio_id(intact_checkpoint, engine):
-    tokenizer = read_tokenizer(intact_checkpoint)
+    tokenizer = read_tokenizer(intact_checkpoint, REQUIRED)
     text = "".join([*tokenizer.special, backbone_gguf.audio_token(0), "hi"])
     ids = engine.tokenize(text, special=False)
     assert len(ids) == len(text) and max(ids) < min(tokenizer.special.values())

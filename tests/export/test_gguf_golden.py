@@ -7,7 +7,8 @@ from tiny_models import golden
 
 from parley_export import backbone_gguf
 from parley_export.families.covo_audio import checkpoint
-from parley_export.tokenizer import AUDIO_PLACEHOLDER, read_tokenizer
+from parley_export.families.covo_audio.prompts import AUDIO_PLACEHOLDER, REQUIRED
+from parley_export.tokenizer import read_tokenizer
 from parley_export.weights import Shards
 from tiny_checkpoint import write_checkpoint
 from tolerances import LOGITS_ABS
@@ -20,16 +21,14 @@ def tiny(tmp_path_factory):
     """The placeholder's id, the embedding table [V, D] and the engine."""
     folder = write_checkpoint(tmp_path_factory.mktemp("golden") / "tiny")
     configs = checkpoint.read_configs(checkpoint.locate(folder))
-    tokenizer, shards = read_tokenizer(folder), Shards(folder)
+    tokenizer, shards = read_tokenizer(folder, REQUIRED), Shards(folder)
     path = folder.parent / "tiny.gguf"
     backbone_gguf.write_gguf(
         path,
-        configs.backbone,
-        tokenizer,
+        configs.token_model(tokenizer),
         shards.read,
         precision="f32",
         name="tiny",
-        max_positions=configs.max_positions,
     )
     engine = LlamaBackbone(path, n_ctx=2048)
     table = shards.read("llm.model.embed_tokens.weight").numpy()

@@ -10,7 +10,8 @@ import pytest
 
 import parley
 from parley_export.errors import BundleError, InputError
-from parley_export.settings import RANGES, Settings, read_settings
+from parley_export.families.covo_audio.settings import RANGES, Settings
+from parley_export.settings import read_settings
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -42,12 +43,12 @@ CHANGES = {
 
 
 def test_a_checkpoint_without_it_gets_the_defaults(tmp_path: Path) -> None:
-    assert read_settings(tmp_path) == Settings()
+    assert read_settings(tmp_path, Settings) == Settings()
 
 
 def test_every_key_reaches_the_settings(tmp_path: Path) -> None:
     (tmp_path / "parley.json").write_text(json.dumps(CHANGES))
-    assert read_settings(tmp_path) == Settings(**CHANGES)
+    assert read_settings(tmp_path, Settings) == Settings(**CHANGES)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_every_key_reaches_the_settings(tmp_path: Path) -> None:
 def test_refuses_what_it_does_not_know(tmp_path: Path, text: str, named: list[str]) -> None:
     (tmp_path / "parley.json").write_text(text)
     with pytest.raises(BundleError) as caught:
-        read_settings(tmp_path)
+        read_settings(tmp_path, Settings)
     assert all(name in str(caught.value) for name in named)
 
 
@@ -130,12 +131,15 @@ def test_the_default_lookahead_is_what_the_sweep_says() -> None:
 
 def export(checkpoint: Path, out: Path, *, duplex: bool = True) -> dict:
     from parley_export.exporter import Options, export_bundle
-    from parley_export.families.covo_audio.checkpoint import locate
+    from parley_export.families.covo_audio.family import FAMILY
+    from parley_export.family import USUAL
     from parley_export.progress import MemoryWatch
 
-    options = Options(layout=locate(checkpoint), out=out, backbone="f32", duplex=duplex)
+    options = Options(
+        layout=FAMILY.locate(checkpoint, USUAL, ""), out=out, backbone="f32", duplex=duplex
+    )
     with MemoryWatch() as memory:
-        export_bundle(options, memory)
+        export_bundle(FAMILY, options, memory)
     return json.loads((out / "manifest.json").read_text())
 
 

@@ -10,8 +10,10 @@ import pytest
 
 import parley
 from parley_export import random_gguf, shapes
+from parley_export.families.covo_audio import published
+from parley_export.families.covo_audio.family import FAMILY
 from parley_export.progress import MemoryWatch
-from parley_export.settings import Settings
+from parley_export.random_weights import WHOLE
 from tolerances import DRAWN_DEVIATION_REL, DRAWN_MEAN
 
 Q4, Q6 = gguf.GGMLQuantizationType.Q4_K, gguf.GGMLQuantizationType.Q6_K
@@ -29,8 +31,9 @@ def test_blocks_hold_numbers_of_the_wanted_size(blocks, kind):
 
 def test_the_mixture_is_that_of_q4_k_m():
     """The published shape in Q4_K and Q6_K: half of two kinds of matrices finer."""
-    config = shapes.stage_configs(shapes.WHOLE).backbone
-    kinds, sizes = random_gguf.tensor_kinds(config), random_gguf.tensor_bytes(config)
+    model = FAMILY.token_model(FAMILY.random(WHOLE, FAMILY.settings()))
+    kinds, sizes = random_gguf.tensor_kinds(model), random_gguf.tensor_bytes(model)
+    config = model.config
     assert kinds["output.weight"] == "Q6_K" and kinds["token_embd.weight"] == "Q4_K"
     assert kinds["blk.5.attn_q.bias"] == kinds["output_norm.weight"] == "F32"
     down = [kinds[f"blk.{i}.ffn_down.weight"] for i in range(config.layers)]
@@ -40,33 +43,34 @@ def test_the_mixture_is_that_of_q4_k_m():
     assert round(body / 1e9, 2) == 3.92 and round(sizes["output.weight"] / 1e9, 2) == 0.49
 
 
-@pytest.mark.parametrize("stage", shapes.STAGES)
+@pytest.mark.parametrize("stage", published.STAGES)
 def test_one_stage_is_in_full_and_the_others_fit_to_it(stage):
-    full, configs = shapes.stage_configs(shapes.WHOLE), shapes.stage_configs(stage)
+    full, configs = published.stage_configs(WHOLE), published.stage_configs(stage)
     assert getattr(configs, stage) == getattr(full, stage)
     assert configs.adapter.out_width == configs.backbone.width
     assert configs.adapter.width == configs.encoder.width
     assert configs.audio_codes == configs.flow.codes and configs.flow.z == configs.vocoder.z
-    others = [name for name in shapes.STAGES if name != stage]
+    others = [name for name in published.STAGES if name != stage]
     assert all(getattr(configs, name) != getattr(full, name) for name in others)
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Every stage small, but wide enough for blocks of 256."""
-    made = shapes.stage_configs("vocoder")
+    made = published.stage_configs("vocoder")
     backbone = replace(made.backbone, width=256, ffn_width=256, heads=4, kv_heads=4)
     configs = replace(
         made,
         backbone=backbone,
         adapter=replace(made.adapter, out_width=256),
-        vocoder=shapes.stage_configs("flow").vocoder,
+        vocoder=published.stage_configs("flow").vocoder,
     )
-    monkeypatch.setattr(shapes, "stage_configs", lambda stage: configs)
+    monkeypatch.setattr(published, "stage_configs", lambda stage: configs)
 
 
 def planned(cache, **settings):
-    return shapes.plan(cache, ["backbone"], "q4_k_m", "f32", Settings(**settings))[0]
+    wanted = FAMILY.settings(**settings)
+    return shapes.plan(FAMILY, cache, ["backbone"], wanted, backbone="q4_k_m", graphs="f32")[0]
 
 
 def test_a_made_bundle_speaks_and_is_kept(small, tmp_path):
@@ -91,8 +95,9 @@ def test_a_made_bundle_speaks_and_is_kept(small, tmp_path):
 def test_bundles_of_other_versions_are_named(small, tmp_path):
     wanted = planned(tmp_path)
     wanted.folder.mkdir(parents=True)
-    (tmp_path / "0123abcd").mkdir()
-    assert shapes.left_over(tmp_path) == [tmp_path / "0123abcd"]
+    old = tmp_path / FAMILY.name / "0123abcd"
+    old.mkdir()
+    assert shapes.left_over(FAMILY, tmp_path) == [old]
 
 
 def test_an_interrupted_bundle_is_made_anew(small, tmp_path, monkeypatch):

@@ -188,7 +188,10 @@ def test_checkpoints_have_the_names_that_export_reads(tmp_path):
         **flow.flow_state_dict(tmp_path / "flow"),
         **vocoder.vocoder_state_dict(tmp_path / "vocoder"),
     }
-    expected = loading.module_shapes(flow=flow.CONFIG, vocoder=vocoder.CONFIG)
+    expected = loading.module_shapes(
+        loading.Module("flow", "token2latent.", FlowField, flow.CONFIG),
+        loading.Module("vocoder", "wavegan.", Vocoder, vocoder.CONFIG),
+    )
     assert {name: tuple(tensor.shape) for name, tensor in states.items()} == expected
 
 

@@ -161,10 +161,9 @@ def make_bundles(args: argparse.Namespace, limits: dict[str, Any] | None) -> dic
     Raises OSError before anything is made where all of them together don't fit on the disk.
     """
     try:
-        from parley_export import shapes
+        from parley_export import families, shapes
         from parley_export.exporter import SPARE_BYTES
         from parley_export.progress import MemoryWatch, clock, size
-        from parley_export.settings import Settings
     except ImportError as error:
         raise ImportError(
             f"[bench.shapes] expected the packages of the exporter, got no {error.name}; "
@@ -172,11 +171,14 @@ def make_bundles(args: argparse.Namespace, limits: dict[str, Any] | None) -> dic
         ) from error
     cache = args.cache.expanduser()
     wanted = [*args.stages, *(PLAIN[stage] for stage in args.stages if stage in PLAIN)]
-    plans = shapes.plan(cache, wanted, args.backbone, args.graphs, Settings())
+    family = families.named(next(iter(families.FAMILIES)))
+    plans = shapes.plan(
+        family, cache, wanted, family.settings(), backbone=args.backbone, graphs=args.graphs
+    )
     _say(f"bundles in {cache}, one per stage; what is finished is kept:")
     for line in shapes.describe(plans):
         _say(line)
-    for old in shapes.left_over(cache):
+    for old in shapes.left_over(family, cache):
         _say(f"  {old} is of another version and may be deleted")
     missing = [plan for plan in plans if not plan.done]
     took = f"making: {size(sum(p.bytes for p in missing))}, "

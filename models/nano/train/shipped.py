@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from parley_export.backbone_gguf import PREFIX, gguf_names
+from parley_export.qwen2 import gguf_names
 from train.listen_model import ListenModel
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundle"
@@ -81,8 +81,8 @@ def read_backbone(path: Path, model: ListenModel) -> Weights:
 
     stored = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
     found = {}
-    for name, (theirs, shape) in gguf_names(model.config.backbone).items():
+    for name, (theirs, shape) in gguf_names(model.config.backbone, prefix="").items():
         tensor = stored[theirs]
         values = dequantize(tensor.data, tensor.tensor_type).copy()
-        found[name.removeprefix(PREFIX)] = torch.from_numpy(values).float().reshape(shape)
+        found[name] = torch.from_numpy(values).float().reshape(shape)
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,42 +9,46 @@ from typing import Any
 
 import numpy as np
 
-from parley_export.backbone_gguf import expected_tensors
+from parley_export import loading
+from parley_export.backbone_gguf import TokenModel
+from parley_export.config_section import read_json
 from parley_export.errors import BundleError, Problems
+from parley_export.families.covo_audio import modules
 from parley_export.families.covo_audio.configs import (
     AdapterConfig,
-    BackboneConfig,
     EncoderConfig,
     FlowConfig,
     VocoderConfig,
 )
+from parley_export.families.covo_audio.prompts import DUPLEX_CONTROL, REQUIRED
+from parley_export.families.covo_audio.settings import Settings
 from parley_export.families.covo_audio.voices import FILES as VOICE_FILES
 from parley_export.families.covo_audio.voices import Voice, read_voice
+from parley_export.family import USUAL, Places
+from parley_export.family import Checkpoint as ReadCheckpoint
+from parley_export.family import Layout as AnyLayout
 from parley_export.folder import check_folder
+from parley_export.loading import Module
+from parley_export.provenance import licence_file
+from parley_export.qwen2 import BackboneConfig, gguf_names
 from parley_export.settings import FILE as SETTINGS_FILE
-from parley_export.settings import Settings, read_settings
+from parley_export.settings import read_settings
 from parley_export.state_dict import read_state_dict, require_torch
 from parley_export.tokenizer import FILES as TOKENIZER_FILES
 from parley_export.tokenizer import Tokenizer, read_tokenizer
 from parley_export.weights import Shards
 
 DEFAULT_VOICE = "default"
-MAX_JSON_BYTES = 16 << 20
-MAX_LICENCE_BYTES = 1 << 20
-HASH_BYTES = 4 << 20
-LICENCE_NAMES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "License.txt", "LICENCE", "COPYING")
+BACKBONE_PREFIX = "llm."
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(AnyLayout):
     """Where the parts of a checkpoint lie; users may point at each of them separately."""
 
-    folder: Path
     token2wav: Path
     decoder_config: Path
     voice: Path | None  # the user's; none takes those that the checkpoint names
-    name: str  # of the model, for people
-    location: str  # where it came from: a folder's name or a repository at a commit
 
 
 @dataclass(frozen=True)
@@ -66,34 +68,46 @@ class Configs:
     def audio_codes(self) -> int:
         return self.backbone.vocab_size - self.audio_begin
 
+    @property
+    def hearing(self) -> tuple[Module, Module]:
+        """Encoder and adapter."""
+        return (
+            Module("encoder", "encoder.", modules.AudioEncoder, self.encoder),
+            Module("adapter", "audio_adapter.", modules.AudioAdapter, self.adapter),
+        )
+
+    @property
+    def speech(self) -> tuple[Module, Module]:
+        """Flow decoder and vocoder; folding the vocoder's weight norm computes with its weights."""
+        return (
+            Module("flow", "token2latent.", modules.FlowField, self.flow),
+            Module("vocoder", "wavegan.", modules.Vocoder, self.vocoder, float32=True),
+        )
+
+    def token_model(self, tokenizer: Tokenizer) -> TokenModel:
+        """The backbone with its vocabulary, for a GGUF file."""
+        names = gguf_names(self.backbone, BACKBONE_PREFIX)
+        return TokenModel("qwen2", names, self.backbone, tokenizer, self.max_positions)
+
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A checked checkpoint. Tensors stay in their files until read."""
+class Checkpoint(ReadCheckpoint):
+    """A checked checkpoint."""
 
     layout: Layout
+    settings: Settings
     configs: Configs
-    tokenizer: Tokenizer
-    shards: Shards
     decoder: dict[str, Any]  # torch tensors of model.pt by name, mapped
     latent_mean: np.ndarray  # [z] float32
     latent_var: np.ndarray  # [z] float32
     voices: dict[str, Voice]  # the default one first
-    settings: Settings
 
     def read(self, name: str) -> Any:
         """A torch tensor by its full name, in the file's own type."""
         return self.decoder[name] if name in self.decoder else self.shards.read(name)
 
 
-def locate(
-    checkpoint: Path,
-    *,
-    decoder_config: Path | None = None,
-    token2wav: Path | None = None,
-    voice: Path | None = None,
-    location: str = "",
-) -> Layout:
+def locate(checkpoint: Path, places: Places = USUAL, location: str = "") -> Layout:
     """Fill in the usual places and check that they are there.
 
     Raises:
@@ -101,14 +115,14 @@ def locate(
         BundleError: it is no checkpoint; names every part that is missing.
     """
     check_folder(checkpoint)
-    t2w = token2wav or checkpoint / "token2wav"
+    t2w = places.token2wav or checkpoint / "token2wav"
     layout = Layout(
         folder=checkpoint,
-        token2wav=t2w,
-        decoder_config=decoder_config or t2w / "config.json",
-        voice=voice,
         name=location.partition("@")[0].rpartition("/")[2] or checkpoint.resolve().name,
         location=location or checkpoint.resolve().name,
+        token2wav=t2w,
+        decoder_config=places.decoder_config or t2w / "config.json",
+        voice=places.voice,
     )
     problems = Problems("checkpoint.locate", "point to the folder of a Covo-Audio checkpoint")
     for path, hint in (
@@ -119,7 +133,7 @@ def locate(
     ):
         if not path.is_file():
             problems.add(f"expected the file {path}{hint}, got none")
-    for path in voice_folders(layout, read_settings(layout.folder)).values():
+    for path in voice_folders(layout, read_settings(layout.folder, Settings)).values():
         if not path.is_dir():
             problems.add(f"expected a voice in {path} (--voice DIR says where else), got none")
     problems.raise_if_any()
@@ -141,9 +155,7 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
         LibraryError: torch or safetensors is missing or too old.
     """
     require_torch()
-    from parley_export import loading
-
-    configs, settings = read_configs(layout), read_settings(layout.folder)
+    configs, settings = read_configs(layout), read_settings(layout.folder, Settings)
     problems = Problems("checkpoint.read", "fetch the checkpoint's files again")
 
     def collect(read: Callable[[], Any]) -> Any:
@@ -153,7 +165,7 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
             problems.add_from(e)
             return None
 
-    tokenizer = collect(lambda: read_tokenizer(layout.folder))
+    tokenizer = collect(lambda: read_tokenizer(layout.folder, REQUIRED, DUPLEX_CONTROL))
     shards = collect(lambda: Shards(layout.folder))
     decoder = collect(lambda: read_state_dict(layout.token2wav / "model.pt"))
     stats = collect(lambda: _read_stats(layout.token2wav / "global_mean_var.npy", configs.flow.z))
@@ -163,20 +175,37 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
     }
     if tokenizer is not None:
         _check_ids(configs, tokenizer, problems)
+    _check_tensors(configs, shards, decoder, problems)
+    problems.raise_if_any()
+    mean, var = stats
+    return Checkpoint(
+        layout=layout,
+        tokenizer=tokenizer,
+        shards=shards,
+        settings=settings,
+        configs=configs,
+        decoder=decoder,
+        latent_mean=mean,
+        latent_var=var,
+        voices=voices,
+    )
+
+
+def _check_tensors(
+    configs: Configs, shards: Shards | None, decoder: dict[str, Any] | None, problems: Problems
+) -> None:
+    """Names, shapes and constants of what could be read."""
     if shards is not None:
-        expected = expected_tensors(configs.backbone) | loading.module_shapes(
-            encoder=configs.encoder, adapter=configs.adapter
-        )
+        names = gguf_names(configs.backbone, BACKBONE_PREFIX)
+        expected = {name: shape for name, (_, shape) in names.items()}
+        expected |= loading.module_shapes(*configs.hearing)
         found = {name: info.shape for name, info in shards.tensors.items()}
         loading.compare_shapes("the safetensors files", expected, found, problems)
     if decoder is not None:
-        parts = {"flow": configs.flow, "vocoder": configs.vocoder}
         found = {name: tuple(t.shape) for name, t in decoder.items()}
-        loading.compare_shapes("model.pt", loading.module_shapes(**parts), found, problems)
-        loading.compare_constants("model.pt", parts, decoder, problems)
-    problems.raise_if_any()
-    mean, var = stats
-    return Checkpoint(layout, configs, tokenizer, shards, decoder, mean, var, voices, settings)
+        expected = loading.module_shapes(*configs.speech)
+        loading.compare_shapes("model.pt", expected, found, problems)
+        loading.compare_constants("model.pt", configs.speech, decoder, problems)
 
 
 # ---------------------------------------------------------------- configs
@@ -228,21 +257,6 @@ def parse_configs(config: dict[str, Any], decoder: dict[str, Any]) -> Configs:
     return configs
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of bounded size; raises BundleError."""
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes")
-        data = json.loads(path.read_text("utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError(type(data).__name__)
-    except (ValueError, RecursionError) as e:
-        raise BundleError(
-            f"[checkpoint.read_json] expected a JSON object in {path}, got {e}; fetch it again"
-        ) from e
-    return data
-
-
 def _nested(data: Any, *keys: str) -> Any:
     for key in keys:
         data = data.get(key) if isinstance(data, dict) else None
@@ -282,39 +296,21 @@ def _read_stats(path: Path, z: int) -> tuple[np.ndarray, np.ndarray]:
 # ---------------------------------------------------------------- provenance
 
 
-def source_files(layout: Layout, shards: Shards) -> dict[str, Path]:
+def source_files(checkpoint: Checkpoint) -> dict[str, Path]:
     """Name in the manifest -> path of every file that the bundle is made from."""
+    layout = checkpoint.layout
     files = {"config.json": layout.folder / "config.json"}
     for name in ("model.safetensors.index.json", SETTINGS_FILE, *TOKENIZER_FILES):
         if (layout.folder / name).is_file():
             files[name] = layout.folder / name
-    files |= {path.name: path for path in shards.files}
+    files |= {path.name: path for path in checkpoint.shards.files}
     files["token2wav/config.json"] = layout.decoder_config
     for name in ("model.pt", "global_mean_var.npy"):
         files[f"token2wav/{name}"] = layout.token2wav / name
-    for voice, folder in voice_folders(layout, read_settings(layout.folder)).items():
+    for voice, folder in voice_folders(layout, checkpoint.settings).items():
         place = "voice" if voice == DEFAULT_VOICE else f"voices/{voice}"
         files |= {f"{place}/{name}": folder / name for name in VOICE_FILES}
-    licence = licence_file(layout)
+    licence = licence_file(layout.folder)
     if licence is not None:
         files[licence.name] = licence
     return files
-
-
-def licence_file(layout: Layout) -> Path | None:
-    """The licence text that lies with the checkpoint, if there is one."""
-    for name in LICENCE_NAMES:
-        path = layout.folder / name
-        if path.is_file() and path.stat().st_size <= MAX_LICENCE_BYTES:
-            return path
-    return None
-
-
-def sha256(path: Path, progress: Callable[[int], None] = lambda n_bytes: None) -> str:
-    """Hash a file piece by piece; `progress` gets the size of each piece."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as f:
-        while piece := f.read(HASH_BYTES):
-            digest.update(piece)
-            progress(len(piece))
-    return digest.hexdigest()

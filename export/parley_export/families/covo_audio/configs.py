@@ -1,14 +1,11 @@
-"""Sizes of the five models, read strictly from a checkpoint's config; knows no tensor."""
+"""Sizes of the four models beside the backbone, read strictly from config; knows no tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from parley_export.errors import BundleError
+from parley_export.config_section import Section, SectionReader
 
-Section = Mapping[str, Any]
 REACH = 5  # samples that the vocoder's activation sees before and after its own
 
 
@@ -28,7 +25,7 @@ class EncoderConfig:
     @classmethod
     def from_dict(cls, section: Section) -> EncoderConfig:
         """From `encoder_config` of a checkpoint's config.json. Raises BundleError."""
-        read = _Reader("encoder_config", section)
+        read = SectionReader("encoder_config", section)
         read.expect("activation_function", "gelu")
         read.expect("scale_embedding", False, absent=True)
         read.expect("model_type", "whisper", absent=True)
@@ -59,63 +56,19 @@ class AdapterConfig:
     @classmethod
     def from_dict(cls, section: Section) -> AdapterConfig:
         """From a checkpoint's whole config.json. Raises BundleError."""
-        read = _Reader("config", section)
+        read = SectionReader("config", section)
         downsample = read.size("adapter_downsample")
         if downsample & (downsample - 1) or downsample < 2:
             raise read.error("adapter_downsample", "a power of two", downsample)
-        width = _Reader("encoder_config", read.section("encoder_config")).size("d_model")
+        width = SectionReader("encoder_config", read.section("encoder_config")).size("d_model")
         read.expect("whisper_feats_dim", width, absent=True)
-        out = _Reader("llm_config", read.section("llm_config")).size("hidden_size")
+        out = SectionReader("llm_config", read.section("llm_config")).size("hidden_size")
         return cls(
             width=width,
             out_width=out,
             stages=downsample.bit_length() - 1,
             hidden=read.size("adapter_hidden", 2048),
         )
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """Qwen2-shaped decoder. `window` is the sliding window in positions, 0 for none."""
-
-    width: int
-    ffn_width: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocab_size: int
-    head_width: int
-    rms_eps: float = 1e-6
-    rope_theta: float = 1e6
-    window: int = 0
-
-    @classmethod
-    def from_dict(cls, section: Section) -> BackboneConfig:
-        """From `llm_config` of a checkpoint's config.json. Raises BundleError."""
-        read = _Reader("llm_config", section)
-        read.expect("hidden_act", "silu")
-        read.expect("tie_word_embeddings", False)
-        read.expect("model_type", "qwen2", absent=True)
-        read.expect("use_sliding_window", False, absent=True)
-        read.expect("rope_scaling", None, absent=True)
-        read.expect("partial_rotary_factor", 1.0, absent=True)
-        if any(kind != "full_attention" for kind in section.get("layer_types") or ()):
-            raise read.error("layer_types", "full_attention only", section["layer_types"])
-        heads, width = read.size("num_attention_heads"), read.size("hidden_size")
-        read.divides("num_attention_heads", heads, width)
-        config = cls(
-            width=width,
-            ffn_width=read.size("intermediate_size"),
-            layers=read.size("num_hidden_layers"),
-            heads=heads,
-            kv_heads=read.size("num_key_value_heads"),
-            vocab_size=read.size("vocab_size"),
-            head_width=read.size("head_dim", width // heads),
-            rms_eps=read.number("rms_norm_eps"),
-            rope_theta=_rope_theta(read, section),
-        )
-        read.divides("num_key_value_heads", config.kv_heads, config.heads)
-        return config
 
 
 @dataclass(frozen=True)
@@ -141,15 +94,15 @@ class FlowConfig:
     @classmethod
     def from_dict(cls, section: Section) -> FlowConfig:
         """From a token2wav config.json. Raises BundleError."""
-        top = _Reader("token2wav", section)
-        model = _Reader("token2wav.model", top.section("model"))
-        read = _Reader("token2latent", model.section("token2latent"))
+        top = SectionReader("token2wav", section)
+        model = SectionReader("token2wav.model", top.section("model"))
+        read = SectionReader("token2latent", model.section("token2latent"))
         read.only(_TOKEN2LATENT_KEYS)
-        inner = _Reader("token2latent.transformer", read.section("transformer"))
+        inner = SectionReader("token2latent.transformer", read.section("transformer"))
         inner.only(_TRANSFORMER_KEYS)
         for key, value in _TRANSFORMER_FIXED.items():
             inner.expect(key, value)
-        inference = _Reader("token2wav.inference", top.section("inference"))
+        inference = SectionReader("token2wav.inference", top.section("inference"))
         inference.expect("dynamic_thr", False, absent=True)
         inference.expect("rescale_logits", False, absent=True)
         config = cls(
@@ -217,9 +170,9 @@ class VocoderConfig:
     @classmethod
     def from_dict(cls, section: Section) -> VocoderConfig:
         """From a token2wav config.json. Raises BundleError."""
-        top = _Reader("token2wav", section)
-        model = _Reader("token2wav.model", top.section("model"))
-        read = _Reader("wavegan", model.section("wavegan"))
+        top = SectionReader("token2wav", section)
+        model = SectionReader("token2wav.model", top.section("model"))
+        read = SectionReader("wavegan", model.section("wavegan"))
         read.only(_WAVEGAN_KEYS)
         for key, value in _WAVEGAN_FIXED.items():
             read.expect(key, value)
@@ -311,84 +264,3 @@ _WAVEGAN_FIXED = {
     "snake_logscale": True,
     "causal": True,
 }
-
-
-def _rope_theta(read: _Reader, section: Section) -> float:
-    """Newer config files nest the base under `rope_parameters`."""
-    nested = section.get("rope_parameters")
-    if nested is None:
-        return read.number("rope_theta")
-    inner = _Reader("llm_config.rope_parameters", nested)
-    inner.only(frozenset({"rope_theta", "rope_type"}))
-    inner.expect("rope_type", "default", absent=True)
-    return inner.number("rope_theta")
-
-
-class _Reader:
-    """One section of a config; every refusal names the section and the key."""
-
-    def __init__(self, name: str, section: Section) -> None:
-        if not isinstance(section, Mapping):
-            raise BundleError(
-                f"[config.read] expected {name} to be a table, got {type(section).__name__};"
-                " use the config.json of a Covo-Audio checkpoint"
-            )
-        self.name, self.map = name, section
-
-    def error(self, key: str, expected: object, got: object) -> BundleError:
-        return BundleError(
-            f"[config.read] expected {self.name}.{key} to be {expected}, got {got!r};"
-            " this architecture cannot be exported otherwise"
-        )
-
-    def value(self, key: str) -> Any:
-        if key not in self.map:
-            raise BundleError(
-                f"[config.read] expected key {self.name}.{key}, got none; complete the config"
-            )
-        return self.map[key]
-
-    def section(self, key: str) -> Section:
-        return self.value(key)
-
-    def size(self, key: str, default: int | None = None) -> int:
-        value = self.map.get(key) if default is not None else self.value(key)
-        if value is None and default is not None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.error(key, "a positive integer", value)
-        return value
-
-    def sizes(self, key: str) -> tuple[int, ...]:
-        values = self.value(key)
-        if (
-            not isinstance(values, list)
-            or not values
-            or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values)
-        ):
-            raise self.error(key, "a list of positive integers", values)
-        return tuple(values)
-
-    def number(self, key: str) -> float:
-        value = self.value(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(key, "a number", value)
-        return float(value)
-
-    def expect(self, key: str, expected: object, *, absent: bool = False) -> None:
-        if absent and key not in self.map:
-            return
-        if self.value(key) != expected:
-            raise self.error(key, repr(expected), self.map[key])
-
-    def divides(self, key: str, divisor: int, total: int) -> None:
-        if total % divisor:
-            raise self.error(key, f"a divisor of {total}", divisor)
-
-    def only(self, known: frozenset[str]) -> None:
-        unknown = sorted(set(self.map) - known)
-        if unknown:
-            raise BundleError(
-                f"[config.read] expected only known keys in {self.name}, got {', '.join(unknown)};"
-                " remove them or add what they mean to the architecture"
-            )

@@ -1,19 +1,20 @@
-"""Describe a bundle as manifest.json's dictionary; reads no tensors and writes no files.
+"""A Covo-Audio checkpoint's sections of manifest.json; reads no tensors and writes no files.
 
-The engine's reader (cpp/src/bundle/manifest.h) is strict: it knows exactly these keys.
+The engine's manifest reader is strict: it knows exactly these keys.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from parley_export import tokenizer as tk
-from parley_export.errors import BundleError
+from parley_export.errors import BundleError, InputError
+from parley_export.families.covo_audio import prompts
 from parley_export.families.covo_audio.checkpoint import Checkpoint, Configs
-from parley_export.settings import Settings
-
-SCHEMA_VERSION = 1
-FAMILY = "covo_audio"
+from parley_export.families.covo_audio.prompts import DUPLEX_CONTROL
+from parley_export.families.covo_audio.settings import Settings
+from parley_export.family import Choices
+from parley_export.manifest import Sections
+from parley_export.tokenizer import END_OF_TEXT, Tokenizer
 
 # Numbers of the published system that no config file holds.
 CHUNK_MS = 160
@@ -24,89 +25,23 @@ N_FFT, HOP = 400, 160
 # The chunk form's own: mel frames may see 15 ms back, and the floor keeps silence bounded.
 DUPLEX_LOG_FLOOR, DUPLEX_FRAME_PAD = 1e-6, 240
 
-PERSONA = (
-    "You are a friendly voice assistant. You hear the user and answer aloud, in the user's "
-    "language, in a few short and clear sentences. If you do not know something, say so."
-)
-# The published weights were trained with this sentence: 5 text and 15 audio tokens in turn, spoken
-# by the named speaker.
-FUNCTION = (
-    "请用文本和音频进行对话，交替生成5个文本token和15个音频token，"
-    "音频部分使用发音人：default_female"
-)
 
-FAMILY_NOTICE = (
-    "The weights published as Covo-Audio are for academic use only. If this bundle comes from "
-    "them, that holds for it too; do not pass it on without their licence."
-)
-_OPEN_LICENCES = {
-    "Apache-2.0": ("Apache License", "Version 2.0"),
-    "MIT": ("Permission is hereby granted, free of charge", "MIT License"),
-    "CC0-1.0": ("CC0 1.0 Universal",),
-}
-
-
-def system_prompt(persona: str | None, own: str | None = None) -> str:
-    """The persona, ours by default, followed by the sentence that the weights were trained with.
-
-    A checkpoint's own system prompt is whole, and only used where the user gives no persona.
-    """
-    if persona is None and own is not None:
-        return own
-    persona = PERSONA if persona is None else persona.strip()
-    return persona if FUNCTION in persona else f"{persona}\n{FUNCTION}".lstrip()
-
-
-def licence_and_notice(text: str | None) -> tuple[str, str]:
-    """A checkpoint's licence in a few words and what its user must be shown."""
-    if text is None:
-        return "unknown", FAMILY_NOTICE
-    for name, marks in _OPEN_LICENCES.items():
-        if all(mark in text for mark in marks):
-            return name, f"The weights of this bundle are under {name}; its text is in LICENSE."
-    title = next((line.strip() for line in text.splitlines() if line.strip()), "untitled")[:120]
-    return f"see LICENSE: {title}", (
-        f"The weights of this bundle come under their own licence ({title}); its text is in "
-        f"LICENSE. {FAMILY_NOTICE}"
-    )
-
-
-def build_manifest(
-    checkpoint: Checkpoint,
-    *,
-    name: str,
-    source: dict[str, Any],
-    created_by: dict[str, str],
-    files: dict[str, dict[str, Any]],
-    graphs: dict[str, Any],
-    backbone: dict[str, str],
-    voices: dict[str, Any],
-    system: str,
-    duplex: bool,
-) -> dict[str, Any]:
-    """Put everything together; `backbone` gives file and precision, the rest comes from configs."""
-    configs, settings = checkpoint.configs, checkpoint.settings
+def sections(checkpoint: Checkpoint, choices: Choices) -> Sections:
+    """Of the manifest, all that the exporter does not know by itself."""
+    configs, settings, tokenizer = checkpoint.configs, checkpoint.settings, checkpoint.tokenizer
     context = context_of(configs, settings)
     return {
-        "schema_version": SCHEMA_VERSION,
-        "family": FAMILY,
-        "name": name,
-        "source": source,
-        "created_by": created_by,
-        "files": files,
         "rates": _rates(configs),
         "front_end": _front_end(configs),
-        "graphs": graphs,
         "backbone": {
-            **backbone,
             "vocab_size": configs.backbone.vocab_size,
             "width": configs.backbone.width,
             "context": context,
         },
-        "vocabulary": _vocabulary(configs, checkpoint.tokenizer),
-        "turns": _turns(checkpoint.tokenizer, settings) if settings.turns else None,
-        "duplex": _duplex(configs, checkpoint.tokenizer, settings) if duplex else None,
-        "prompts": {"system": system},
+        "vocabulary": _vocabulary(configs, tokenizer),
+        "turns": _turns(tokenizer, settings) if settings.turns else None,
+        "duplex": _duplex(configs, tokenizer, settings) if choices.duplex else None,
+        "prompts": {"system": prompts.system_prompt(choices.system, settings.system)},
         "flow": _flow(checkpoint),
         "vocoder": {
             "samples_per_latent": configs.vocoder.samples_per_latent,
@@ -115,10 +50,19 @@ def build_manifest(
                 settings.vocoder_lookahead_frames, configs.vocoder.full_lookahead
             ),
         },
-        "voices": voices,
-        "default_voice": next(iter(voices)),
         "limits": {"context": context, "max_turn_seconds": 600},
     }
+
+
+def check(checkpoint: Checkpoint, choices: Choices) -> None:
+    """Refuse what the checkpoint does not serve. Raises BundleError, InputError."""
+    if choices.duplex:
+        check_duplex(checkpoint.configs, checkpoint.tokenizer, checkpoint.settings)
+    elif not checkpoint.settings.turns:
+        raise InputError(
+            "[export.start] expected --duplex for a checkpoint whose parley.json says that it has "
+            "no whole turns, got none; add --duplex"
+        )
 
 
 def context_of(configs: Configs, settings: Settings) -> int:
@@ -136,12 +80,12 @@ def _rates(configs: Configs) -> dict[str, int]:
     }
 
 
-def _vocabulary(configs: Configs, tokenizer: tk.Tokenizer) -> dict[str, Any]:
+def _vocabulary(configs: Configs, tokenizer: Tokenizer) -> dict[str, Any]:
     return {
         "text_end": configs.audio_begin,
         "audio_begin": configs.audio_begin,
         "audio_codes": configs.audio_codes,
-        "audio_placeholder": tokenizer.id_of(tk.AUDIO_PLACEHOLDER),
+        "audio_placeholder": tokenizer.id_of(prompts.AUDIO_PLACEHOLDER),
         "control": dict(tokenizer.special),
     }
 
@@ -204,20 +148,11 @@ def _sampling(temperature: float, penalty: float) -> dict[str, Any]:
     }
 
 
-def _turns(tokenizer: tk.Tokenizer, settings: Settings) -> dict[str, Any]:
-    system = f"{tk.IM_START}system\n{{system}}{tk.IM_END}\n"
-    spoken = f"{tk.AUDIO_BEGIN}{{user}}{tk.AUDIO_END}"
-
-    def user(content: str) -> str:
-        return f"{tk.IM_START}user\n{content}{tk.IM_END}\n{tk.IM_START}assistant\n"
-
+def _turns(tokenizer: Tokenizer, settings: Settings) -> dict[str, Any]:
     return {
-        "first": system + user(spoken),
-        "next": "\n" + user(spoken),
-        "first_text": system + user("{user}"),
-        "next_text": "\n" + user("{user}"),
-        "end": [tokenizer.id_of(tk.IM_END), tokenizer.id_of(tk.END_OF_TEXT)],
-        "close": tokenizer.id_of(tk.IM_END),
+        **prompts.turn_templates(),
+        "end": [tokenizer.id_of(prompts.IM_END), tokenizer.id_of(END_OF_TEXT)],
+        "close": tokenizer.id_of(prompts.IM_END),
         "max_new_tokens": 2048,
         "max_tokens_per_step": 40,
         "first_sampling": _sampling(0.0, 1.05),
@@ -226,12 +161,12 @@ def _turns(tokenizer: tk.Tokenizer, settings: Settings) -> dict[str, Any]:
     }
 
 
-def check_duplex(configs: Configs, tokenizer: tk.Tokenizer, settings: Settings) -> None:
+def check_duplex(configs: Configs, tokenizer: Tokenizer, settings: Settings) -> None:
     """Raise BundleError where full duplex lacks control tokens or room for its window."""
-    missing = [name for name in tk.DUPLEX_CONTROL if name not in tokenizer.added]
+    missing = [name for name in DUPLEX_CONTROL if name not in tokenizer.added]
     if missing:
         raise BundleError(
-            f"[export.duplex] expected the control tokens {', '.join(tk.DUPLEX_CONTROL)} in the "
+            f"[export.duplex] expected the control tokens {', '.join(DUPLEX_CONTROL)} in the "
             f"tokenizer, got none of the name {', '.join(missing)}; leave out --duplex (these "
             "weights hold whole turns only), or use a checkpoint trained for full duplex"
         )
@@ -244,9 +179,9 @@ def check_duplex(configs: Configs, tokenizer: tk.Tokenizer, settings: Settings) 
         )
 
 
-def _duplex(configs: Configs, tokenizer: tk.Tokenizer, settings: Settings) -> dict[str, Any]:
+def _duplex(configs: Configs, tokenizer: Tokenizer, settings: Settings) -> dict[str, Any]:
     check_duplex(configs, tokenizer, settings)
-    think, shift, stop = (tokenizer.id_of(name) for name in tk.DUPLEX_CONTROL)
+    think, shift, stop = (tokenizer.id_of(name) for name in DUPLEX_CONTROL)
     audio = [["audio"]] * (
         CHUNK_MS
         * configs.vocoder.sample_rate
@@ -257,7 +192,7 @@ def _duplex(configs: Configs, tokenizer: tk.Tokenizer, settings: Settings) -> di
         "think": think,
         "shift": shift,
         "break": stop,
-        "text_pad": tokenizer.id_of(tk.END_OF_TEXT),
+        "text_pad": tokenizer.id_of(END_OF_TEXT),
         "plans": {
             "listen": [["think", "shift"]],
             "shift": [["text", "text_pad"], *audio],

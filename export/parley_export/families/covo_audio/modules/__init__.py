@@ -2,7 +2,6 @@
 
 from parley_export.families.covo_audio.configs import (
     AdapterConfig,
-    BackboneConfig,
     EncoderConfig,
     FlowConfig,
     VocoderConfig,
@@ -12,6 +11,7 @@ from parley_export.families.covo_audio.modules.backbone import Backbone
 from parley_export.families.covo_audio.modules.encoder import AudioEncoder
 from parley_export.families.covo_audio.modules.flow import FlowField
 from parley_export.families.covo_audio.modules.vocoder import Vocoder
+from parley_export.qwen2 import BackboneConfig
 
 __all__ = [
     "AdapterConfig",

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parley_export.families.covo_audio.configs import BackboneConfig
 from parley_export.families.covo_audio.modules.rotary import rotary_angles, rotary_rates, rotate
+from parley_export.qwen2 import BackboneConfig
 
 Cache = list[tuple[Tensor, Tensor]]
 

@@ -1,0 +1,44 @@
+"""Covo-Audio as the exporter's family: names what is where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from parley_export.backbone_gguf import TokenModel
+from parley_export.families.covo_audio import checkpoint, manifest, parts, prompts, published
+from parley_export.families.covo_audio.settings import Settings
+from parley_export.families.covo_audio.voices import write_voice
+from parley_export.family import Family
+
+
+def _token_model(read: checkpoint.Checkpoint) -> TokenModel:
+    return read.configs.token_model(read.tokenizer)
+
+
+def _write_voices(read: checkpoint.Checkpoint, bundle: Path) -> dict[str, Any]:
+    return {name: write_voice(bundle, name, voice) for name, voice in read.voices.items()}
+
+
+FAMILY = Family(
+    name="covo_audio",
+    title="Covo-Audio",
+    files=(
+        "token2wav/*.json",
+        "token2wav/*.pt",
+        "token2wav/*.npy",
+        "token2wav/prompt/*.npy",
+    ),
+    notice=prompts.NOTICE,
+    settings=Settings,
+    stages=published.STAGES,
+    locate=checkpoint.locate,
+    read=checkpoint.read_checkpoint,
+    check=manifest.check,
+    parts=parts.parts,
+    token_model=_token_model,
+    sections=manifest.sections,
+    write_voices=_write_voices,
+    sources=checkpoint.source_files,
+    random=published.random_checkpoint,
+)

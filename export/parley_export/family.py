@@ -1,0 +1,121 @@
+"""What a family of checkpoints is to the exporter: values and functions; knows no family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parley_export.backbone_gguf import TokenModel
+from parley_export.graph_builder import GraphInfo
+from parley_export.loading import Module
+from parley_export.manifest import Sections
+from parley_export.settings import Settings
+from parley_export.tokenizer import Tokenizer
+from parley_export.weights import Shards
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a user says that parts of a checkpoint lie, None for the usual place."""
+
+    decoder_config: Path | None = None
+    token2wav: Path | None = None
+    voice: Path | None = None
+
+
+USUAL = Places()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a checkpoint lies; a family adds where its own parts are."""
+
+    folder: Path
+    name: str  # of the model, for people
+    location: str  # where it came from: a folder's name or a repository at a commit
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checked checkpoint, to which a family adds its own. Tensors stay in their files."""
+
+    layout: Layout
+    tokenizer: Tokenizer
+    shards: Shards
+    settings: Settings
+
+    def read(self, name: str) -> Any:
+        """A torch tensor by its full name, in the file's own type."""
+        return self.shards.read(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How a user wants a bundle."""
+
+    backbone: str = "q4_k_m"
+    graphs: str = "f32"
+    vocoder: str | None = None  # its graph's precision, where it is not that of `graphs`
+    duplex: bool = False
+    system: str | None = None
+    fused: bool = True  # the engine's own operators where they are faster
+
+    @property
+    def graph_bytes(self) -> int:
+        """Of one weight of a graph."""
+        return 2 if self.graphs == "f16" else 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """One graph of a bundle.
+
+    name: one of contract.py's. modules: what it is made from. export: writes it,
+    `export(*modules, path, **choices)`. bytes: about what its weights take.
+    """
+
+    name: str
+    modules: tuple[Module, ...]
+    export: Callable[..., GraphInfo]
+    bytes: int
+    choices: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of checkpoint. Functions take what the family's own `read` gave.
+
+    name: in the manifest; the engine's table of families holds the same.
+    title: for people.
+    files: patterns of what is fetched from a repository, data only.
+    notice: what a user must be shown where the licence is not known to be open.
+    locate: folder, places, location -> layout; names every part that is missing.
+    read: reads configs, tokenizer and voices, maps the weights, checks all of it.
+    check: refuses choices that the checkpoint does not serve, before any work.
+    parts: the graphs of a bundle, those that share modules one after another.
+    token_model: the backbone for its GGUF file.
+    sections: the manifest's sections that the exporter does not know itself.
+    write_voices: writes them into the bundle's folder, gives the manifest's entries.
+    sources: name in the manifest -> every file that the bundle is made from.
+    stages: of which `random` makes the published sizes.
+    random: stage (or "whole"), settings -> a checkpoint of random weights for measurements, the
+        named stage with the published sizes and the others small.
+    """
+
+    name: str
+    title: str
+    files: tuple[str, ...]
+    notice: str
+    settings: type[Settings]
+    stages: tuple[str, ...]
+    locate: Callable[[Path, Places, str], Layout]
+    read: Callable[[Any], Checkpoint]
+    check: Callable[[Any, Choices], None]
+    parts: Callable[[Any, Choices], list[Part]]
+    token_model: Callable[[Any], TokenModel]
+    sections: Callable[[Any, Choices], Sections]
+    write_voices: Callable[[Any, Path], dict[str, Any]]
+    sources: Callable[[Any], dict[str, Path]]
+    random: Callable[[str, Settings], Checkpoint]
