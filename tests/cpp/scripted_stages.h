@@ -332,7 +332,11 @@ struct Stages {
                          {"break", kBreak},
                          {"pad", kPad},
                          {"end", kEnd},
-                         {"placeholder", kPlaceholder}}};
+                         {"placeholder", kPlaceholder}},
+                        kThink,
+                        kShift,
+                        kBreak,
+                        kPad};
     parts.system = "SYS";
     return parts;
   }
@@ -342,10 +346,6 @@ struct Stages {
     const SlotPlan audio(4, {SlotKind::audio});
     DuplexConfig config;
     config.prompt = "P{system}";
-    config.think = kThink;
-    config.shift = kShift;
-    config.break_ = kBreak;
-    config.text_pad = kPad;
     config.plans.listen = {{SlotKind::think, SlotKind::shift}};
     config.plans.shift = {{SlotKind::text, SlotKind::text_pad}};
     config.plans.speak = {{SlotKind::break_, SlotKind::text, SlotKind::text_pad}};

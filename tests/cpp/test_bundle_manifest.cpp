@@ -67,7 +67,7 @@ TEST(manifest_dialogue_arrives) {
   REQUIRE(m.turns && m.duplex);
   CHECK((m.turns->end == std::vector<std::int32_t>{180, 181}));
   CHECK_EQ(m.turns->sampling.top_k, 50);
-  CHECK_EQ(m.duplex->break_, 193);
+  CHECK_EQ(m.vocabulary.break_, 193);
   CHECK_EQ(m.duplex->plans.shift.size(), 5U);
   CHECK((m.duplex->plans.speak[0] ==
          std::vector<SlotKind>{SlotKind::break_, SlotKind::text, SlotKind::text_pad}));

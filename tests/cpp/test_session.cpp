@@ -205,14 +205,20 @@ TEST(a_window_without_a_prompt_never_moves) {
 }
 
 TEST(kinds_that_overlap_give_an_id_once) {
-  const Vocabulary vocabulary{110, 110, 100, 105, {{"think", kThink}}};
-  DuplexConfig config;
-  config.text_pad = 7;
+  Vocabulary vocabulary{110, 110, 100, 105, {{"think", kThink}}};
+  vocabulary.text_pad = 7;
   const Slot slot =
-      compile_slot({SlotKind::text, SlotKind::text_pad, SlotKind::text}, vocabulary, &config, 210);
+      compile_slot({SlotKind::text, SlotKind::text_pad, SlotKind::text}, vocabulary, 210);
   REQUIRE(slot.size() == 2);
   CHECK_EQ(slot[0].end, kThink);
   CHECK_EQ(slot[1].begin, kThink + 1);
+}
+
+TEST(a_kind_without_an_id_is_refused) {
+  const Vocabulary vocabulary{110, 110, 100, 105, {}};
+  for (const SlotKind kind :
+       {SlotKind::think, SlotKind::shift, SlotKind::break_, SlotKind::text_pad})
+    CHECK_THROWS_MSG(BundleError, "[session.plan]", compile_slot({kind}, vocabulary, 210));
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // Reads manifest.json field by field into structs; what fields have in common is checked elsewhere.
 #include "bundle/manifest.h"
 
+#include <algorithm>
+
 #include "base/json_fields.h"
 #include "bundle/manifest_check.h"
 
@@ -119,27 +121,45 @@ static void visit(Fields& f, TurnsConfig& t) {
 }
 
 static void read(const json::Node& node, SlotKind& out) {
-  static constexpr std::string_view kNames[] = {"text",  "audio",    "think", "shift",
-                                                "break", "text_pad", "any"};
+  const OneOf kinds{
+      {"text", "audio", "think", "shift", "break", "text_pad", "any"}};  // as the enum
   std::string name;
-  json::read(node, name, OneOf{{"text", "audio", "think", "shift", "break", "text_pad", "any"}});
-  for (std::size_t i = 0; i < std::size(kNames); ++i) {
-    if (kNames[i] == name) out = static_cast<SlotKind>(i);
-  }
+  json::read(node, name, kinds);
+  const auto found = std::find(kinds.names.begin(), kinds.names.end(), name);
+  out = static_cast<SlotKind>(found - kinds.names.begin());
 }
 
 static void visit(Fields& f, DuplexPlans& p) {
   f("listen", p.listen)("shift", p.shift)("speak", p.speak);
 }
 
-static void visit(Fields& f, DuplexConfig& d) {
-  f("prompt", d.prompt)("think", d.think, kId)("shift", d.shift, kId)("break", d.break_, kId);
-  f("text_pad", d.text_pad, kId)("plans", d.plans)("log_floor", d.log_floor, kFloor);
+struct DuplexFields {  // whose ids the struct keeps with all others
+  DuplexConfig& config;
+  Vocabulary& vocabulary;
+};
+
+static void visit(Fields& f, DuplexFields& fields) {
+  DuplexConfig& d = fields.config;
+  Vocabulary& v = fields.vocabulary;
+  f("prompt", d.prompt)("think", v.think, kId)("shift", v.shift, kId)("break", v.break_, kId);
+  f("text_pad", v.text_pad, kId)("plans", d.plans)("log_floor", d.log_floor, kFloor);
   f("frame_pad", d.frame_pad, kCount)("left_context_frames", d.left_context_frames, kSize);
   f("chunk_mel_frames", d.chunk_mel_frames, kSize);
   f("window_positions", d.window_positions, Range{1, 1e8});
   f("max_reply_chunks", d.max_reply_chunks, kSize)("fade_ms", d.fade_ms, Range{0, 1000});
   f("sampling", d.sampling);
+}
+
+struct DuplexSection {
+  std::optional<DuplexConfig>& config;
+  Vocabulary& vocabulary;
+};
+
+static void read(const json::Node& node, DuplexSection& out) {
+  out.config.reset();
+  if (node.value.kind == json::Kind::null) return;
+  DuplexFields fields{out.config.emplace(), out.vocabulary};
+  json::read(node, fields);
 }
 
 static void read(const json::Node& node, FlowMode& out) {
@@ -197,10 +217,11 @@ static void visit(Fields& f, Limits& l) {
 
 static void visit(Fields& f, Manifest& m) {
   FlowFields flow{m.flow, m.codes_hz};
+  DuplexSection duplex{m.duplex, m.vocabulary};
   f("schema_version", m.schema_version, kSize)("family", m.family, NotEmpty{});
   f("name", m.name, NotEmpty{})("source", m.source)("created_by", m.created_by)("files", m.files);
   f("rates", m.rates)("front_end", m.front_end)("graphs", m.graphs)("backbone", m.backbone);
-  f("vocabulary", m.vocabulary)("turns", m.turns)("duplex", m.duplex)("prompts", m.prompts);
+  f("vocabulary", m.vocabulary)("turns", m.turns)("duplex", duplex)("prompts", m.prompts);
   f("flow", flow)("vocoder", m.vocoder)("voices", m.voices)("default_voice", m.default_voice);
   f("limits", m.limits);
 }

@@ -202,11 +202,12 @@ void check_plan(const Manifest& m, const std::string& key, const SlotPlan& plan,
 void check_duplex(const Manifest& m, const DuplexConfig& d) {
   expect(occurrences(d.prompt, "{system}") <= 1, "duplex.prompt",
          "a template with {system} at most once", d.prompt);
-  check_id(m, "duplex.think", d.think);
-  check_id(m, "duplex.shift", d.shift);
-  check_id(m, "duplex.break", d.break_);
-  check_id(m, "duplex.text_pad", d.text_pad);
-  const std::set<std::int32_t> control{d.think, d.shift, d.break_};
+  const Vocabulary& v = m.vocabulary;
+  check_id(m, "duplex.think", v.think);
+  check_id(m, "duplex.shift", v.shift);
+  check_id(m, "duplex.break", v.break_);
+  check_id(m, "duplex.text_pad", v.text_pad);
+  const std::set<std::int32_t> control{v.think, v.shift, v.break_};
   expect(control.size() == 3, "duplex.think, shift and break", "three ids", control.size());
   check_plan(m, "duplex.plans.listen", d.plans.listen, false);
   check_plan(m, "duplex.plans.shift", d.plans.shift, true);

@@ -16,6 +16,11 @@ struct Vocabulary {
   std::int32_t audio_codes = 0;
   std::int32_t audio_placeholder = 0;  // its positions in a prompt take the encoder's features
   std::map<std::string, std::int32_t> control;  // name of every special token -> id
+  // What a draw may decide beside text and audio; -1 where the bundle has no such id.
+  std::int32_t think = -1;
+  std::int32_t shift = -1;
+  std::int32_t break_ = -1;
+  std::int32_t text_pad = -1;
 };
 
 struct SamplingConfig {
@@ -56,10 +61,6 @@ struct DuplexPlans {
 // Full duplex: one control slot per chunk decides who has the floor.
 struct DuplexConfig {
   std::string prompt;  // {system} stands for the system prompt
-  std::int32_t think = 0;
-  std::int32_t shift = 0;
-  std::int32_t break_ = 0;
-  std::int32_t text_pad = 0;
   DuplexPlans plans;
   double log_floor = 1e-6;               // of a power, chunk front end
   int frame_pad = 240;                   // zeros before the first sample, at encoder_hz

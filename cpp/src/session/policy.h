@@ -35,27 +35,25 @@ class TurnPolicy {
 class NativePolicy final : public TurnPolicy {
  public:
   NativePolicy(const DuplexConfig& config, const Vocabulary& vocabulary, std::int32_t vocab_size)
-      : config_(config),
-        vocabulary_(vocabulary),
-        listen_(compile_plan(config.plans.listen, vocabulary, &config, vocab_size)),
-        shift_(compile_plan(config.plans.shift, vocabulary, &config, vocab_size)),
-        speak_(compile_plan(config.plans.speak, vocabulary, &config, vocab_size)) {}
+      : vocabulary_(vocabulary),
+        listen_(compile_plan(config.plans.listen, vocabulary, vocab_size)),
+        shift_(compile_plan(config.plans.shift, vocabulary, vocab_size)),
+        speak_(compile_plan(config.plans.speak, vocabulary, vocab_size)) {}
 
   const Plan* plan(State state) const override {
     return state == State::speaking ? &speak_ : &listen_;
   }
   const Plan& after_shift() const override { return shift_; }
   Drawn meaning(std::int32_t id) const override {
-    if (id == config_.think) return Drawn::think;
-    if (id == config_.shift) return Drawn::shift;
-    if (id == config_.break_) return Drawn::break_;
-    if (id == config_.text_pad) return Drawn::silent_text;
+    if (id == vocabulary_.think) return Drawn::think;
+    if (id == vocabulary_.shift) return Drawn::shift;
+    if (id == vocabulary_.break_) return Drawn::break_;
+    if (id == vocabulary_.text_pad) return Drawn::silent_text;
     return spoken_or_written(vocabulary_, id);
   }
-  std::int32_t stop_id() const override { return config_.break_; }
+  std::int32_t stop_id() const override { return vocabulary_.break_; }
 
  private:
-  DuplexConfig config_;
   Vocabulary vocabulary_;
   Plan listen_;
   Plan shift_;
@@ -68,7 +66,7 @@ class WholeTurnPolicy final : public TurnPolicy {
   WholeTurnPolicy(const TurnsConfig& config, const Vocabulary& vocabulary, std::int32_t vocab_size)
       : config_(config), vocabulary_(vocabulary) {
     for (const auto& [name, id] : vocabulary.control) control_.push_back(id);
-    free_.slots = {compile_slot({SlotKind::any}, vocabulary, nullptr, vocab_size)};
+    free_.slots = {compile_slot({SlotKind::any}, vocabulary, vocab_size)};
     free_.repeats = true;
   }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "parley/errors.h"
 #include "session/config.h"
 
 namespace parley {
@@ -37,8 +38,21 @@ inline Slot text_slot(const Vocabulary& vocabulary) {
   return slot;
 }
 
+// The one id of a kind that is no range. Throws BundleError where the vocabulary has none.
+inline std::int32_t id_of(SlotKind kind, const Vocabulary& vocabulary) {
+  const std::int32_t id = kind == SlotKind::think    ? vocabulary.think
+                          : kind == SlotKind::shift  ? vocabulary.shift
+                          : kind == SlotKind::break_ ? vocabulary.break_
+                                                     : vocabulary.text_pad;
+  if (id >= 0) return id;
+  throw BundleError(
+      "[session.plan] expected a vocabulary with the ids that the bundle's plans of slots draw, "
+      "got "
+      "one without; export the bundle again");
+}
+
 inline Slot compile_slot(const std::vector<SlotKind>& kinds, const Vocabulary& vocabulary,
-                         const DuplexConfig* duplex, std::int32_t vocab_size) {
+                         std::int32_t vocab_size) {
   Slot slot;
   for (SlotKind kind : kinds) {
     switch (kind) {
@@ -51,17 +65,13 @@ inline Slot compile_slot(const std::vector<SlotKind>& kinds, const Vocabulary& v
         slot.push_back({vocabulary.audio_begin, vocabulary.audio_begin + vocabulary.audio_codes});
         break;
       case SlotKind::think:
-        slot.push_back({duplex->think, duplex->think + 1});
-        break;
       case SlotKind::shift:
-        slot.push_back({duplex->shift, duplex->shift + 1});
-        break;
       case SlotKind::break_:
-        slot.push_back({duplex->break_, duplex->break_ + 1});
+      case SlotKind::text_pad: {
+        const std::int32_t id = id_of(kind, vocabulary);
+        slot.push_back({id, id + 1});
         break;
-      case SlotKind::text_pad:
-        slot.push_back({duplex->text_pad, duplex->text_pad + 1});
-        break;
+      }
     }
   }
   std::sort(slot.begin(), slot.end(), [](IdRange a, IdRange b) { return a.begin < b.begin; });
@@ -78,10 +88,10 @@ inline Slot compile_slot(const std::vector<SlotKind>& kinds, const Vocabulary& v
 }
 
 inline Plan compile_plan(const SlotPlan& plan, const Vocabulary& vocabulary,
-                         const DuplexConfig* duplex, std::int32_t vocab_size) {
+                         std::int32_t vocab_size) {
   Plan compiled;
   for (const auto& kinds : plan)
-    compiled.slots.push_back(compile_slot(kinds, vocabulary, duplex, vocab_size));
+    compiled.slots.push_back(compile_slot(kinds, vocabulary, vocab_size));
   return compiled;
 }
 
