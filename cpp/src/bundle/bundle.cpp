@@ -81,7 +81,8 @@ void check_options(const SessionOptions& options) {
 
 }  // namespace
 
-Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& options)
+Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& options,
+                   std::span<const Family> families)
     : folder_(folder),
       manifest_(read_manifest(folder, options.flow)),
       kv_(options.kv),
@@ -93,25 +94,16 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
   }
   verify_files(folder_, manifest_.files, options.verify);
 
-  const GraphEntry* chunk = manifest_.graph(contract::encoder_chunk::kGraph);
-  EncoderShape shape;
-  shape.n_mels = static_cast<std::size_t>(manifest_.front_end.n_mels);
-  shape.segment_mel_frames = SegmentLogMel(manifest_.front_end).n_frames();
-  if (manifest_.duplex)
-    shape.chunk_mel_frames = static_cast<std::size_t>(manifest_.duplex->chunk_mel_frames);
-  shape.feature_halvings = manifest_.front_end.feature_halvings;
-  encoder_ = make_graph_encoder(graph(contract::encoder_segment::kGraph, options),
-                                graph(contract::encoder_chunk::kGraph, options),
-                                chunk ? chunk->states : std::vector<StateSpec>{}, shape);
+  const Stages stages =
+      family_of(manifest_, families).build(manifest_, [&](const std::string& name) {
+        return graph(name, options);
+      });
+  encoder_ = stages.encoder;
   if (manifest_.turns) check_short_form(*manifest_.turns, *encoder_, "bundle.open");
-  flow_graphs_ = {graph(contract::flow_condition::kGraph, options),
-                  graph(contract::flow_modulation::kGraph, options),
-                  graph(contract::flow_field::kGraph, options)};
+  flow_graphs_ = stages.flow_graphs;
   flow_ = flow_with(options.flow);
-  VocoderConfig vocoder = manifest_.vocoder;
-  vocoder.max_push_frames = max_frames(manifest_.flow, 2 * manifest_.flow.codes_per_chunk);
-  vocoder_graph_ = graph(contract::vocoder::kGraph, options);
-  vocoder_ = make_graph_vocoder(vocoder_graph_, vocoder);
+  vocoder_graph_ = stages.vocoder_graph;
+  vocoder_ = stages.vocoder;
   tokens_ = open_token_model(options.llama, folder_ / manifest_.backbone.file,
                              {.device = options.device, .kv_q8_0 = kv_ == "q8_0"});
   if (tokens_->vocab_size() != manifest_.backbone.vocab_size ||

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "bundle/families.h"
 #include "bundle/manifest.h"
 #include "parley/parley.h"
 #include "session/parts.h"
@@ -15,7 +16,9 @@ namespace parley {
 // Const after opening, so that any number of sessions on any threads share it.
 class Bundle::Impl {
  public:
-  Impl(const std::filesystem::path& folder, const OpenOptions& options);
+  // Throws BundleError, LibraryError.
+  Impl(const std::filesystem::path& folder, const OpenOptions& options,
+       std::span<const Family> families = known_families());
 
   // The insides of a bundle, for the bindings and measurements.
   static const std::shared_ptr<const Impl>& of(const Bundle& bundle) { return bundle.impl_; }

@@ -168,7 +168,7 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
     tokenizer = collect(lambda: read_tokenizer(layout.folder, REQUIRED, DUPLEX_CONTROL))
     shards = collect(lambda: Shards(layout.folder))
     decoder = collect(lambda: read_state_dict(layout.token2wav / "model.pt"))
-    stats = collect(lambda: _read_stats(layout.token2wav / "global_mean_var.npy", configs.flow.z))
+    stats = collect(lambda: read_stats(layout.token2wav / "global_mean_var.npy", configs.flow.z))
     voices = {
         name: collect(lambda folder=folder: read_voice(folder, configs.flow))
         for name, folder in voice_folders(layout, settings).items()
@@ -271,7 +271,7 @@ def _check_ids(configs: Configs, tokenizer: Tokenizer, problems: Problems) -> No
         )
 
 
-def _read_stats(path: Path, z: int) -> tuple[np.ndarray, np.ndarray]:
+def read_stats(path: Path, z: int) -> tuple[np.ndarray, np.ndarray]:
     """Read the latents' mean and variance, (1, 2 z) in the file."""
     try:
         data = np.load(path, allow_pickle=False)

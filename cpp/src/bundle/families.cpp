@@ -1,0 +1,49 @@
+// The table of families, and what Covo-Audio's graphs become; knows no file.
+#include "bundle/families.h"
+
+#include <array>
+
+#include "audio/log_mel.h"
+#include "stages/contract.h"
+
+namespace parley {
+
+Stages build_covo_audio(const Manifest& manifest, const OpenGraph& open) {
+  const GraphEntry* chunk = manifest.graph(contract::encoder_chunk::kGraph);
+  EncoderShape shape;
+  shape.n_mels = static_cast<std::size_t>(manifest.front_end.n_mels);
+  shape.segment_mel_frames = SegmentLogMel(manifest.front_end).n_frames();
+  if (manifest.duplex)
+    shape.chunk_mel_frames = static_cast<std::size_t>(manifest.duplex->chunk_mel_frames);
+  shape.feature_halvings = manifest.front_end.feature_halvings;
+  VocoderConfig vocoder = manifest.vocoder;
+  vocoder.max_push_frames = max_frames(manifest.flow, 2 * manifest.flow.codes_per_chunk);
+
+  Stages stages;
+  stages.encoder = make_graph_encoder(open(contract::encoder_segment::kGraph),
+                                      open(contract::encoder_chunk::kGraph),
+                                      chunk ? chunk->states : std::vector<StateSpec>{}, shape);
+  stages.flow_graphs = {open(contract::flow_condition::kGraph),
+                        open(contract::flow_modulation::kGraph),
+                        open(contract::flow_field::kGraph)};
+  stages.vocoder_graph = open(contract::vocoder::kGraph);
+  stages.vocoder = make_graph_vocoder(stages.vocoder_graph, vocoder);
+  return stages;
+}
+
+std::span<const Family> known_families() {
+  static constexpr std::array kFamilies{Family{"covo_audio", build_covo_audio}};
+  return kFamilies;
+}
+
+const Family& family_of(const Manifest& manifest, std::span<const Family> known) {
+  std::string names;
+  for (const Family& family : known) {
+    if (family.name == manifest.family) return family;
+    names += (names.empty() ? "" : ", ") + std::string(family.name);
+  }
+  throw BundleError("[bundle.open] expected one of the families " + names + ", got \"" +
+                    manifest.family + "\"; use a parley that knows it");
+}
+
+}  // namespace parley
