@@ -37,7 +37,7 @@ demo: install
 
 # Everything of nano's recipe can be stopped; what is finished is not done again.
 nano: install
-	@$(VENV_PATH) sh -c 'cd models/nano && python -m train all'
+	@$(VENV_PATH) sh -c 'cd models/nano && python -m train recipe'
 	@$(MAKE) --no-print-directory install
 	@echo "== Done: models/nano/bundle is new and installed; make demo and make eval use it"
 

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from train import flow, latents, optim, predicted, shipped_voice, vocoder, voice_data  # noqa: E402
+from train import flow, flow_latents, latents, optim, shipped_voice, vocoder, voice_data  # noqa: E402
 
 import tolerances  # noqa: E402
 from parley_export import loading  # noqa: E402
@@ -158,7 +158,7 @@ def test_crops_line_up(replies):
 
 def test_predicted_latents_stand_where_they_belong(windows):
     """Every frame of a reply is an own frame of one window."""
-    found = predicted.windows_of(windows.sizes, [0, 1])
+    found = flow_latents.windows_of(windows.sizes, [0, 1])
     assert set(found) == {4, 8, 12}
     own = sorted(
         (which, begin + size - voice_data.CHUNK_CODES)
@@ -170,7 +170,7 @@ def test_predicted_latents_stand_where_they_belong(windows):
     torch.manual_seed(0)
     field = FlowField(flow.CONFIG).eval().requires_grad_(False)
     batch = windows.gather([[windows.fixed[0], row] for row in found[12]])
-    assert predicted.midpoint(field, batch).shape == batch["latents"].shape
+    assert flow_latents.midpoint(field, batch).shape == batch["latents"].shape
 
 
 def test_crops_take_predicted_latents(replies):

@@ -10,9 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 # Step -> its module in this package, which has add_arguments(parser) and run(args).
 STEPS = {
-    "all": "everything below that makes the bundle, in order",
+    "recipe": "everything below that makes the bundle, in order",
+    "assets": "other people's weights and recordings, by package, version and hash",
     "bank": "the recordings and labels that all trainings read",
     "check": "minutes of checks before hours of training",
+    "distill": "a published Whisper encoder becomes chunk-streaming",
     "listen": "encoder, adapter and backbone (--stage A, B, C)",
     "rollout": "a quick look at a listening model, without teacher",
     "vocoder": "latents to samples",

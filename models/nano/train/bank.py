@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.domain import Domain, load_domain
-from train.more import More, load_more
+from train.paraphrases import More, load_more
 from train.phones import PHONES
 
 BANK = Path(__file__).resolve().parents[3] / "build" / "nano" / "bank"
@@ -31,8 +31,8 @@ class Utterance:
     """What a user says: int16 wave [samples] at 16 kHz, starts in samples.
 
     `group` is a split of commands ("train", "phrasing", "combination", "more", "more_phrasing"),
-    "stop_words" or "backchannels"; `voices` is "train" or "held". `reply` is "" for the latter two
-    groups.
+    "stop_words", "backchannels" or "generic" (sentences without meaning); `voices` is "train", "held"
+    or "neural" (held out too). `reply` is "" for the latter three groups.
     """
 
     wave: npt.NDArray[np.int16]
@@ -99,7 +99,7 @@ class Bank:
             )
         self.users: list[Utterance] = []
         for shard in shards if users else ():
-            self.users += _read_users(shard)
+            self.users += read_users(shard)
         self.replies: list[Reply] = []
         data = self._read_replies(folder / "replies.npz")
         self.latent_mean: npt.NDArray[np.float32] = data["latent_mean"]
@@ -144,7 +144,7 @@ class Bank:
         return [user for user in self.users if user.voices == voices and user.group in groups]
 
 
-def _read_users(path: Path) -> list[Utterance]:
+def read_users(path: Path) -> list[Utterance]:
     with np.load(path) as file:
         data = {name: file[name] for name in file.files}
     rows = json.loads(data["rows"].tobytes())
@@ -166,13 +166,13 @@ def _read_users(path: Path) -> list[Utterance]:
 def main(arguments: list[str] | None = None) -> int:
     """`python -m train bank`: makes what is missing of the bank."""
     from train.reply_bank import build_more_replies, build_replies
-    from train.user_bank import build
+    from train.user_bank import SYNTHESIZERS, build
 
     parser = argparse.ArgumentParser(prog="python -m train bank", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=BANK, help="the bank's folder")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual utterances")
     parser.add_argument(
-        "--part", choices=("all", "replies", "espeak", "flite"), default="all", help="what to make"
+        "--part", choices=("all", "replies", *SYNTHESIZERS), default="all", help="what to make"
     )
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.part in ("all", "replies"):
         build_replies(domain, options.out)
         build_more_replies(domain, more, options.out)
-    for synthesizer in ("espeak", "flite"):
+    for synthesizer in SYNTHESIZERS:
         if options.part in ("all", synthesizer):
             build(domain, options.out, synthesizer, options.scale, more)
     return 0

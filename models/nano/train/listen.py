@@ -285,7 +285,7 @@ def load_weights(model: ListenModel, path: Path) -> None:
 def open_listener() -> Listener:
     """A model of the domain's sizes."""
     from train.domain import load_domain
-    from train.more import load_more
+    from train.paraphrases import load_more
     from train.phones import PHONES
 
     domain = load_domain()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from train.domain import Domain
 from train.latents import BANDS, FRAMES_PER_CODE, HOP, RATE, raw_latents_of
-from train.more import More
+from train.paraphrases import More
 from train.synthesis import ESPEAK_HZ, Espeak, Speech, resample_exactly
 
 VOICES = {"a": ("en-US+f3", 50), "b": ("en-US+m1", 40)}

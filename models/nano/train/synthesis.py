@@ -67,6 +67,7 @@ class _Event(ctypes.Structure):
 
 _WORD, _PHONEME = 1, 7
 _UTF8_AND_PHONEMES = 0x101
+_TIED_IPA = 0x82 | ord("^") << 8
 _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
@@ -122,13 +123,7 @@ class Espeak:
         gap: int = 0,
     ) -> Speech:
         """Speaks `text` by `voice` ("en-US+f3"), rate in words a minute, pitch and spread 0..99."""
-        if voice != self._voice:
-            if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise SynthesisError(
-                    f"[synthesis.espeak] expected a voice file's name, got {voice!r}; "
-                    "the package espeak-ng-data lists them"
-                )
-            self._voice = voice
+        self._choose(voice)
         for parameter, value in ((1, rate), (3, pitch), (4, spread), (7, gap)):
             self._library.espeak_SetParameter(parameter, value, 0)
         self._blocks, self._events = [], []
@@ -142,6 +137,31 @@ class Espeak:
         ]
         starts = {place: sample for type_, place, sample, _ in self._events if type_ == _WORD}
         return trim(wave, ESPEAK_HZ, self._words(text, starts, phones), phones)
+
+    def _choose(self, voice: str) -> None:
+        if voice == self._voice:
+            return
+        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise SynthesisError(
+                f"[synthesis.espeak] expected a voice file's name, got {voice!r}; "
+                "the package espeak-ng-data lists them"
+            )
+        self._voice = voice
+
+    def letters(self, text: str, voice: str) -> str:
+        """`text` in the IPA's letters, "^" within those of one sound, blanks between words.
+
+        Some words come as one ("ɪnðə"); see kokoro.py.
+        """
+        self._choose(voice)
+        to_phonemes = self._library.espeak_TextToPhonemes
+        to_phonemes.restype = ctypes.c_char_p
+        data = ctypes.create_string_buffer(text.encode())
+        rest = ctypes.c_void_p(ctypes.addressof(data))
+        clauses = []
+        while rest.value:
+            clauses.append(to_phonemes(ctypes.byref(rest), 1, _TIED_IPA).decode())
+        return " ".join(" ".join(clauses).split())
 
     @staticmethod
     def _words(

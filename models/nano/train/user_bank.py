@@ -8,15 +8,17 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from train import kokoro
 from train.domain import Command, Domain
-from train.more import More
+from train.paraphrases import More
+from train.sentences import sentences
 from train.synthesis import ACCENTS, FLITE_VOICES, VARIANTS, Espeak, Flite, Speech, change
 
 USER_HZ = 16000
@@ -25,28 +27,39 @@ HELD_VARIANTS = ("Alicia", "Mike", "belinda", "f4", "m3", "linda", "pablo", "kla
 TRAIN_VARIANTS = tuple(variant for variant in VARIANTS if variant not in HELD_VARIANTS)
 HELD_FLITE = ("rms",)
 TRAIN_FLITE = tuple(voice for voice in FLITE_VOICES if voice not in HELD_FLITE)
-SHARD = 500
-# Utterances to make: (voices, what is said) -> (espeak-ng, flite). flite's are used twice.
+# Synthesizer -> number of its random streams, utterances of a shard.
+SYNTHESIZERS = {"espeak": (6, 500), "flite": (5, 500), "kokoro": (9, 100)}
+# Utterances to make: (voices, what is said) -> by each of SYNTHESIZERS. flite's are used twice.
+# Voices: those of training; "held", and "neural" for Kokoro's, which only the evaluation hears.
 AMOUNTS = {
-    ("train", "train"): (40000, 5000),
-    ("train", "stop_words"): (1800, 320),
-    ("train", "backchannels"): (1800, 320),
-    ("held", "train"): (1200, 300),
-    ("held", "phrasing"): (1000, 300),
-    ("held", "combination"): (700, 150),
-    ("held", "stop_words"): (250, 40),
-    ("held", "backchannels"): (250, 40),
+    ("train", "train"): (40000, 5000, 4200),
+    ("train", "stop_words"): (1800, 320, 260),
+    ("train", "backchannels"): (1800, 320, 260),
+    ("held", "train"): (1200, 300, 0),
+    ("held", "phrasing"): (1000, 300, 0),
+    ("held", "combination"): (700, 150, 0),
+    ("held", "stop_words"): (250, 40, 0),
+    ("held", "backchannels"): (250, 40, 0),
+    ("neural", "train"): (0, 0, 330),
+    ("neural", "phrasing"): (0, 0, 150),
+    ("neural", "stop_words"): (0, 0, 60),
+    ("neural", "backchannels"): (0, 0, 60),
 }
 # The same beyond domain.yaml; a share of the commands is the domain's with words around them.
 AMOUNTS_MORE = {
-    ("train", "more"): (24000, 3500),
-    ("train", "stop_words"): (1500, 250),
-    ("train", "backchannels"): (1500, 250),
-    ("held", "more_phrasing"): (900, 200),
+    ("train", "more"): (24000, 3500, 2600),
+    ("train", "stop_words"): (1500, 250, 160),
+    ("train", "backchannels"): (1500, 250, 160),
+    ("held", "more_phrasing"): (900, 200, 0),
 }
+# Sentences without meaning, for what the encoder learns from.
+AMOUNTS_GENERIC = {("train", "generic"): (3000, 400, 2600)}
 SHARE_AROUND = 0.2
-FIRST_OF_MORE = 1_000_000  # numbers of its plans, so that their voices are drawn anew
+# Numbers of their plans, so that their voices are drawn anew.
+FIRST_OF_MORE, FIRST_OF_GENERIC = 1_000_000, 2_000_000
 FLITE_USES = 2
+SHARE_BLENDED = 0.55  # of Kokoro's utterances: a voice between two
+Choice = Callable[[str, str, int, np.random.Generator], Iterable[Command]]
 
 
 @dataclass(frozen=True)
@@ -64,17 +77,35 @@ class Plan:
 
 def plan(domain: Domain, synthesizer: str, scale: float) -> list[list[Plan]]:
     """The shards to make, each a random mix of everything; the same for the same arguments."""
-    rng = np.random.default_rng([3, len(synthesizer)])
-    plans = []
-    for (voices, group), amounts in AMOUNTS.items():
-        amount = round(amounts[synthesizer == "flite"] * scale)
-        plans += [(voices, group, said) for said in _choose(domain, voices, group, amount, rng)]
-    order = rng.permutation(len(plans))
+    choose: Choice = lambda voices, group, amount, rng: (  # noqa: E731
+        _choose(domain, voices, group, amount, rng)
+    )
+    return _shuffled(AMOUNTS, choose, synthesizer, scale, (3, 0))
+
+
+def _shuffled(
+    amounts: Mapping[tuple[str, str], tuple[int, ...]],
+    choose: Choice,
+    synthesizer: str,
+    scale: float,
+    seed_and_first: tuple[int, int],
+) -> list[list[Plan]]:
+    """Shards of what `choose` gives for each row of `amounts`, in random order, numbered."""
+    stream, size = SYNTHESIZERS[synthesizer]
+    column = list(SYNTHESIZERS).index(synthesizer)
+    seed, first = seed_and_first
+    rng = np.random.default_rng([seed, stream])
+    chosen: list[tuple[str, str, Command]] = []
+    for (voices, group), row in amounts.items():
+        amount = round(row[column] * scale)
+        chosen += [(voices, group, said) for said in choose(voices, group, amount, rng)]
     made = [
-        Plan(voices, group, said.text, said.intent, said.slots, said.reply, number)
-        for number, (voices, group, said) in enumerate(plans[index] for index in order)
+        Plan(voices, group, said.text, said.intent, said.slots, said.reply, first + number)
+        for number, (voices, group, said) in enumerate(
+            chosen[index] for index in rng.permutation(len(chosen))
+        )
     ]
-    return [made[begin : begin + SHARD] for begin in range(0, len(made), SHARD)]
+    return [made[begin : begin + size] for begin in range(0, len(made), size)]
 
 
 def _choose(
@@ -94,18 +125,16 @@ def _choose(
 
 def plan_more(more: More, synthesizer: str, scale: float) -> list[list[Plan]]:
     """The shards of what training hears beyond domain.yaml."""
-    rng = np.random.default_rng([13, len(synthesizer)])
-    chosen: list[tuple[str, str, Command]] = []
-    for (voices, group), amounts in AMOUNTS_MORE.items():
-        amount = round(amounts[synthesizer == "flite"] * scale)
-        chosen += [(voices, group, said) for said in _choose_more(more, group, amount, rng)]
-    made = [
-        Plan(voices, group, said.text, said.intent, said.slots, said.reply, FIRST_OF_MORE + number)
-        for number, (voices, group, said) in enumerate(
-            chosen[index] for index in rng.permutation(len(chosen))
-        )
-    ]
-    return [made[begin : begin + SHARD] for begin in range(0, len(made), SHARD)]
+    choose: Choice = lambda _, group, amount, rng: _choose_more(more, group, amount, rng)  # noqa: E731
+    return _shuffled(AMOUNTS_MORE, choose, synthesizer, scale, (13, FIRST_OF_MORE))
+
+
+def plan_generic(synthesizer: str, scale: float) -> list[list[Plan]]:
+    """The shards of sentences without meaning."""
+    choose: Choice = lambda _, group, amount, rng: (  # noqa: E731
+        Command(text, "", (), "", group) for text in sentences(amount, rng)
+    )
+    return _shuffled(AMOUNTS_GENERIC, choose, synthesizer, scale, (17, FIRST_OF_GENERIC))
 
 
 def _choose_more(
@@ -178,6 +207,30 @@ def flite_utterances(shard: Sequence[Plan], flite: Flite) -> Iterator[tuple[Plan
             yield item, voice, change(speech, USER_HZ, float(np.clip(factor, 0.8, 1.25)))
 
 
+def _kokoro_voice(item: Plan) -> str:
+    """A voice, or a blend of two of one accent; of "neural" voices never a blend."""
+    rng = np.random.default_rng([19, item.number])
+    if item.voices != "train":
+        return kokoro.HELD[item.number % len(kokoro.HELD)]
+    voice = str(rng.choice(kokoro.TRAIN))
+    if rng.random() >= SHARE_BLENDED:
+        return voice
+    other = rng.choice([name for name in kokoro.TRAIN if name[0] == voice[0] and name != voice])
+    return f"{voice}*{rng.uniform(0.25, 0.75):.2f}+{other}"
+
+
+def kokoro_utterances(
+    shard: Sequence[Plan], speaker: kokoro.Kokoro
+) -> Iterator[tuple[Plan, str, Speech]]:
+    """Speaks a shard, faster and slower, some of it a little higher or lower."""
+    for item in shard:
+        rng = np.random.default_rng([23, item.number])
+        voice = _kokoro_voice(item)
+        speech = speaker.say(item.text, voice, speed=float(rng.uniform(0.85, 1.25)))
+        factor = float(np.exp(rng.normal(0, 0.05))) if rng.random() < 0.4 else 1.0
+        yield item, voice, change(speech, USER_HZ, float(np.clip(factor, 0.88, 1.14)))
+
+
 def write_shard(path: Path, utterances: Iterator[tuple[Plan, str, Speech]]) -> float:
     """Writes utterances to `path`; returns their seconds."""
     rows, waves, words, phones, starts = [], [], [], [], []
@@ -214,27 +267,40 @@ def write_shard(path: Path, utterances: Iterator[tuple[Plan, str, Speech]]) -> f
 def build(
     domain: Domain, folder: Path, synthesizer: str, scale: float = 1.0, more: More | None = None
 ) -> None:
-    """Makes the shards of one synthesizer ("espeak" or "flite") that are not there yet."""
-    _build(plan(domain, synthesizer, scale), folder, synthesizer, "")
+    """Makes the shards of one synthesizer that are not there yet.
+
+    Those of the lists come in turn, so that a part of them is a fair mix.
+    """
+    lists = [("", plan(domain, synthesizer, scale))]
     if more is not None:
-        _build(plan_more(more, synthesizer, scale), folder, synthesizer, "more_")
+        lists.append(("more_", plan_more(more, synthesizer, scale)))
+        lists.append(("generic_", plan_generic(synthesizer, scale)))
+    missing = [
+        (number / len(shards), path, shard)
+        for prefix, shards in lists
+        for number, shard in enumerate(shards)
+        if not (path := folder / f"users_{prefix}{synthesizer}_{number:03}.npz").exists()
+    ]
+    if missing:
+        _speak(sorted(missing, key=lambda row: row[0]), synthesizer)
 
 
-def _build(shards: Sequence[Sequence[Plan]], folder: Path, synthesizer: str, prefix: str) -> None:
-    paths = [folder / f"users_{prefix}{synthesizer}_{n:03}.npz" for n in range(len(shards))]
-    missing = [index for index, path in enumerate(paths) if not path.exists()]
-    if not missing:
-        return
-    speak: Callable[[Sequence[Plan]], Iterator[tuple[Plan, str, Speech]]]
+def _speaker(synthesizer: str) -> Callable[[Sequence[Plan]], Iterator[tuple[Plan, str, Speech]]]:
     if synthesizer == "espeak":
         espeak = Espeak()
-        speak = lambda shard: espeak_utterances(shard, espeak)  # noqa: E731
-    else:
+        return lambda shard: espeak_utterances(shard, espeak)
+    if synthesizer == "flite":
         flite = Flite()
-        speak = lambda shard: flite_utterances(shard, flite)  # noqa: E731
+        return lambda shard: flite_utterances(shard, flite)
+    neural = kokoro.Kokoro()
+    return lambda shard: kokoro_utterances(shard, neural)
+
+
+def _speak(missing: Sequence[tuple[float, Path, Sequence[Plan]]], synthesizer: str) -> None:
+    speak = _speaker(synthesizer)
     begin, seconds = time.monotonic(), 0.0
-    for done, index in enumerate(missing, 1):
-        seconds += write_shard(paths[index], speak(shards[index]))
+    for done, (_, path, shard) in enumerate(missing, 1):
+        seconds += write_shard(path, speak(shard))
         spent = time.monotonic() - begin
         print(
             f"bank: {synthesizer} shard {done}/{len(missing)}, {seconds / 3600:.2f} h of speech, "

@@ -20,7 +20,7 @@ from train.discriminators import Contest
 from train.fused import fuse
 from train.latents import BANDS, HOP, raw_latents, raw_latents_of
 from train.optim import Average, Optimizers, Run, time_schedule
-from train.predicted import predict, read_predicted
+from train.flow_latents import predict, read_predicted
 from train.shipped_voice import shipped_vocoder
 from train.voice_data import (
     NANO,

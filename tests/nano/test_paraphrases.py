@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from train.domain import Domain, DomainError, load_domain
-from train.more import ECHO, MORE_PATH, More, load_more
+from train.paraphrases import ECHO, MORE_PATH, More, load_more
 from train.user_bank import plan_more
 
 

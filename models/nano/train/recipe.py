@@ -73,7 +73,7 @@ def check_synthesizers() -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of `python -m train all`."""
+    """Of `python -m train recipe`."""
     parser.add_argument(
         "--share", type=float, default=1.0, help="of the usual minutes, to try the way (0.02)"
     )
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """The step `all`."""
+    """The step `recipe`."""
     from train.listen import STAGES
 
     try:
