@@ -15,6 +15,7 @@ STEPS = {
     "bank": "the recordings and labels that all trainings read",
     "check": "minutes of checks before hours of training",
     "distill": "a published Whisper encoder becomes chunk-streaming",
+    "read_check": "what tiny.en's decoder reads from an encoder's frames",
     "listen": "encoder, adapter and backbone (--stage A, B, C)",
     "rollout": "a quick look at a listening model, without teacher",
     "vocoder": "latents to samples",

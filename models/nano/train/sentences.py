@@ -13,19 +13,22 @@ import numpy as np
 from train.assets import fetch, read_member
 
 MEMBER = "./usr/share/dict/american-english-small"
-COMMON = """
+_COMMON = """
 the a an of to and in that is was he for it with as his on be at by i this had not are but from or
-have they which one you were all her she there would their we him been has when who will no more if
-out so up said what its about than into them can only other time new some could these two may first
-then do any like my now over such our man me even most made after also well before must through
-where much your way down should because long each just those people how too little good world very
-""".split()
-NUMBERS = """
+have they which one you were all her she there would their we him been has when who will no more
+if out so up said what its about than into them can only other time new some could these two may
+first then do any like my now over such our man me even most made after also well before must
+through where much your way down should because long each just those people how too little good
+world very
+"""
+COMMON = tuple(_COMMON.split())
+_NUMBERS = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
 sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred
 thousand first second third fourth fifth monday tuesday wednesday thursday friday saturday sunday
 january february march april may june july august september october november december
-""".split()
+"""
+NUMBERS = tuple(_NUMBERS.split())
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SHARES = (0.42, 0.13, 0.03)  # of common words, numbers, letters
 LENGTHS = (3, 11)  # words

@@ -17,10 +17,10 @@ from torch.nn import functional
 
 from parley_export.families.covo_audio.modules import Vocoder, VocoderConfig
 from train.discriminators import Contest
+from train.flow_latents import predict, read_predicted
 from train.fused import fuse
 from train.latents import BANDS, HOP, raw_latents, raw_latents_of
 from train.optim import Average, Optimizers, Run, time_schedule
-from train.flow_latents import predict, read_predicted
 from train.shipped_voice import shipped_vocoder
 from train.voice_data import (
     NANO,

@@ -19,7 +19,8 @@ SPEED = 0.13  # faster or slower, at most
 BABBLE, BAND, ECHO = 0.25, 0.15, 0.5  # how often
 BABBLE_DB = (6.0, 25.0)  # below the speech
 BAND_HZ = (250.0, 3500.0)  # about a telephone's
-LONG_GAP = 0.08  # how often a gap is seconds long
+# Gaps between utterances, in seconds, and how often: a stream is also silent for long.
+GAPS = (((0.05, 0.5), 0.9), ((1.0, 3.0), 0.08), ((3.0, 15.0), 0.02))
 
 
 class SpeechPool:
@@ -97,8 +98,8 @@ class Windows:
         while at < self.samples:
             said = self.pool.draw(self.rng)[: self.samples - at]
             wave[at : at + len(said)] = said
-            long = self.rng.random() < LONG_GAP
-            at += len(said) + int(self.rng.uniform(*((1, 3) if long else (0.05, 0.5))) * USER_HZ)
+            gap, _ = GAPS[self.rng.choice(len(GAPS), p=[share for _, share in GAPS])]
+            at += len(said) + int(self.rng.uniform(*gap) * USER_HZ)
         return wave
 
 
