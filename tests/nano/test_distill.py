@@ -75,7 +75,7 @@ def test_a_telephone_hears_a_band() -> None:
     tones = [np.sin(2 * np.pi * hertz * time).astype(np.float32) for hertz in (60, 1000, 6000)]
     kept = [np.std(band(tone, 250.0, 3500.0)) / np.std(tone) for tone in tones]
     assert kept[0] < 0.01 and kept[2] < 0.01
-    assert kept[1] == pytest.approx(1, rel=0.01)
+    assert kept[1] == pytest.approx(1, rel=tolerances.SAME_REL)
 
 
 def test_teacher_and_student_hear_the_same_moment(distiller: Distiller) -> None:

@@ -12,7 +12,6 @@ import tolerances
 torch = pytest.importorskip("torch")
 tokenizers = pytest.importorskip("tokenizers")
 
-from torch.nn import functional  # noqa: E402
 from train.read_check import number, spelled  # noqa: E402
 from train.reader import END, NO_TIMES, START, Reader, once, plain_words, word_errors  # noqa: E402
 from train.whisper import WeightsError, build_encoder, parse_weights  # noqa: E402
@@ -103,7 +102,9 @@ def test_the_encoder_computes_what_the_weights_mean() -> None:
 
     def conv(x: torch.Tensor, name: str, stride: int) -> torch.Tensor:
         weight, bias = (weights[f"encoder/{name}/{kind}"] for kind in ("weight", "bias"))
-        return functional.gelu(functional.conv1d(x, weight, bias, stride, padding=1))
+        return torch.nn.functional.gelu(
+            torch.nn.functional.conv1d(x, weight, bias, stride, padding=1)
+        )
 
     x = conv(conv(mel, "conv1", 1), "conv2", 2).mT
     x = x + weights["encoder/position_encodings/encodings"]
@@ -115,7 +116,9 @@ def test_the_encoder_computes_what_the_weights_mean() -> None:
         )
         seen = (q @ k.mT / (WIDTH / HEADS) ** 0.5).softmax(-1) @ v
         x = x + linear(seen.transpose(1, 2).flatten(-2), f"{layer}/self_attention/linear_1")
-        inner = functional.gelu(linear(norm(x, f"{layer}/ffn/layer_norm"), f"{layer}/ffn/linear_0"))
+        inner = torch.nn.functional.gelu(
+            linear(norm(x, f"{layer}/ffn/layer_norm"), f"{layer}/ffn/linear_0")
+        )
         x = x + linear(inner, f"{layer}/ffn/linear_1")
     expected = norm(x, "layer_norm")
     found = build_encoder(weights)(mel)
