@@ -7,7 +7,7 @@ from tiny_models import golden, largest_error, models, relative_error, snr_db
 
 import tolerances
 from parley_export.families.covo_audio.modules import front_end
-from parley_export.families.covo_audio.modules.backbone import penalize
+from parley_export.modules.backbone import penalize
 from synthetic_signal import synthetic_signal
 from tiny_checkpoint import mean_and_variance, voice
 

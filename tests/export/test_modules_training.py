@@ -15,7 +15,7 @@ from parley_export.families.covo_audio.modules import (
     VocoderConfig,
 )
 from parley_export.families.covo_audio.modules.activation import AliasFreeActivation, lowpass_filter
-from parley_export.families.covo_audio.modules.backbone import penalize
+from parley_export.modules.backbone import penalize
 
 VOCODER = VocoderConfig(
     z=6, width=16, rates=(3, 2), block_kernels=(3, 5), block_dilations=((1, 3), (1, 2))

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parley_export.modules import AudioEncoder
 from parley_export.modules.front_end import FrontEndConfig, chunk_log_mel, segment_log_mel
 from torch import Tensor
 from torch.nn import functional
 
+from parley_export.modules import AudioEncoder
 from train.bank import BANK
 from train.listen_model import encode
 from train.optim import Optimizers, Run, time_schedule

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from parley_export.families.covo_audio.modules import FlowConfig, FlowField
 from parley_export.families.covo_audio.modules.flow import FlowAttention
-from parley_export.families.covo_audio.modules.rotary import rotate
+from parley_export.modules.rotary import rotate
 from train.latents import BANDS, FRAMES_PER_CODE, raw_latents_of
 from train.optim import Average, Optimizers, Run, time_schedule
 from train.shipped_voice import shipped_flow, shipped_speaker, shipped_stats

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parley_export.modules import AudioEncoder
 from parley_export.modules.front_end import FrontEndConfig, chunk_log_mel, segment_log_mel
 from torch import Tensor
 
+from parley_export.modules import AudioEncoder
 from train.assets import AssetError, fetch, open_tar, read_member
 from train.bank import BANK, read_users
 from train.distill import RUN, load_student

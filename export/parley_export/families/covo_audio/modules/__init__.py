@@ -7,10 +7,10 @@ from parley_export.families.covo_audio.configs import (
     VocoderConfig,
 )
 from parley_export.families.covo_audio.modules.adapter import AudioAdapter
-from parley_export.families.covo_audio.modules.backbone import Backbone
 from parley_export.families.covo_audio.modules.encoder import AudioEncoder
 from parley_export.families.covo_audio.modules.flow import FlowField
 from parley_export.families.covo_audio.modules.vocoder import Vocoder
+from parley_export.modules.backbone import Backbone
 from parley_export.qwen2 import BackboneConfig
 
 __all__ = [

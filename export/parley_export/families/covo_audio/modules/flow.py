@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parley_export.families.covo_audio.configs import FlowConfig
-from parley_export.families.covo_audio.modules.rotary import rotary_angles, rotary_rates, rotate
+from parley_export.modules.rotary import rotary_angles, rotary_rates, rotate
 
 
 class TimeEmbedder(nn.Module):

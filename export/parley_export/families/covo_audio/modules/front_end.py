@@ -1,17 +1,16 @@
 """Samples to log-mel frames, whole signals only; the plain reference beside the engine's streams.
 
-Knows no model. The resampler is a windowed sinc (Smith, "Digital audio resampling"), the filterbank
-Slaney's (Auditory Toolbox, 1998).
+Knows no model.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
+
+from parley_export.modules import sound
 
 
 @dataclass(frozen=True)
@@ -39,57 +38,15 @@ class FrontEndConfig:
     chunk_frame_pad: int = 240  # chunk form: zeros before the first sample, at encoder_hz
 
 
-def resample(samples: Tensor, from_hz: int, to_hz: int, zeros: int, rolloff: float) -> Tensor:
-    """`[n]` -> `[ceil(n * to / from)]`, zeros beyond both ends; Hann window, polyphase."""
-    if from_hz == to_hz:
-        return samples
-    divisor = math.gcd(from_hz, to_hz)
-    old, new = from_hz // divisor, to_hz // divisor
-    cutoff = min(old, new) * rolloff
-    width = math.ceil(zeros * old / cutoff)
-    taps = torch.arange(-width, width + old, dtype=torch.float64) / old
-    phases = torch.arange(new, dtype=torch.float64)[:, None] / new
-    time = ((taps - phases) * cutoff).clamp(-zeros, zeros)
-    window = (time * math.pi / zeros / 2).cos().square()
-    kernel = (torch.sinc(time) * window * (cutoff / old)).to(samples.dtype)
-    n_out = -(-len(samples) * new // old)
-    padded = functional.pad(samples[None, None], (width, width + old))
-    return functional.conv1d(padded, kernel[:, None], stride=old)[0].T.reshape(-1)[:n_out]
-
-
 def mel_filters(config: FrontEndConfig) -> Tensor:
-    """`[n_mels, n_fft / 2 + 1]`, float64: triangles on Slaney's scale, each of unit area."""
-    bins = torch.linspace(0, config.encoder_hz / 2, config.n_fft // 2 + 1, dtype=torch.float64)
-    top = _hz_to_mel(config.mel_max_hz)
-    edges = _mel_to_hz(torch.linspace(0, top, config.n_mels + 2, dtype=torch.float64))
-    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return torch.minimum(rising, falling).clamp(min=0) * (2 / (edges[2:] - edges[:-2]))[:, None]
-
-
-# Slaney's scale: linear below 1 kHz (15 mels), logarithmic above (27 mels per factor of 6.4).
-_LINEAR_HZ, _KNEE_HZ, _LOG_STEP = 200 / 3, 1000.0, math.log(6.4) / 27
-
-
-def _hz_to_mel(hz: float) -> float:
-    if hz < _KNEE_HZ:
-        return hz / _LINEAR_HZ
-    return _KNEE_HZ / _LINEAR_HZ + math.log(hz / _KNEE_HZ) / _LOG_STEP
-
-
-def _mel_to_hz(mel: Tensor) -> Tensor:
-    knee = _KNEE_HZ / _LINEAR_HZ
-    return torch.where(
-        mel < knee, mel * _LINEAR_HZ, _KNEE_HZ * ((mel - knee) * _LOG_STEP).clamp(min=0).exp()
-    )
+    """`[n_mels, n_fft / 2 + 1]`, float64."""
+    return sound.mel_filters(config.encoder_hz, config.n_fft, config.n_mels, config.mel_max_hz)
 
 
 def mel_powers(padded: Tensor, config: FrontEndConfig) -> Tensor:
     """Frames at every hop of `[n]` samples, padding included: powers `[n_mels, frames]`."""
-    window = torch.hann_window(config.n_fft, dtype=padded.dtype)
-    frames = padded.unfold(0, config.n_fft, config.hop) * window
-    power = torch.fft.rfft(frames).abs().square()
-    return mel_filters(config).to(power.dtype) @ power.T
+    power = sound.spectrum(padded, config.n_fft, config.hop).square()
+    return mel_filters(config).to(power.dtype) @ power
 
 
 def segment_log_mel(samples: Tensor, config: FrontEndConfig) -> Tensor:
@@ -128,4 +85,4 @@ def count_features(n_samples: int, config: FrontEndConfig) -> int:
 def resample_input(samples: Tensor, config: FrontEndConfig) -> Tensor:
     """`[n]` at input_hz -> at encoder_hz."""
     zeros, rolloff = config.resampler_zeros, config.resampler_rolloff
-    return resample(samples, config.input_hz, config.encoder_hz, zeros, rolloff)
+    return sound.resample(samples, config.input_hz, config.encoder_hz, zeros, rolloff)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parley_export.families.covo_audio.modules.rotary import rotary_angles, rotary_rates, rotate
+from parley_export.modules.rotary import rotary_angles, rotary_rates, rotate
 from parley_export.qwen2 import BackboneConfig
 
 Cache = list[tuple[Tensor, Tensor]]

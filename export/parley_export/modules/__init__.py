@@ -1,0 +1,1 @@
+"""PyTorch modules and front-end arithmetic that several families share; knows none of them."""
