@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +24,9 @@ examples:
 """
 
 
-PROVIDERS = {"CUDA": "CUDAExecutionProvider", "TensorRT": "TensorrtExecutionProvider"}
+# A device that hangs is as good as none; the first start of CUDA takes seconds.
+TRY_SECONDS = 120
+DEVICES = {"CUDA": "cuda", "TensorRT": "tensorrt"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,6 @@ def all_checks() -> Iterator[Check]:
     yield _package("numpy", "arrays", "numpy", required=True)
     yield _tried("ONNX Runtime", "runs encoder, flow decoder, vocoder", _onnxruntime, "")
     yield _tried("llama.cpp", "runs the backbone", _llama, "")
-    yield _tried("libraries open", "the engine opens both", _opened, "see the two lines above")
     yield _package("soundfile", "reads recordings", "soundfile", required=True)
     yield from _accelerators()
     yield _package("matplotlib", "talk --plot", "'parley[plot]'")
@@ -101,39 +103,43 @@ def _engine() -> str:
 def _onnxruntime() -> str:
     from parley import libraries
 
-    library = libraries.find_onnxruntime()
-    return f"{library.wheel} {library.version}"
+    return f"{libraries.onnxruntime_version()} ({libraries.onnxruntime_path()})"
 
 
 def _llama() -> str:
     from parley import libraries
 
-    library = libraries.find_llama()
-    return f"{library.wheel} {library.version}"
-
-
-def _opened() -> str:
-    from parley import LibraryError, libraries
-
-    versions = libraries.loaded_versions()
-    wrong = [text for text in versions.values() if text.startswith("[")]
-    if wrong:
-        raise LibraryError("; ".join(wrong))
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{libraries.llama_version()} ({libraries.llama_path()})"
 
 
 def _accelerators() -> Iterator[Check]:
-    try:
-        from parley import libraries
+    for name, device in DEVICES.items():
+        wrong = _try_device(device)
+        found = "" if wrong else "runs a graph"
+        yield Check(name, False, not wrong, found, f"--device {device}", wrong)
 
-        providers = libraries.providers()
-    except Exception:  # the lines above have told it
-        providers = []
-    get = "pip uninstall onnxruntime, then pip install onnxruntime-gpu (needs an NVIDIA driver)"
-    for name, provider in PROVIDERS.items():
-        flag = f"--device {name.lower()}"
-        present = provider in providers
-        yield Check(name, False, present, provider if present else "", flag, get)
+
+def _try_device(device: str) -> str:
+    """What is wrong with a device; "" where a graph of one node ran on it.
+
+    In a process of its own: a driver at odds with its libraries may end it or hang.
+    """
+    code = (
+        "import sys, parley.libraries as l\n"
+        "try: l.try_device(sys.argv[1])\n"
+        "except Exception as error: print(error); sys.exit(1)"
+    )
+    command = [sys.executable, "-c", code, device]
+    try:
+        child = subprocess.run(
+            command, capture_output=True, text=True, timeout=TRY_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"it did not start within {TRY_SECONDS} s; see whether `nvidia-smi` answers"
+    if child.returncode < 0:
+        died = signal.Signals(-child.returncode).name
+        return f"its libraries died of {died}; do install a driver that fits them"
+    return child.stdout.strip() if child.returncode else ""
 
 
 def _package(name: str, purpose: str, install: str, required: bool = False) -> Check:

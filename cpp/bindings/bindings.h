@@ -18,6 +18,7 @@ void register_bundle(py::module_& module);
 void register_session(py::module_& module);
 void register_workbench(py::module_& module);
 void register_backbone_bench(py::module_& module);
+void register_libraries(py::module_& module);
 
 struct PySession {
   Session session;

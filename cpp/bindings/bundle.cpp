@@ -1,10 +1,8 @@
-// Bundles and libraries for Python; converts and releases the GIL, nothing else.
+// Bundles for Python; converts and releases the GIL, nothing else.
 #include <pybind11/functional.h>
 
 #include "bindings.h"
 #include "bundle/bundle.h"
-#include "runners/llama/model.h"
-#include "runners/ort/ort.h"
 
 namespace parley::bindings {
 
@@ -34,20 +32,6 @@ py::object to_python(const json::Value& value) {
     }
   }
   return py::none();
-}
-
-py::dict library_versions(const std::string& onnxruntime, const std::string& llama) {
-  py::dict versions;
-  const auto ask = [&](const char* name, auto version) {
-    try {
-      versions[name] = version();
-    } catch (const Error& error) {
-      versions[name] = error.what();
-    }
-  };
-  ask("onnxruntime", [&] { return onnxruntime_version(onnxruntime); });
-  ask("llama", [&] { return llama_version_of(llama); });
-  return versions;
 }
 
 Mode mode_of(const std::string& name) {
@@ -113,9 +97,6 @@ void register_bundle(py::module_& module) {
         return to_python(read_manifest_document(folder));
       },
       py::arg("folder"));
-  module.def("library_versions", &library_versions, py::arg("onnxruntime") = "",
-             py::arg("llama") = "");
-  module.def("onnxruntime_providers", &onnxruntime_providers, py::arg("onnxruntime") = "");
 
   const auto release = py::call_guard<py::gil_scoped_release>();
   py::class_<Bundle>(module, "Bundle")

@@ -41,4 +41,5 @@ PYBIND11_MODULE(_core, module) {
   parley::bindings::register_bundle(module);
   parley::bindings::register_workbench(module);
   parley::bindings::register_backbone_bench(module);
+  parley::bindings::register_libraries(module);
 }

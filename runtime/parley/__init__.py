@@ -7,6 +7,7 @@
 ...     parley.write_wav("answer.wav", answer.samples, session.out_rate)
 """
 
+from parley import log as _log
 from parley._core import __version__
 from parley.audio import read_audio, write_wav
 from parley.bundle import Bundle, open, read_manifest
@@ -21,6 +22,8 @@ from parley.errors import (
 from parley.events import Answer, Event, Step
 from parley.ops import ops_library
 from parley.session import Session
+
+_log.start()
 
 __all__ = [
     "Answer",

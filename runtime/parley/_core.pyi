@@ -25,10 +25,13 @@ class CancelledError(Error): ...
 def read_manifest(folder: str) -> dict[str, Any]:
     """Checks manifest.json of a bundle folder strictly and returns it; no other file is read."""
 
-def library_versions(onnxruntime: str = "", llama: str = "") -> dict[str, str]:
-    """Opens both libraries and returns their versions; a missing one has its error as the value."""
+def onnxruntime_version(library: str = "") -> str: ...
+def llama_version(library: str = "") -> str: ...
+def try_onnxruntime_device(library: str, device: str) -> None:
+    """Runs a graph of one node on cpu, cuda or tensorrt; raises LibraryError where it cannot."""
 
-def onnxruntime_providers(onnxruntime: str = "") -> list[str]: ...
+def set_log(log: Callable[[int, str, str], None] | None) -> None:
+    """Who gets the libraries' messages: level (0 debug to 3 error), library, text. Any thread."""
 
 @final
 class Event:

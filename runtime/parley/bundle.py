@@ -231,10 +231,12 @@ def open(
 ) -> Bundle:
     """Opens a bundle: a folder that `parley export` wrote, or the name of an installed one.
 
-    device: "cpu", "cuda" or "tensorrt". threads: 0 takes as many as the machine has. voice: for
-    sessions that name none. verify: check every file's hash. kv: type of the backbone's cache.
-    flow: settings that stand in for those of the manifest's section "flow", as {"mode": "cached"}.
-    onnxruntime, llama: paths of the libraries where those of the installed wheels will not do.
+    device: "cpu", "cuda" or "tensorrt". threads: 0 takes as many as the machine has; all graphs
+    share them, and bundles that are open at once too where they ask for the same number (one that
+    asks for another has threads of its own for each graph). voice: for sessions that name none.
+    verify: check every file's hash. kv: type of the backbone's cache. flow: settings that stand in
+    for those of the manifest's section "flow", as {"mode": "cached"}. onnxruntime, llama: paths of
+    the libraries where those of the installed wheels will not do.
     Raises BundleError for a bad or unknown bundle, LibraryError for a missing library or device.
 
     >>> with parley.open("bundle") as bundle:  # doctest: +SKIP

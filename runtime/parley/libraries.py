@@ -14,7 +14,6 @@ from parley.errors import LibraryError
 
 ONNXRUNTIME_AT_LEAST = "1.29"
 LLAMA_EXACTLY = "0.3.36"  # llama.cpp's structs change between versions
-ONNXRUNTIME_WHEELS = ("onnxruntime", "onnxruntime-gpu")
 
 _PATTERNS = {
     "onnxruntime": {
@@ -39,19 +38,29 @@ class Library:
 
 
 def find_onnxruntime() -> Library:
-    """The library of the installed onnxruntime or onnxruntime-gpu wheel.
+    """The library of the installed onnxruntime wheel, whichever of its builds that is.
 
-    Raises LibraryError where it is missing or older than ONNXRUNTIME_AT_LEAST.
+    Raises LibraryError where it is missing or older than ONNXRUNTIME_AT_LEAST, and where several
+    builds are installed: their files lie in one folder, and the last one wins.
     """
     install = f"pip install 'onnxruntime>={ONNXRUNTIME_AT_LEAST}'"
     folder = _package_folder("onnxruntime")
-    wheel, version = _installed(ONNXRUNTIME_WHEELS)
-    if folder is None or not version:
+    wheels = _onnxruntime_wheels(folder.parent) if folder is not None else {}
+    if folder is None or not wheels:
         raise LibraryError(
             f"[libraries.find] expected ONNX Runtime {ONNXRUNTIME_AT_LEAST} or later, "
             f"got no onnxruntime package in {sys.prefix}; do `{install}` "
-            "(`onnxruntime-gpu` for CUDA)"
+            "(`'onnxruntime-gpu[cuda,cudnn]'` for CUDA), or point PARLEY_ONNXRUNTIME at one"
         )
+    if len(wheels) > 1:
+        names = sorted(wheels)
+        raise LibraryError(
+            f"[libraries.find] expected one build of ONNX Runtime in {folder}, got "
+            + " and ".join(f"{name} {wheels[name]}" for name in names)
+            + f"; do `pip uninstall {' '.join(names)}`, then `pip install` the one you want: "
+            "onnxruntime, or 'onnxruntime-gpu[cuda,cudnn]' for CUDA"
+        )
+    ((wheel, version),) = wheels.items()
     if _numbers(version) < _numbers(ONNXRUNTIME_AT_LEAST):
         raise LibraryError(
             f"[libraries.find] expected ONNX Runtime {ONNXRUNTIME_AT_LEAST} or later, "
@@ -88,17 +97,22 @@ def llama_path(given: str | Path | None = None) -> str:
     return str(given or os.environ.get("PARLEY_LLAMA") or find_llama().path)
 
 
-def loaded_versions() -> dict[str, str]:
-    """Opens both libraries as the engine does; name -> its version, or what was wrong with it."""
-    return _core.library_versions(onnxruntime_path(), llama_path())
+def try_device(device: str) -> None:
+    """Runs a graph of one node on `device`: cpu, cuda or tensorrt.
 
-
-def providers() -> list[str]:
-    """Execution providers of ONNX Runtime, such as CPUExecutionProvider.
-
-    Raises LibraryError where it cannot be opened.
+    Raises LibraryError where that fails. A driver at odds with its libraries may end the process.
     """
-    return _core.onnxruntime_providers(onnxruntime_path())
+    _core.try_onnxruntime_device(onnxruntime_path(), device)
+
+
+def onnxruntime_version() -> str:
+    """Of the ONNX Runtime that the engine opens. Raises LibraryError where it cannot."""
+    return _core.onnxruntime_version(onnxruntime_path())
+
+
+def llama_version() -> str:
+    """Of the llama.cpp that the engine opens. Raises LibraryError where it cannot."""
+    return _core.llama_version(llama_path())
 
 
 def _package_folder(package: str) -> Path | None:
@@ -109,6 +123,16 @@ def _package_folder(package: str) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _onnxruntime_wheels(packages: Path) -> dict[str, str]:
+    """The wheels whose files lie in `packages`/onnxruntime: name -> version."""
+    found = {}
+    for info in packages.glob("onnxruntime*.dist-info"):
+        wheel = importlib.metadata.Distribution.at(info)
+        if "onnxruntime/capi/" in (wheel.read_text("RECORD") or ""):
+            found[wheel.metadata["Name"]] = wheel.version
+    return found
 
 
 def _installed(wheels: tuple[str, ...]) -> tuple[str, str]:

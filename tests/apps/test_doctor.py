@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,16 +13,14 @@ import pytest
 
 import parley
 from parley import libraries
-from parley_apps import machine
+from parley_apps import doctor, machine
 from parley_apps.main import main
-
-VERSIONS = {"onnxruntime": "1.31.1", "llama": "0.3.36"}
 
 
 @pytest.fixture(autouse=True)
-def _libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libraries, "loaded_versions", lambda: VERSIONS)
-    monkeypatch.setattr(libraries, "providers", lambda: ["CPUExecutionProvider"])
+def _devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child process but where a test is about it."""
+    monkeypatch.setattr(doctor, "_try_device", lambda device: f"no {device}; do buy one")
 
 
 def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
@@ -32,7 +32,7 @@ def test_everything_required_is_there(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["doctor", "--json"]) == 0
     checks = findings(capsys)
     assert checks["Python"]["present"] and checks["ONNX Runtime"]["present"]
-    assert not checks["CUDA"]["present"] and "onnxruntime-gpu" in str(checks["CUDA"]["get"])
+    assert not checks["CUDA"]["present"] and checks["CUDA"]["get"] == "no cuda; do buy one"
     for check in checks.values():
         assert check["present"] or check["get"], check
 
@@ -43,6 +43,7 @@ def test_a_missing_library_is_5_and_says_how_to_get_it(
     def missing() -> object:
         raise parley.LibraryError("[libraries.find] expected x, got none; do `pip install x`")
 
+    monkeypatch.delenv("PARLEY_LLAMA", raising=False)
     monkeypatch.setattr(libraries, "find_llama", missing)
     assert main(["doctor", "--json"]) == 5
     check = findings(capsys)["llama.cpp"]
@@ -50,13 +51,49 @@ def test_a_missing_library_is_5_and_says_how_to_get_it(
 
 
 def test_a_library_that_does_not_open(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = {"onnxruntime": "[ort.open] expected a library, got none; do x", "llama": "0.3.36"}
-    monkeypatch.setattr(libraries, "loaded_versions", lambda: wrong)
+    (tmp_path / "libllama.so").write_text("no library")
+    monkeypatch.setenv("PARLEY_LLAMA", str(tmp_path / "libllama.so"))
     assert main(["doctor"]) == 5
     out = capsys.readouterr().out
-    assert "MISSING" in out and "[ort.open]" in out and "missing: libraries open" in out
+    assert "MISSING llama.cpp" in out and "[runners.open]" in out and "missing: llama.cpp" in out
+
+
+def test_libraries_that_variables_name_are_enough(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: what opened was called missing where no wheel was installed."""
+    paths = {"ONNXRUNTIME": libraries.onnxruntime_path(), "LLAMA": libraries.llama_path()}
+    for name, path in paths.items():
+        monkeypatch.setenv(f"PARLEY_{name}", path)
+        monkeypatch.setattr(libraries, f"find_{name.lower()}", None)
+    assert main(["doctor", "--json"]) == 0
+    checks = findings(capsys)
+    assert paths["LLAMA"] in str(checks["llama.cpp"]["found"])
+    assert paths["ONNXRUNTIME"] in str(checks["ONNX Runtime"]["found"])
+
+
+TRY_DEVICE = doctor._try_device
+
+
+def test_a_device_is_tried_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    assert TRY_DEVICE("cpu") == ""
+    assert "[ort.open] expected the device cpu, cuda or tensorrt" in TRY_DEVICE("npu")
+    (tmp_path / "parley").mkdir()
+    library = tmp_path / "parley" / "libraries.py"
+    (tmp_path / "parley" / "__init__.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    library.write_text(
+        "import os, signal\ndef try_device(name): os.kill(os.getpid(), signal.SIGSEGV)"
+    )
+    assert "died of SIGSEGV" in TRY_DEVICE("cuda")
+    library.write_text("import time\ndef try_device(name): time.sleep(60)")
+    monkeypatch.setattr(doctor, "TRY_SECONDS", 1)
+    assert "did not start within 1 s" in TRY_DEVICE("cuda")
 
 
 def test_an_optional_package_is_no_failure(

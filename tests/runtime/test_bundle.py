@@ -333,3 +333,14 @@ def test_a_bundle_by_its_name(
     monkeypatch.setenv("PARLEY_BUNDLES", str(tmp_path))
     with parley.open("mine", verify=False) as bundle:
         assert bundle.folder == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("library", ["llama", "onnxruntime"])
+def test_a_wrong_library_is_told_before_files_are_read(
+    tiny_bundle: Path, tmp_path: Path, library: str
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_bundle, folder)
+    (folder / "vocoder.onnx").write_bytes(b"")
+    with pytest.raises(parley.LibraryError, match="/nowhere/"):
+        parley.open(folder, **{library: "/nowhere/lib.so"})  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         (info / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {wheel}\nVersion: {version}\n"
         )
+        (info / "RECORD").write_text(f"{package}/{library},,\n")
         path = tmp_path / package / library
         path.parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / package / "__init__.py").write_text("raise AssertionError('was imported')\n")
@@ -46,6 +47,20 @@ ORT, LLAMA = ("onnxruntime", "capi/libonnxruntime.so.1.31.1"), ("llama_cpp", "li
 def test_onnxruntime_is_found(wheel: str, version: str, install: Install) -> None:
     path = install(wheel, version, *ORT)
     assert libraries.find_onnxruntime() == libraries.Library(wheel, version, path)
+
+
+def test_two_builds_of_onnxruntime_are_an_error(install: Install) -> None:
+    install("onnxruntime", "1.32.0", *ORT)
+    install("onnxruntime-gpu", "1.31.1", *ORT)
+    told = r"got onnxruntime 1\.32\.0 and onnxruntime-gpu 1\.31\.1; do `pip uninstall onnxruntime "
+    with pytest.raises(parley.LibraryError, match=told):
+        libraries.find_onnxruntime()
+
+
+def test_a_package_that_only_bears_the_name_is_none(install: Install) -> None:
+    path = install("onnxruntime", "1.32.0", *ORT)
+    install("onnxruntime-extensions", "0.15.2", "onnxruntime_extensions", "capi/libother.so")
+    assert libraries.find_onnxruntime() == libraries.Library("onnxruntime", "1.32.0", path)
 
 
 def test_llama_is_found_in_its_own_folder(install: Install) -> None:

@@ -8,7 +8,7 @@ namespace parley {
 
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 
-// `library` is "onnxruntime" or "llama.cpp"; `text` is one message without its line end. Both are
+// `library` is "onnxruntime" or "llama"; `text` is one message without its line end. Both are
 // valid during the call. Called on the thread that the message comes from, from several at once;
 // must not throw and must not call parley.
 using Log = std::function<void(LogLevel level, std::string_view library, std::string_view text)>;

@@ -11,7 +11,8 @@
 //
 // Threads: a Bundle may be used from any number of threads. A Session belongs to one thread at a
 // time; a second caller gets an InputError, except for interrupt(), cancel() and close(), which any
-// thread may call at any time. Nothing here prints, exits or changes global state.
+// thread may call at any time. Nothing here prints, exits or changes global state: what the
+// libraries have to say is told to set_log()'s listener (log.h), and to nobody without one.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +33,9 @@ struct OpenOptions {
   std::string onnxruntime;  // path of libonnxruntime; empty: $PARLEY_ONNXRUNTIME, then the loader
   std::string llama;        // path of libllama; empty: $PARLEY_LLAMA, then the loader
   std::string device = "cpu";  // cpu, cuda or tensorrt
-  int threads = 0;             // 0: one per core
+  // 0: one per core. All graphs share them, and bundles that are open at once too where they ask
+  // for the same number; one that asks for another has threads of its own for each graph.
+  int threads = 0;
   bool verify = true;          // hash every file; sizes are always checked
   std::string kv = "f16";      // keys and values of the backbone: f16, q8_0 or f32
   std::string flow;  // JSON: settings that stand in for those of the manifest's section "flow"

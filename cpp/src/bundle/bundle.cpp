@@ -92,6 +92,9 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
     throw InputError("[bundle.open] expected kv f16, q8_0 or f32, got \"" + kv_ +
                      "\"; do choose one of them");
   }
+  // Found missing before gigabytes are read.
+  onnxruntime_version(options.onnxruntime);
+  llama_version_of(options.llama);
   verify_files(folder_, manifest_.files, options.verify);
 
   const Stages stages =

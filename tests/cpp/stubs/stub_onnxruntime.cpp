@@ -146,13 +146,19 @@ void options() {
         devices = devices % 10 * 10 + 1;
         return outcome("SessionOptionsAppendExecutionProvider_TensorRT_V2");
       };
-  NAMED(create, CreateCUDAProviderOptions);
+  // Here, for ONNX Runtime loads a provider's library at the first call that needs it.
+  table.CreateCUDAProviderOptions = [](OrtCUDAProviderOptionsV2** out) noexcept {
+    *out = nullptr;
+    if (!needed.empty() && dlopen(needed.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr)
+      return fail(std::string("Failed to load the provider with error: ") + dlerror());
+    if (OrtStatus* status = outcome("CreateCUDAProviderOptions")) return status;
+    *out = make<OrtCUDAProviderOptionsV2>();
+    return static_cast<OrtStatus*>(nullptr);
+  };
   NAMED(plain, UpdateCUDAProviderOptions);
   table.SessionOptionsAppendExecutionProvider_CUDA_V2 =
       [](OrtSessionOptions*, const OrtCUDAProviderOptionsV2*) noexcept {
         devices = devices % 10 * 10 + 2;
-        if (!needed.empty() && dlopen(needed.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr)
-          return fail(std::string("Failed to load the provider with error: ") + dlerror());
         return outcome("SessionOptionsAppendExecutionProvider_CUDA_V2");
       };
   release(table.ReleaseSessionOptions);

@@ -7,22 +7,33 @@
 #include <map>
 #include <mutex>
 
+#include "base/log.h"
 #include "parley/errors.h"
 #include "runners/llama/model.h"
 
 namespace parley::llama {
 namespace {
 
-const std::string kRemedy = std::string("`pip install llama-cpp-python==") + kPackage +
-                            "` and point PARLEY_LLAMA at its llama_cpp/lib/libllama.so";
+const std::string kRemedy = std::string("install llama.cpp ") + kLlamaVersion + " with ggml " +
+                            kGgmlVersion +
+                            " (with pip: `pip install llama-cpp-python==" + kPackage +
+                            "`) and point PARLEY_LLAMA at its libllama.so";
 
 // Per thread, so that the logger needs no lock and no owner.
-thread_local char last_log_line[400] = "";
+thread_local char last_log_line[800] = "";
 thread_local bool last_log_is_error = false;
 
+LogLevel level_of(ggml_log_level level) {
+  if (level == GGML_LOG_LEVEL_ERROR) return LogLevel::error;
+  if (level == GGML_LOG_LEVEL_WARN) return LogLevel::warning;
+  return level == GGML_LOG_LEVEL_INFO ? LogLevel::info : LogLevel::debug;
+}
+
 void keep_log(ggml_log_level level, const char* text, void*) {
+  if (text == nullptr) return;
+  tell(level_of(level), "llama", text);
   const bool is_error = level == GGML_LOG_LEVEL_ERROR;
-  if (text == nullptr || (!is_error && level != GGML_LOG_LEVEL_WARN)) return;
+  if (!is_error && level != GGML_LOG_LEVEL_WARN) return;
   // The first error names the cause; later ones only say that loading failed.
   if (last_log_is_error) return;
   std::snprintf(last_log_line, sizeof last_log_line, "%s", text);
@@ -70,8 +81,27 @@ Library::Library(const std::string& path) : library_(path, kRemedy) {
   check_versions();
   find_functions();
   check_structs();
-  functions_.llama_log_set(keep_log, nullptr);  // ggml's logger with it
+  const Listening listening(*this);
   functions_.llama_backend_init();
+}
+
+void Library::listen() const {
+  const std::lock_guard lock(mutex_);
+  if (listeners_++ > 0) return;
+  functions_.llama_log_get(&llama_logger_.call, &llama_logger_.data);
+  functions_.ggml_log_get(&ggml_logger_.call, &ggml_logger_.data);
+  functions_.llama_log_set(keep_log, nullptr);  // ggml's with it
+}
+
+void Library::stop_listening() const noexcept {
+  const std::lock_guard lock(mutex_);
+  if (--listeners_ > 0) return;
+  Logger now;
+  functions_.llama_log_get(&now.call, &now.data);
+  if (now.call == keep_log) functions_.llama_log_set(llama_logger_.call, llama_logger_.data);
+  functions_.ggml_log_get(&now.call, &now.data);
+  const bool ours = now.call == keep_log || now.call == llama_logger_.call;
+  if (ours) functions_.ggml_log_set(ggml_logger_.call, ggml_logger_.data);
 }
 
 void Library::check_versions() {

@@ -4,6 +4,7 @@
 #include <llama.h>
 
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "runners/dynamic_library.h"
@@ -24,6 +25,7 @@ static_assert(sizeof(llama_model_params) == 80 && sizeof(llama_context_params) =
 // itself depends on, never from a second copy.
 #define PARLEY_LLAMA_FUNCTIONS(X) \
   X(llama_backend_init)           \
+  X(llama_log_get)                \
   X(llama_log_set)                \
   X(llama_supports_gpu_offload)   \
   X(llama_model_default_params)   \
@@ -47,12 +49,20 @@ static_assert(sizeof(llama_model_params) == 80 && sizeof(llama_context_params) =
   X(llama_vocab_get_text)         \
   X(llama_tokenize)               \
   X(llama_token_to_piece)         \
+  X(ggml_log_get)                 \
+  X(ggml_log_set)                 \
   X(ggml_get_type_traits)
 
 struct Functions {
 #define PARLEY_LLAMA_POINTER(name) decltype(&::name) name = nullptr;
   PARLEY_LLAMA_FUNCTIONS(PARLEY_LLAMA_POINTER)
 #undef PARLEY_LLAMA_POINTER
+};
+
+// Who a library's messages go to; the program's own until parley opens a model.
+struct Logger {
+  ggml_log_callback call = nullptr;
+  void* data = nullptr;
 };
 
 class Library {
@@ -65,6 +75,11 @@ class Library {
   const std::string& path() const { return library_.path(); }
   const std::string& version() const { return version_; }
 
+  // From the first of these to the last of those, llama.cpp's messages come to parley; then the
+  // program's loggers are back, unless it set others meanwhile.
+  void listen() const;
+  void stop_listening() const noexcept;
+
  private:
   explicit Library(const std::string& path);
   void check_versions();
@@ -74,6 +89,21 @@ class Library {
   DynamicLibrary library_;
   Functions functions_;
   std::string version_;
+  mutable std::mutex mutex_;
+  mutable int listeners_ = 0;
+  mutable Logger llama_logger_, ggml_logger_;  // the program's
+};
+
+// Listens as long as it lives.
+class Listening {
+ public:
+  explicit Listening(const Library& library) : library_(library) { library_.listen(); }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+  ~Listening() { library_.stop_listening(); }
+
+ private:
+  const Library& library_;
 };
 
 // The first error, else the last warning, that llama.cpp logged on this thread since clear_log().

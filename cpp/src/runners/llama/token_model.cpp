@@ -33,6 +33,7 @@ bool wants_gpu(const Library& library, const std::string& device) {
 Model::Model(const Library& library, const std::filesystem::path& file,
              const TokenModelOptions& options)
     : library_(library),
+      listening_(library),
       map_(folder_of(file), file.filename().string()),
       name_(file.filename().string()),
       on_gpu_(wants_gpu(library, options.device)),

@@ -35,7 +35,8 @@ class Model final : public TokenModel, public std::enable_shared_from_this<Model
   bool is_named(std::int32_t id) const;
 
   const Library& library_;
-  MappedFile map_;  // the pages are llama.cpp's too: one copy in memory
+  Listening listening_;  // before all that may speak
+  MappedFile map_;       // the pages are llama.cpp's too: one copy in memory
   std::string name_;
   bool on_gpu_ = false;
   std::unique_ptr<llama_model, void (*)(llama_model*)> model_;

@@ -35,14 +35,13 @@ std::string missing(const Failure& failure) {
   return name.empty() ? missing_library(last_log()) : name;
 }
 
-// Calls `append` again as long as it fails for a library that pip put where the loader does not
-// look.
-template <typename Append>
-void start(const Library& library, const std::string& device, Append append) {
+// Makes a call again as long as it fails for a library that pip put where the loader does not look.
+template <typename Call>
+void start(const Library& library, const std::string& device, Call call) {
   std::set<std::string> loaded;
   while (true) {
     clear_log();
-    const Failure failure = library.take(append());
+    const Failure failure = library.take(call());
     if (failure.code == 0) return;
     const std::string name = missing(failure);
     if (!loaded.insert(name).second || !load_from_pip(library.file(), name))
@@ -50,37 +49,31 @@ void start(const Library& library, const std::string& device, Append append) {
   }
 }
 
-void check(const Library& library, OrtStatus* status, const std::string& device) {
-  clear_log();
-  const Failure failure = library.take(status);
-  if (failure.code != 0) refuse_device(library, device, failure);
-}
-
+// Whichever call is the first to need the provider's library loads it.
 void add_cuda(const Library& library, OrtSessionOptions* options, const std::string& device) {
   const OrtApi& api = library.api();
   require_provider(library, "cuda");
   OrtCUDAProviderOptionsV2* raw = nullptr;
-  check(library, api.CreateCUDAProviderOptions(&raw), device);
+  start(library, device, [&] { return api.CreateCUDAProviderOptions(&raw); });
   const Handle<OrtCUDAProviderOptionsV2> cuda(raw, api.ReleaseCUDAProviderOptions);
   const char* keys[] = {"device_id", "use_tf32", "cudnn_conv_algo_search"};
   const char* values[] = {"0", "1", "HEURISTIC"};
-  check(library, api.UpdateCUDAProviderOptions(cuda.get(), keys, values, 3), device);
+  start(library, device, [&] { return api.UpdateCUDAProviderOptions(raw, keys, values, 3); });
   start(library, device,
-        [&] { return api.SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda.get()); });
+        [&] { return api.SessionOptionsAppendExecutionProvider_CUDA_V2(options, raw); });
 }
 
 void add_tensorrt(const Library& library, OrtSessionOptions* options, const std::string& device) {
   const OrtApi& api = library.api();
   require_provider(library, "tensorrt");
   OrtTensorRTProviderOptionsV2* raw = nullptr;
-  check(library, api.CreateTensorRTProviderOptions(&raw), device);
+  start(library, device, [&] { return api.CreateTensorRTProviderOptions(&raw); });
   const Handle<OrtTensorRTProviderOptionsV2> tensorrt(raw, api.ReleaseTensorRTProviderOptions);
   const char* keys[] = {"device_id"};
   const char* values[] = {"0"};
-  check(library, api.UpdateTensorRTProviderOptions(tensorrt.get(), keys, values, 1), device);
-  start(library, device, [&] {
-    return api.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, tensorrt.get());
-  });
+  start(library, device, [&] { return api.UpdateTensorRTProviderOptions(raw, keys, values, 1); });
+  start(library, device,
+        [&] { return api.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, raw); });
 }
 
 }  // namespace

@@ -1,0 +1,43 @@
+// The vendor libraries for Python: versions, devices, messages; converts and releases the GIL,
+// nothing else.
+#include <pybind11/functional.h>
+
+#include "bindings.h"
+#include "parley/log.h"
+#include "runners/llama/model.h"
+#include "runners/ort/ort.h"
+
+namespace parley::bindings {
+namespace {
+
+using PythonLog = std::function<void(int level, py::str library, py::str text)>;
+
+py::str text_of(std::string_view bytes) {
+  const auto size = static_cast<py::ssize_t>(bytes.size());
+  return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(bytes.data(), size, "replace"));
+}
+
+void set_python_log(const PythonLog& log) {
+  if (!log) {
+    set_log({});
+    return;
+  }
+  set_log([log](LogLevel level, std::string_view library, std::string_view text) {
+    const py::gil_scoped_acquire interpreter;
+    log(static_cast<int>(level), text_of(library), text_of(text));
+  });
+}
+
+}  // namespace
+
+// Whoever holds the GIL here would wait for a thread that wants it for a message.
+void register_libraries(py::module_& module) {
+  const auto release = py::call_guard<py::gil_scoped_release>();
+  module.def("onnxruntime_version", &onnxruntime_version, py::arg("library") = "", release);
+  module.def("llama_version", &llama_version_of, py::arg("library") = "", release);
+  module.def("try_onnxruntime_device", &try_onnxruntime_device, py::arg("library"),
+             py::arg("device"), release);
+  module.def("set_log", &set_python_log, py::arg("log").none(true), release);
+}
+
+}  // namespace parley::bindings
