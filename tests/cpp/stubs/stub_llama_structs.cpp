@@ -34,7 +34,10 @@ const void* ggml_get_type_traits(int) {
   return nullptr;
 }
 PARLEY_EMPTY(llama_backend_init)
+PARLEY_EMPTY(llama_log_get)
 PARLEY_EMPTY(llama_log_set)
+PARLEY_EMPTY(ggml_log_get)
+PARLEY_EMPTY(ggml_log_set)
 PARLEY_EMPTY(llama_supports_gpu_offload)
 PARLEY_EMPTY(llama_model_load_from_file)
 PARLEY_EMPTY(llama_model_free)
