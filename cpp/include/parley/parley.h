@@ -36,8 +36,8 @@ struct OpenOptions {
   // 0: one per core. All graphs share them, and bundles that are open at once too where they ask
   // for the same number; one that asks for another has threads of its own for each graph.
   int threads = 0;
-  bool verify = true;          // hash every file; sizes are always checked
-  std::string kv = "f16";      // keys and values of the backbone: f16, q8_0 or f32
+  bool verify = true;      // hash every file; sizes are always checked
+  std::string kv = "f16";  // keys and values of the backbone: f16, q8_0 or f32
   std::string flow;  // JSON: settings that stand in for those of the manifest's section "flow"
 };
 
