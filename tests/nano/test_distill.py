@@ -11,14 +11,14 @@ import tolerances
 
 torch = pytest.importorskip("torch")
 
-from parley_export.modules.front_end import chunk_log_mel, segment_log_mel  # noqa: E402
 from synthetic_bank import tone_speech  # noqa: E402
 from train.bank import BankError  # noqa: E402
 from train.distill import DELAY, FRAME, Distiller, distill, load_student  # noqa: E402
 from train.user_bank import Plan, write_shard  # noqa: E402
 from train.windows import SpeechPool, Windows, band  # noqa: E402
 
-from parley_export.modules import AudioEncoder, EncoderConfig  # noqa: E402
+from parley_export.families.covo_audio.modules import AudioEncoder, EncoderConfig  # noqa: E402
+from parley_export.families.covo_audio.modules.front_end import chunk_log_mel, segment_log_mel  # noqa: E402
 
 CONFIG = EncoderConfig(
     width=64, layers=1, heads=1, ffn_width=32, n_mels=8, positions=96, left_context_frames=16

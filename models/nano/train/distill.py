@@ -17,11 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parley_export.modules.front_end import FrontEndConfig, chunk_log_mel, segment_log_mel
 from torch import Tensor
 from torch.nn import functional
 
-from parley_export.modules import AudioEncoder
+from parley_export.families.covo_audio.modules import AudioEncoder, EncoderConfig
+from parley_export.families.covo_audio.modules.front_end import (
+    FrontEndConfig,
+    chunk_log_mel,
+    segment_log_mel,
+)
 from train.bank import BANK
 from train.listen_model import encode
 from train.optim import Optimizers, Run, time_schedule
@@ -102,8 +106,6 @@ def distill(distiller: Distiller, windows: Windows, folder: Path, minutes: float
 
 def load_student(path: Path = RUN / "last.pt") -> AudioEncoder:
     """The distilled encoder of a run."""
-    from parley_export.modules import EncoderConfig
-
     state = torch.load(path, map_location="cpu", weights_only=True)["parts"]["model"]
     width, n_mels, _ = state["conv1.weight"].shape
     encoder = AudioEncoder(EncoderConfig(
@@ -122,12 +124,12 @@ def open_teacher(checkpoint: Path | None) -> AudioEncoder:
     """The encoder of a checkpoint's folder, or Whisper tiny.en."""
     if checkpoint is None:
         return build_encoder(published_weights())
-    from parley_export.checkpoint import open_checkpoint
-
+    from parley_export.families.covo_audio.checkpoint import locate, read_checkpoint
     from parley_export.loading import load_module
 
-    opened = open_checkpoint(checkpoint)
-    return load_module("encoder", opened.encoder, opened.read)
+    opened = read_checkpoint(locate(checkpoint))
+    encoder, _ = opened.configs.hearing
+    return load_module(encoder, opened.read).float()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

