@@ -106,6 +106,21 @@ TEST(latents_under_the_voice_prompt_are_silence) {
   CHECK_NEAR(run.samples[start + 960], sound(1), kNear);  // borders stay where they are
 }
 
+TEST(the_tail_of_a_voice_is_heard_before_its_first_code) {
+  Stages stages(0, 0);
+  stages.flow->tail = 3;
+  stages.backbone->script = spoken_script();
+  Session session = make_session(stages.duplex());
+  CHECK_EQ(session.delay_samples(), std::size_t{3 * 240});
+  Run run;
+  run.steps(session, 4);
+  const std::size_t start = 2 * kChunk;
+  CHECK_NEAR(run.samples[start], -1.0F / 1000, kNear);
+  CHECK_NEAR(run.samples[start + 719], -1.0F / 1000, kNear);
+  CHECK_NEAR(run.samples[start + 720], sound(0), kNear);
+  CHECK_NEAR(run.samples[start + 720 + 960], sound(1), kNear);
+}
+
 TEST(break_fades_what_the_stages_hold_back) {
   for (const std::size_t lookahead : {0, 13}) {
     Stages stages(0, lookahead);

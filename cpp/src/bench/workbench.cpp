@@ -239,7 +239,8 @@ void Workbench::flow_begin(std::uint64_t seed) {
 std::vector<float> Workbench::flow_push(std::span<const std::int32_t> codes, bool last) {
   if (!flow_state_) flow_begin(0);
   const std::size_t z = flow_->shape().z;
-  std::vector<float> room(max_frames(flow_->shape(), codes.size()) * z);
+  std::vector<float> room((max_frames(flow_->shape(), codes.size()) + flow_->tail_frames(*voice_)) *
+                          z);
   const FlowDecoder::Frames frames = flow_->push(*flow_state_, codes, last, room, never_);
   flow_state_->commit();
   return {room.begin() + static_cast<std::ptrdiff_t>(frames.skip * z),

@@ -11,9 +11,10 @@ Speech::Speech(Parts parts) : parts_(std::move(parts)) {
   const VocoderConfig& vocoder = parts_.vocoder->config();
   samples_per_latent_ = vocoder.samples_per_latent;
   samples_per_code_ = flow.frames_per_code * samples_per_latent_;
-  delay_ =
-      flow.lookahead_codes * samples_per_code_ + vocoder.lookahead_frames * samples_per_latent_;
-  const std::size_t frames = max_frames(flow, parts_.max_codes_per_step);
+  lead_ = flow.lookahead_codes * samples_per_code_ + vocoder.lookahead_frames * samples_per_latent_;
+  const std::size_t tail = parts_.flow->tail_frames(*parts_.voice);
+  delay_ = lead_ + tail * samples_per_latent_;
+  const std::size_t frames = max_frames(flow, parts_.max_codes_per_step) + tail;
   latents_.resize(frames * flow.z);
   // One begin (a lead of silence), then all samples that the codes and both look-aheads can give.
   staged_.resize(delay_ + (frames + vocoder.lookahead_frames) * samples_per_latent_);
@@ -38,8 +39,8 @@ void Speech::begin(std::uint64_t seed, std::uint32_t reply) {
   began_ = true;
   ended_ = false;
   // The look-ahead becomes silence in front, so sample n of a reply always has the same delay.
-  std::fill_n(staged_.begin(), delay_, 0.0F);
-  n_staged_ = delay_;
+  std::fill_n(staged_.begin(), lead_, 0.0F);
+  n_staged_ = lead_;
 }
 
 void Speech::push(std::span<const std::int32_t> codes, bool last, Timing& timing,
