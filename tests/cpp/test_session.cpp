@@ -12,10 +12,10 @@ TEST(think_shift_speak_break) {
   CHECK_EQ(session.position(), 4);  // "P" and "SYS"
   Run run;
   run.steps(session, 7);
-  const std::vector<State> wanted = {State::listening, State::listening, State::speaking,
-                                     State::speaking,  State::speaking,  State::listening,
-                                     State::listening};
-  CHECK(run.states == wanted);
+  const std::vector<Floor> wanted = {Floor::listening, Floor::listening, Floor::speaking,
+                                     Floor::speaking,  Floor::speaking,  Floor::listening,
+                                     Floor::listening};
+  CHECK(run.floors == wanted);
   CHECK_EQ(run.text(), "BC");
   CHECK_EQ(run.count(EventKind::think), 3);
   CHECK_EQ(run.count(EventKind::audio), 3);
@@ -147,7 +147,7 @@ TEST(an_interruption_makes_the_model_read_a_break) {
   run.steps(session, 1);
   session.interrupt();
   run.steps(session, 1);
-  CHECK(run.states.back() == State::listening);
+  CHECK(run.floors.back() == Floor::listening);
   CHECK(run.find(EventKind::reply_ended)->reason == EndReason::interrupted);
   stages.backbone->otherwise = kThink;
   run.steps(session, 1);

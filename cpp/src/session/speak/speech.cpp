@@ -1,5 +1,5 @@
 // A reply's way from codes to sound: flow decoder, vocoder, playback queue; knows no backbone.
-#include "session/speech.h"
+#include "session/speak/speech.h"
 
 #include <algorithm>
 #include <cmath>
@@ -47,7 +47,7 @@ void Speech::push(std::span<const std::int32_t> codes, bool last, Timing& timing
                   const StopFlag& stop) {
   FlowDecoder::Frames frames;
   {
-    const Stopwatch watch(*parts_.clock, timing.flow_ns);
+    const Stopwatch watch(*parts_.clock, timing[Stage::flow]);
     frames = parts_.flow->push(*flow_state_, codes, last, latents_, stop);
   }
   // Latent frames under the voice prompt are heard as silence: chunk borders stay where they are.
@@ -55,7 +55,7 @@ void Speech::push(std::span<const std::int32_t> codes, bool last, Timing& timing
   std::fill_n(staged_.begin() + static_cast<std::ptrdiff_t>(n_staged_), silent, 0.0F);
   n_staged_ += silent;
 
-  const Stopwatch watch(*parts_.clock, timing.vocoder_ns);
+  const Stopwatch watch(*parts_.clock, timing[Stage::vocoder]);
   const std::size_t z = parts_.flow->shape().z;
   const auto spoken =
       std::span<const float>(latents_).subspan(frames.skip * z, (frames.n - frames.skip) * z);
