@@ -150,7 +150,9 @@ def _run(source: str, target: str, precision: str) -> int:
 
     llama.llama_log_set(log, ctypes.c_void_p(0))
     llama.llama_backend_init()
-    code = llama.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(params))
+    code = llama.llama_model_quantize(
+        os.fsencode(source), os.fsencode(target), ctypes.byref(params)
+    )
     if code != 0:
         _say(error=" ".join(errors[-3:]) or f"code {code}", kind="refused")
         return 1
