@@ -34,7 +34,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("threads_and_locks", "cpp/src/session/session.h"): "close() waits for the step under way",
     (
         "threads_and_locks",
-        "cpp/src/stages/flow/decoder.cpp",
+        "cpp/src/stages/flow/voice_setups.h",
     ): "a voice is set up once, whichever session comes first",
     (
         "family_word",

@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <mutex>
 #include <new>
 #include <string>
 #include <utility>
 
 #include "stages/flow/noise.h"
 #include "stages/flow/state.h"
+#include "stages/flow/voice_setups.h"
 
 namespace parley {
 
@@ -65,7 +64,8 @@ class GraphFlowDecoder final : public FlowDecoder {
           "that one for whole utterances");
     }
     try {
-      return make_state(set_up(voice, progress));
+      return make_state(setups_.get(
+          *voice, progress, [&](const SetupProgress& told) { return set_up(voice, told); }));
     } catch (const std::bad_alloc&) {
       const Costs needed = costs(*voice);
       throw ContextError(
@@ -196,12 +196,8 @@ class GraphFlowDecoder final : public FlowDecoder {
     fill_flow_noise(0, 0, -signed_size(rows.size() / config_.z), config_.z, rows);
   }
 
-  // What states of one voice share is made once, whichever asks first; the others wait for it.
   std::shared_ptr<const VoiceSetup> set_up(std::shared_ptr<const Voice> whole,
                                            const SetupProgress& progress) const {
-    const std::lock_guard lock(mutex_);
-    std::shared_ptr<const VoiceSetup>& known = setups_[whole.get()];
-    if (known) return known;
     auto setup = std::make_shared<VoiceSetup>();
     setup->voice = shortened(*whole, config_);
     setup->whole = std::move(whole);
@@ -210,7 +206,7 @@ class GraphFlowDecoder final : public FlowDecoder {
     setup->noise.resize(setup->prompt.own * config_.z);
     fill_prompt_noise(setup->noise);
     if (config_.mode == FlowMode::cached) setup->cache = solve_prompt(*setup, progress);
-    return known = std::move(setup);
+    return setup;
   }
 
   // The prompt's own way from noise to latents, seeing nothing of any reply.
@@ -361,8 +357,7 @@ class GraphFlowDecoder final : public FlowDecoder {
   FlowGraphRuns runs_;
   FlowCut cut_;
   std::vector<float> deviation_;  // [z]
-  mutable std::mutex mutex_;      // of setups_
-  mutable std::map<const Voice*, std::shared_ptr<const VoiceSetup>> setups_;
+  mutable VoiceSetups setups_;
 };
 
 }  // namespace
