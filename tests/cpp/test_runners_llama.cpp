@@ -156,11 +156,63 @@ TEST(other_libraries_are_refused) {
   const std::string old = support::stub("stub_llama_old");
   CHECK_THROWS_MSG(LibraryError, "expected llama.cpp 0.5.0-dev", llama_version_of(old));
   CHECK_THROWS_MSG(LibraryError, "got 0.4.9 with ggml 0.24.0", llama_version_of(old));
-  CHECK_THROWS_MSG(LibraryError, "pip install llama-cpp-python==0.3.36", llama_version_of(old));
+  CHECK_THROWS_MSG(LibraryError, "llama-cpp-python 0.3.36", llama_version_of(old));
   CHECK_THROWS_MSG(LibraryError, "a library without llama_version",
                    llama_version_of(support::stub("stub_onnxruntime_old")));
   CHECK_THROWS_MSG(LibraryError, "the structs",
                    llama_version_of(support::stub("stub_llama_structs")));
+}
+
+// A folder with a libllama that loads its code at run time, and variants with these scores.
+void write_library(const ScratchFolder& folder, const std::vector<std::string>& scores) {
+  const auto copy = [&folder](const char* stub, const std::string& name) {
+    std::filesystem::copy_file(support::stub(stub), folder.path() / name);
+  };
+  copy("stub_llama_dl", "libllama.so");
+  copy("stub_ggml_variant", "libggml-base.so");  // never asked
+  for (const std::string& score : scores) {
+    copy("stub_ggml_variant", "libggml-cpu-" + score + ".so");
+  }
+}
+
+std::string name_of(const std::string& file) {
+  return std::filesystem::path(file).filename().string();
+}
+
+TEST(the_best_variant_for_this_processor_is_taken) {
+  const ScratchFolder folder;
+  write_library(folder, {"7", "0", "30", "9"});
+  const std::string library = (folder.path() / "libllama.so").string();
+  std::vector<std::string> names;
+  for (const std::string& file : llama_variants(library)) names.push_back(name_of(file));
+  CHECK(names ==
+        std::vector<std::string>({"libggml-cpu-30.so", "libggml-cpu-9.so", "libggml-cpu-7.so"}));
+  CHECK_EQ(name_of(llama_variant_of(library)), "libggml-cpu-30.so");
+}
+
+TEST(a_variant_may_be_named_instead_of_the_library) {
+  const ScratchFolder folder;
+  write_library(folder, {"7", "30"});
+  const std::string seven = (folder.path() / "libggml-cpu-7.so").string();
+  CHECK_EQ(llama_variant_of(seven), seven);
+  CHECK_EQ(llama_variant_of((folder.path() / "libllama.so").string()), seven);
+  CHECK_THROWS_MSG(LibraryError, "which this process has opened already",
+                   llama_version_of((folder.path() / "libggml-cpu-30.so").string()));
+}
+
+TEST(a_library_without_code_for_this_processor_is_a_library_error) {
+  for (const std::vector<std::string>& scores : {std::vector<std::string>{}, {"0"}}) {
+    const ScratchFolder folder;
+    write_library(folder, scores);
+    const std::string library = (folder.path() / "libllama.so").string();
+    CHECK_THROWS_MSG(LibraryError, "expected code for this processor", llama_version_of(library));
+    CHECK_THROWS_MSG(LibraryError, "expected code for this processor",
+                     open_token_model(library, support::data("decoder_f32.gguf")));
+  }
+  const ScratchFolder folder;
+  write_library(folder, {"0"});
+  CHECK_THROWS_MSG(LibraryError, "libggml-cpu-0.so",
+                   llama_version_of((folder.path() / "libggml-cpu-0.so").string()));
 }
 
 TEST(the_version_is_told) {

@@ -31,7 +31,9 @@ namespace parley {
 
 struct OpenOptions {
   std::string onnxruntime;  // path of libonnxruntime; empty: $PARLEY_ONNXRUNTIME, then the loader
-  std::string llama;        // path of libllama; empty: $PARLEY_LLAMA, then the loader
+  // Path of libllama, or of one of the libggml-cpu-*.so beside it, which is then taken instead of
+  // the best for this processor; empty: $PARLEY_LLAMA, then the loader.
+  std::string llama;
   std::string device = "cpu";  // cpu, cuda or tensorrt
   // 0: one per core. All graphs share them, and bundles that are open at once too where they ask
   // for the same number; one that asks for another has threads of its own for each graph.

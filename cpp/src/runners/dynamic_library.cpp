@@ -34,6 +34,16 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
+std::optional<int> ask_library(const std::string& path, const char* symbol) {
+  void* handle = dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
+  if (handle == nullptr) return std::nullopt;
+  const auto function = reinterpret_cast<int (*)()>(dlsym(handle, symbol));
+  std::optional<int> answer;
+  if (function != nullptr) answer = function();
+  dlclose(handle);
+  return answer;
+}
+
 DynamicLibrary::DynamicLibrary(const std::string& path, const std::string& remedy) : path_(path) {
   // ggml takes this handler, the program's, when it is loaded.
   const std::terminate_handler terminate = std::get_terminate();

@@ -1,5 +1,6 @@
 // A shared library opened at run time; knows the loader and no vendor.
 #pragma once
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,10 @@ std::string library_path(const std::string& given, const char* variable, const c
 
 // One line of at most 800 bytes: vendor messages carry line ends and traces.
 std::string one_line(std::string_view text);
+
+// What the library's function `symbol`, without arguments, answers. The library is closed again.
+// Nothing where it cannot be opened or has no such function.
+std::optional<int> ask_library(const std::string& path, const char* symbol);
 
 // Stays open until the process ends: a vendor's threads may outlive every object of ours.
 class DynamicLibrary {

@@ -9,15 +9,17 @@
 
 #include "base/log.h"
 #include "parley/errors.h"
+#include "runners/llama/backends.h"
 #include "runners/llama/model.h"
 
 namespace parley::llama {
 namespace {
 
-const std::string kRemedy = std::string("install llama.cpp ") + kLlamaVersion + " with ggml " +
-                            kGgmlVersion +
-                            " (with pip: `pip install llama-cpp-python==" + kPackage +
-                            "`) and point PARLEY_LLAMA at its libllama.so";
+const std::string kRemedy =
+    std::string("install parley-llama ") + kPackage +
+    " (`pip install ./third_party/llama` in parley's sources), or point PARLEY_LLAMA at the " +
+    "libllama.so of any llama.cpp " + kLlamaVersion + " with ggml " + kGgmlVersion +
+    ", such as llama-cpp-python " + kPackage + "'s";
 
 // Per thread, so that the logger needs no lock and no owner.
 thread_local char last_log_line[800] = "";
@@ -71,18 +73,40 @@ const Library& Library::open(const std::string& path) {
   static auto& mutex = *new std::mutex;
   static auto& opened = *new std::map<std::string, std::unique_ptr<const Library>>;
   const std::string file = library_path(path, "PARLEY_LLAMA", "libllama.so");
+  const std::string variant = is_variant(file) ? file : "";
+  const std::string library = variant.empty() ? file : library_beside(file);
   const std::lock_guard lock(mutex);
-  auto& entry = opened[file];
-  if (!entry) entry.reset(new Library(file));
+  auto& entry = opened[library];
+  if (!entry) entry.reset(new Library(library, variant));
+  if (!variant.empty() && entry->variant() != variant) {
+    throw LibraryError("[llama.open] expected '" + entry->variant() +
+                       "', which this process has opened already, got '" + variant +
+                       "'; do take one of them in each process");
+  }
   return *entry;
 }
 
-Library::Library(const std::string& path) : library_(path, kRemedy) {
+Library::Library(const std::string& path, const std::string& variant) : library_(path, kRemedy) {
   check_versions();
   find_functions();
   check_structs();
   const Listening listening(*this);
   functions_.llama_backend_init();
+  load_backends(variant);
+}
+
+void Library::load_backends(const std::string& variant) {
+  const auto devices = library_.find<decltype(&::ggml_backend_dev_count)>("ggml_backend_dev_count");
+  const auto load = library_.find<decltype(&::ggml_backend_load)>("ggml_backend_load");
+  if (devices == nullptr || load == nullptr || devices() > 0) return;  // they are linked in
+  const std::string folder = folder_of(library_.file_of("llama_version"));
+  for (const std::string& file : backends(folder)) load(file.c_str());
+  const auto found = variant.empty() ? variants(folder) : std::vector<std::string>{variant};
+  if (!found.empty() && load(found.front().c_str()) != nullptr) variant_ = found.front();
+  if (!variant_.empty()) return;
+  throw LibraryError("[llama.open] expected code for this processor in " +
+                     (variant.empty() ? "a libggml-cpu-*.so beside '" + path() : "'" + variant) +
+                     "', got none that it can run; do " + kRemedy);
 }
 
 void Library::listen() const {
@@ -160,6 +184,14 @@ namespace parley {
 
 std::string llama_version_of(const std::string& library) {
   return llama::Library::open(library).version();
+}
+
+std::string llama_variant_of(const std::string& library) {
+  return llama::Library::open(library).variant();
+}
+
+std::vector<std::string> llama_variants(const std::string& library) {
+  return llama::variants(llama::folder_of(library));
 }
 
 bool llama_has_gpu(const std::string& library) {

@@ -19,7 +19,7 @@ constexpr const char* kGgmlVersion = "0.25.3";
 static_assert(sizeof(llama_model_params) == 80 && sizeof(llama_context_params) == 160 &&
                   sizeof(llama_batch) == 56 && sizeof(ggml_type_traits) == 56 &&
                   LLAMA_SESSION_VERSION == 10 && GGML_TYPE_COUNT == 43,
-              "these headers are of another llama.cpp: `pip install llama-cpp-python==0.3.36`");
+              "these headers are of another llama.cpp than that of third_party/llama");
 
 // Every function that is called, typed by the header. ggml's come from the library that libllama
 // itself depends on, never from a second copy.
@@ -67,13 +67,17 @@ struct Logger {
 
 class Library {
  public:
-  // One per process and path, made at the first call and never closed. Throws LibraryError where
-  // the library is missing or of another version.
+  // One per process and path, made at the first call and never closed. `path` may also name one of
+  // ggml's variants for the CPU beside the library (backends.h), to be taken instead of the best.
+  // Throws LibraryError where the library is missing, of another version, or has no code for this
+  // processor.
   static const Library& open(const std::string& path);
 
   const Functions& functions() const { return functions_; }
   const std::string& path() const { return library_.path(); }
   const std::string& version() const { return version_; }
+  // The file of ggml's code that was taken; empty where it is linked in.
+  const std::string& variant() const { return variant_; }
 
   // From the first of these to the last of those, llama.cpp's messages come to parley; then the
   // program's loggers are back, unless it set others meanwhile.
@@ -81,14 +85,16 @@ class Library {
   void stop_listening() const noexcept;
 
  private:
-  explicit Library(const std::string& path);
+  Library(const std::string& path, const std::string& variant);
   void check_versions();
   void find_functions();
   void check_structs() const;
+  void load_backends(const std::string& variant);
 
   DynamicLibrary library_;
   Functions functions_;
   std::string version_;
+  std::string variant_;
   mutable std::mutex mutex_;
   mutable int listeners_ = 0;
   mutable Logger llama_logger_, ggml_logger_;  // the program's

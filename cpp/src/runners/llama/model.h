@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "runners/runner.h"
 
@@ -13,17 +14,23 @@ struct TokenModelOptions {
   bool kv_q8_0 = false;        // runners will take it: heads that do not allow it are refused now
 };
 
-// `library`: path of libllama; empty: the environment's PARLEY_LLAMA, else the loader's
-// libllama.so. Throws LibraryError (library missing or of another version, no GPU support),
-// BundleError (the file) or InputError (the options). The weights are mapped, and shared by all
-// runners of the model; runners may work on different threads at once.
+// `library`: path of libllama, or of one of the libggml-cpu-*.so beside it, which is then taken
+// instead of the best; empty: the environment's PARLEY_LLAMA, else the loader's libllama.so. Throws
+// LibraryError (library missing or of another version, no GPU support), BundleError (the file) or
+// InputError (the options). The weights are mapped, and shared by all runners of the model; runners
+// may work on different threads at once.
 std::shared_ptr<const TokenModel> open_token_model(const std::string& library,
                                                    const std::filesystem::path& file,
                                                    const TokenModelOptions& options = {});
 
-// For `parley doctor`: the library's version, and whether it was built for a GPU. Both throw
-// LibraryError.
+// For `parley doctor`: the library's version, the file of ggml's code for the CPU (empty where that
+// is linked in), and whether it was built for a GPU. All throw LibraryError.
 std::string llama_version_of(const std::string& library);
+std::string llama_variant_of(const std::string& library);
 bool llama_has_gpu(const std::string& library);
+
+// The files of ggml's code beside the library that this processor can run, the best first. Opens
+// each to ask it, runs none.
+std::vector<std::string> llama_variants(const std::string& library);
 
 }  // namespace parley
