@@ -15,8 +15,7 @@ import tolerances
 
 torch = pytest.importorskip("torch")
 
-from train.listen_model import ADAPTER, ENCODER  # noqa: E402
-from train.shipped import BUNDLE, find, graph_name, read_graph  # noqa: E402
+from train.shipped import BUNDLE, find, graph_name, read_graph, shipped_ears  # noqa: E402
 
 from parley_export.families.covo_audio.encoder_graphs import export_encoder_chunk  # noqa: E402
 from parley_export.families.covo_audio.modules import AudioAdapter, AudioEncoder  # noqa: E402
@@ -33,7 +32,8 @@ CHUNKS = 200  # 32 s: the encoder's 1500 positions start over, the left context 
 @pytest.fixture(scope="module")
 def ears() -> tuple[AudioEncoder, AudioAdapter]:
     """Encoder and adapter with the weights that ship."""
-    encoder, adapter = AudioEncoder(ENCODER), AudioAdapter(ADAPTER)
+    sizes = shipped_ears()
+    encoder, adapter = AudioEncoder(sizes[0]), AudioAdapter(sizes[1])
     weights = read_graph(BUNDLE / "encoder_chunk.onnx")
     for part, prefix in ((adapter, "adapter."), (encoder, "")):
         part.load_state_dict(
@@ -78,10 +78,10 @@ def test_features_equal_the_chunked_reference(ears, full_precision: Path) -> Non
             delay = bundle.session("duplex").input_delay_samples
         # The front end's look-ahead delays the stream by so many samples of silence.
         late = np.concatenate([np.zeros(delay, np.float32), samples])[: samples.size]
-        config = FrontEndConfig()
+        config = FrontEndConfig(n_mels=encoder.config.n_mels)
         log_mel = chunk_log_mel(resample_input(torch.from_numpy(late), config), config)
         expected = adapter(encoder.forward_chunked(log_mel[None]))[0].numpy()
-        assert found.shape == expected.shape == (CHUNKS, ADAPTER.out_width)
+        assert found.shape == expected.shape == (CHUNKS, adapter.config.out_width)
         error = np.abs(found - expected).max() / np.abs(expected).max()
         assert error < limit, f"{folder.name}: {error:.1e}"
 

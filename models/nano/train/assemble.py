@@ -16,9 +16,9 @@ from torch import Tensor
 from parley_export.families.covo_audio.modules import FlowField, Vocoder
 from train import flow, vocoder
 from train.listen import RUNS, STAGES, Listener, load_weights, open_listener
-from train.listen_model import ADAPTER, ENCODER, WINDOW, backbone_config
-from train.shipped import load_shipped
-from train.vocabulary import Vocabulary, write_tokenizer
+from train.listen_model import WINDOW
+from train.shipped import load_shipped, shipped_ears
+from train.vocabulary import write_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
 PREFIXES = {"encoder": "encoder.", "adapter": "audio_adapter.", "backbone": "llm."}
@@ -42,16 +42,17 @@ SETTINGS = {
 }
 
 
-def model_config(vocabulary: Vocabulary) -> dict[str, Any]:
+def model_config(listener: Listener) -> dict[str, Any]:
     """config.json."""
-    backbone = backbone_config(vocabulary.size)
+    vocabulary, config = listener.vocabulary, listener.model.config
+    backbone, encoder, adapter = config.backbone, config.encoder, config.adapter
     return {
         "architectures": ["CovoAudioForCausalLM"],
         "model_type": "covo_audio",
         "audio_token_index": vocabulary.audio_begin,
-        "adapter_downsample": 2**ADAPTER.stages,
-        "adapter_hidden": ADAPTER.hidden,
-        "whisper_feats_dim": ENCODER.width,
+        "adapter_downsample": 2**adapter.stages,
+        "adapter_hidden": adapter.hidden,
+        "whisper_feats_dim": encoder.width,
         "dtype": "float32",
         "llm_config": {
             "hidden_size": backbone.width,
@@ -68,14 +69,14 @@ def model_config(vocabulary: Vocabulary) -> dict[str, Any]:
             "tie_word_embeddings": False,
         },
         "encoder_config": {
-            "d_model": ENCODER.width,
-            "encoder_layers": ENCODER.layers,
-            "encoder_attention_heads": ENCODER.heads,
-            "encoder_ffn_dim": ENCODER.ffn_width,
-            "num_mel_bins": ENCODER.n_mels,
-            "max_source_positions": ENCODER.positions,
-            "chunk_frames": ENCODER.chunk_frames,
-            "left_context_frames": ENCODER.left_context_frames,
+            "d_model": encoder.width,
+            "encoder_layers": encoder.layers,
+            "encoder_attention_heads": encoder.heads,
+            "encoder_ffn_dim": encoder.ffn_width,
+            "num_mel_bins": encoder.n_mels,
+            "max_source_positions": encoder.positions,
+            "chunk_frames": encoder.chunk_frames,
+            "left_context_frames": encoder.left_context_frames,
             "activation_function": "gelu",
             "model_type": "whisper",
             "scale_embedding": False,
@@ -141,12 +142,13 @@ def latest_listener() -> Listener:
     Raises:
         FileNotFoundError: there is neither.
     """
-    listener = open_listener()
     for stage in reversed(STAGES):
         path = RUNS / f"listen_{stage}/last.pt"
         if path.is_file():
+            listener = open_listener()
             load_weights(listener.model, path)
             return listener
+    listener = open_listener(shipped_ears())
     load_shipped(listener.model)
     return listener
 
@@ -192,7 +194,7 @@ def write_checkpoint(out: Path, *, untrained: bool = False) -> None:
     decoder = out / "token2wav"
     decoder.mkdir(parents=True)
     configs = {
-        "config.json": model_config(listener.vocabulary),
+        "config.json": model_config(listener),
         "parley.json": SETTINGS,
         "token2wav/config.json": decoder_config(),
     }

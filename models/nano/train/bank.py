@@ -17,6 +17,7 @@ import numpy.typing as npt
 from train.domain import Domain, load_domain
 from train.paraphrases import More, load_more
 from train.phones import PHONES
+from train.synthesis import FLITE_VOICES
 
 BANK = Path(__file__).resolve().parents[3] / "build" / "nano" / "bank"
 REPLY_VOICES = ("a", "b")
@@ -46,6 +47,13 @@ class Utterance:
     word_starts: npt.NDArray[np.int32]
     phone_ids: npt.NDArray[np.uint8]
     phone_starts: npt.NDArray[np.int32]
+
+    @property
+    def synthesizer(self) -> str:
+        """Who spoke it, by the name of the voice: "kokoro", "flite", else "espeak"."""
+        if self.voice[2:3] == "_":
+            return "kokoro"
+        return "flite" if self.voice in FLITE_VOICES else "espeak"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from train.scene import (
 from train.synthesis import resample_exactly
 
 Batch = dict[str, np.ndarray]
+# How much of what training hears is of which synthesizer, where the bank has it.
+SHARES = {"kokoro": 0.5, "espeak": 0.4, "flite": 0.1}
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,20 @@ class Mix:
     least_snr: float = 6.0  # dB
 
 
+def _by_synthesizer(users: list[Utterance]) -> tuple[np.ndarray, list[list[Utterance]]]:
+    """Shares that add up to one, and the utterances of each."""
+    lists = [[user for user in users if user.synthesizer == name] for name in SHARES]
+    found = [(share, own) for share, own in zip(SHARES.values(), lists, strict=True) if own]
+    shares = np.array([share for share, _ in found])
+    return shares / shares.sum(), [own for _, own in found]
+
+
 class DialogueSampler:
     """Endless dialogues from `bank`; the same seed gives the same ones.
 
     split "train" reads nothing held out. Others: "held_voices" (commands of training, other
-    voices), "held_phrasings", "held_combinations" and "second_phrasings" (also other voices), for
-    evaluation only.
+    voices), "held_phrasings", "held_combinations" and "second_phrasings" (also other voices),
+    "neural_voices" and "neural_phrasings" (Kokoro's held-out voices), for evaluation only.
     """
 
     GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -62,6 +72,8 @@ class DialogueSampler:
         "held_phrasings": ("held", "phrasing"),
         "held_combinations": ("held", "combination"),
         "second_phrasings": ("held", "more_phrasing"),
+        "neural_voices": ("neural", "train"),
+        "neural_phrasings": ("neural", "phrasing"),
     }
 
     def __init__(self, bank: Bank, split: str = "train", seed: int = 0) -> None:
@@ -76,6 +88,10 @@ class DialogueSampler:
         self.backchannels = bank.users_of(voices, "backchannels")
         readable = ("train", "more") if self.training else ("train", "held")
         self.replies = bank.replies_of(*readable)
+        self._by_synthesizer = {
+            kind: _by_synthesizer(getattr(self, kind))
+            for kind in ("commands", "stop_words", "backchannels")
+        }
         self._reply_of = {reply.text: key for key, reply in enumerate(self.replies)}
         self.answers = [
             Answer(key, reply.words, reply.codes) for key, reply in enumerate(self.replies)
@@ -166,7 +182,7 @@ class DialogueSampler:
 
     def command(self, mix: Mix) -> tuple[Utterance, Spoken]:
         """A command, perhaps with pauses at safe places."""
-        command = self.commands[self.rng.integers(len(self.commands))]
+        command = self._choose("commands")
         spoken = self.spoken(command, mix.speed)
         places = self.bank.pause_places(command.text, training=self.training)
         if places and self.rng.random() < mix.pauses:
@@ -177,8 +193,15 @@ class DialogueSampler:
         return command, spoken
 
     def _say(self, scene: Scene, kind: str, at: int, speed: float) -> int:
+        return scene.say(kind, self.spoken(self._choose(kind), speed), at)
+
+    def _choose(self, kind: str) -> Utterance:
+        """One of the sampler's list `kind`; in training of a synthesizer by SHARES."""
         users: list[Utterance] = getattr(self, kind)
-        return scene.say(kind, self.spoken(users[self.rng.integers(len(users))], speed), at)
+        if self.training:
+            shares, lists = self._by_synthesizer[kind]
+            users = lists[self.rng.choice(len(lists), p=shares)]
+        return users[self.rng.integers(len(users))]
 
     def spoken(self, user: Utterance, speed: float = 0.0) -> Spoken:
         """An utterance of the bank, a little louder or softer, with its labels.

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,6 +34,7 @@ from train.whisper import build_encoder, published_weights
 from train.windows import SpeechPool, Windows
 
 RUN = BANK.parent / "runs/distill"
+KEPT = Path(__file__).resolve().parent.parent / "checkpoints/encoder.safetensors"
 FRAME = 320  # samples of an encoder frame
 # A causal frame ends where the published one has its middle, and the first convolution, too, looks
 # back instead of ahead: the teacher hears what the student does, this many samples later.
@@ -105,8 +107,11 @@ def distill(distiller: Distiller, windows: Windows, folder: Path, minutes: float
 
 
 def load_student(path: Path = RUN / "last.pt") -> AudioEncoder:
-    """The distilled encoder of a run."""
-    state = torch.load(path, map_location="cpu", weights_only=True)["parts"]["model"]
+    """The distilled encoder of a run's last.pt, or of a file that `keep` wrote, in float32."""
+    if path.suffix == ".safetensors":
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)["parts"]["model"]
     width, n_mels, _ = state["conv1.weight"].shape
     encoder = AudioEncoder(EncoderConfig(
         width=width,
@@ -118,6 +123,17 @@ def load_student(path: Path = RUN / "last.pt") -> AudioEncoder:
     ))  # fmt: skip
     encoder.load_state_dict(state)
     return encoder
+
+
+def keep(encoder: AudioEncoder, path: Path = KEPT) -> None:
+    """Write the encoder in float16, half of what a run keeps and all that trainings need."""
+    state = {name: tensor.half().contiguous() for name, tensor in encoder.state_dict().items()}
+    save_file(state, path)
+
+
+def distilled() -> AudioEncoder:
+    """The encoder of the run in build/nano where there is one, or else the one that was kept."""
+    return load_student(RUN / "last.pt" if (RUN / "last.pt").is_file() else KEPT)
 
 
 def open_teacher(checkpoint: Path | None) -> AudioEncoder:
@@ -141,10 +157,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--speech", type=Path, action="append", help="a folder of the bank's shards (again: more)"
     )
 
+    parser.add_argument(
+        "--keep", action="store_true", help=f"only write the run's encoder to {KEPT.name}"
+    )
+
 
 def run(args: argparse.Namespace) -> None:
     """The step `distill`."""
     torch.set_num_threads(1)
+    if args.keep:
+        return keep(load_student(args.out / "last.pt"))
     pool = SpeechPool(args.speech or [BANK])
     print("speech, in minutes:", {name: round(s / 60) for name, s in pool.seconds().items()})
     distiller = Distiller(open_teacher(args.checkpoint))

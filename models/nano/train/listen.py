@@ -1,7 +1,8 @@
 """Trains what listens and thinks, in three stages; knows no synthesizer and no engine.
 
-A: encoder and adapter learn phones and words. B: the whole learns to converse in the session's own
-layout and window. C: the same with nearly equal weights, so that its decisions need no threshold.
+The encoder is the distilled one and stays as it is: what it knows of people is not in the bank.
+A: the adapter learns words. B: adapter and backbone learn to converse in the session's own layout
+and window. C: the same with nearly equal weights, so that its decisions need no threshold.
 """
 
 from __future__ import annotations
@@ -17,15 +18,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.listen_model import WINDOW, ListenConfig, ListenModel, backbone_config
+from train.distill import distilled
+from train.listen_model import (
+    ADAPTER,
+    ENCODER,
+    WINDOW,
+    AdapterConfig,
+    EncoderConfig,
+    ListenConfig,
+    ListenModel,
+    backbone_config,
+)
 from train.listen_sequence import Sequences, build_sequences, legal_ids
 from train.optim import Optimizers, Run, time_schedule
-from train.shipped import load_shipped
+from train.shipped import load_shipped_backbone
 from train.vocabulary import BREAK, END_OF_TEXT, SHIFT, THINK, Vocabulary
 
 FORGOTTEN = "<|im_start|>"  # an id that no dialogue of nano has
 RUNS = Path(__file__).resolve().parents[3] / "build/nano/runs"
 Batch = dict[str, np.ndarray]
+Ears = tuple[EncoderConfig, AdapterConfig]
+EARS = (ENCODER, ADAPTER)
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,8 @@ class Stage:
     lr: float
     decay_from: float
     before: str = ""  # the stage whose weights it starts from
-    encoder_rate: float = 1.0
+    encoder_rate: float = 0.0  # of the encoder, as a factor; 0 leaves it as it is
+    adapter_rate: float = 1.0
     weights: tuple[float, ...] = ()
     phone_weight: float = 1.0
     word_weight: float = 0.7
@@ -67,7 +81,7 @@ STAGES = {
         lr=2e-3,
         decay_from=1.0,  # C goes on where it ends
         before="A",
-        encoder_rate=0.6,
+        adapter_rate=0.6,
         weights=(0.3, 3.0, 3.0, 2.0, 0.5, 0.5),
         phone_weight=0.15,
         word_weight=0.4,
@@ -93,10 +107,12 @@ STAGES = {
 class Listener:
     """A model with its vocabulary: batches to losses and counts."""
 
-    def __init__(self, vocabulary: Vocabulary, n_phones: int, n_words: int) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, n_phones: int, n_words: int, ears: Ears = EARS
+    ) -> None:
         self.vocabulary = vocabulary
         backbone = backbone_config(vocabulary.size)
-        self.model = ListenModel(ListenConfig(backbone, n_phones=n_phones, n_words=n_words))
+        self.model = ListenModel(ListenConfig(backbone, n_phones, n_words, *ears))
         self.illegal = torch.zeros(5, vocabulary.size).masked_fill(~legal_ids(vocabulary), -1e9)
         self.random = np.random.default_rng()
 
@@ -107,7 +123,8 @@ class Listener:
             log_mel = self.hide_bands(self.model.log_mel(wave), stage.hidden_bands)
         positions = self.model.config.encoder.positions
         offset = torch.from_numpy(self.random.integers(0, positions, len(wave)))
-        encoded, features = self.model.features(log_mel, offset)
+        frozen = stage.encoder_rate == 0
+        encoded, features = self.model.features(log_mel, offset, frozen=frozen)
         phones = self.model.phone_head(encoded).float().flatten(0, 1)
         target = torch.from_numpy(batch["phones"]).long().flatten()
         return functional.cross_entropy(phones, target, ignore_index=-1), phones, features
@@ -226,9 +243,10 @@ class Gauges:
         return {name: float(s[0] / s[1].clamp(min=1e-6)) for name, s in self.sums.items()}
 
 
-def encoder_rate(stage: Stage) -> Callable[[str], float]:
+def rates(stage: Stage) -> Callable[[str], float]:
     """Factor of the rate by name: what is pre-trained moves slower."""
-    return lambda name: stage.encoder_rate if name.startswith(("encoder", "adapter")) else 1.0
+    factors = {"encoder": stage.encoder_rate, "adapter": stage.adapter_rate}
+    return lambda name: factors.get(name.partition(".")[0], 1.0)
 
 
 def train(
@@ -239,21 +257,26 @@ def train(
     *,
     minutes: float,
     start: Path | None = None,
+    shipped_backbone: bool = False,
 ) -> Run:
     """Run one stage from the weights in `start` to its end, or on from where it stopped.
 
-    The weights lie in folder/last.pt.
+    The weights lie in folder/last.pt. `shipped_backbone`: that of the bundle instead of start's.
     """
     model = listener.model
     names = ("encoder", "adapter", "phone_head", "early_word_head")
+    rate = rates(stage)
     named = [
         (name, parameter)
         for name, parameter in model.named_parameters()
-        if stage.before or name.startswith(names)
+        if rate(name) and (stage.before or name.startswith(names))
     ]
-    if start is not None and not (folder / "last.pt").is_file():
+    fresh = not (folder / "last.pt").is_file()
+    if start is not None and fresh:
         load_weights(model, start)
-    optimizers = Optimizers(named, stage.lr, scale=encoder_rate(stage))
+    if shipped_backbone and fresh:
+        load_shipped_backbone(model.backbone)
+    optimizers = Optimizers(named, stage.lr, scale=rate)
     run = Run(folder, {"model": model, "optimizers": optimizers}, 60 * minutes)
     gauges = Gauges()
     loss_of = listener.duplex_loss if stage.before else listener.pretrain_loss
@@ -268,11 +291,7 @@ def train(
 
 
 def load_weights(model: ListenModel, path: Path) -> None:
-    """The weights of a finished or running stage; without one, those that ship."""
-    if not path.is_file():
-        print(f"no {path}: starts from the shipped bundle")
-        load_shipped(model)
-        return
+    """The weights of a finished or running stage."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     weights = state["parts"]["model"]
     for name, tensor in model.state_dict().items():
@@ -282,8 +301,8 @@ def load_weights(model: ListenModel, path: Path) -> None:
     model.load_state_dict(weights)
 
 
-def open_listener() -> Listener:
-    """A model of the domain's sizes."""
+def open_listener(ears: Ears = EARS) -> Listener:
+    """A model of the domain's sizes that hears with an encoder and adapter of these."""
     from train.domain import load_domain
     from train.paraphrases import load_more
     from train.phones import PHONES
@@ -291,7 +310,7 @@ def open_listener() -> Listener:
     domain = load_domain()
     vocabulary = Vocabulary(tuple(domain.reply_words))
     n_words = 1 + len(load_more(domain).user_words)
-    return Listener(vocabulary, n_phones=len(PHONES), n_words=n_words)
+    return Listener(vocabulary, n_phones=len(PHONES), n_words=n_words, ears=ears)
 
 
 def add_arguments(parser: Any) -> None:
@@ -300,6 +319,11 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument("--minutes", type=float, help="training time (default: the recipe's)")
     parser.add_argument(
         "--start", type=Path, help="last.pt to start from (default: of the stage before)"
+    )
+    parser.add_argument(
+        "--shipped-backbone",
+        action="store_true",
+        help="start with the backbone of the bundle that ships, whatever hears before it",
     )
     parser.add_argument("--seed", type=int, default=1)
 
@@ -313,6 +337,8 @@ def run(args: Any) -> None:
     torch.manual_seed(args.seed)
     stage = STAGES[args.stage]
     listener = open_listener()
+    if not stage.before:
+        listener.model.encoder.load_state_dict(distilled().state_dict())
     # A run that is taken up again must not see the same dialogues once more.
     sampler = DialogueSampler(Bank(), "train", int.from_bytes(os.urandom(4)))
     sample = sampler.batch if stage.before else sampler.dense
@@ -324,4 +350,12 @@ def run(args: Any) -> None:
     if start is None and stage.before:
         start = RUNS / f"listen_{stage.before}/last.pt"
     minutes = args.minutes or stage.minutes
-    train(listener, stage, draw, RUNS / f"listen_{stage.name}", minutes=minutes, start=start)
+    train(
+        listener,
+        stage,
+        draw,
+        RUNS / f"listen_{stage.name}",
+        minutes=minutes,
+        start=start,
+        shipped_backbone=args.shipped_backbone,
+    )

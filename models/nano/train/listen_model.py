@@ -28,8 +28,9 @@ WINDOW = 256  # positions, in whole chunks
 REACH = WINDOW + 8  # how far back a position can see: the window before its own step
 QUERY_BLOCK = 128  # positions that attend together, so that long sequences skip what is masked
 CHUNK_SAMPLES = 2560  # at 16 kHz
-ENCODER = EncoderConfig(width=192, layers=4, heads=3, ffn_width=768, n_mels=128, positions=1500)
-ADAPTER = AdapterConfig(width=192, out_width=256, hidden=256)
+# The distilled encoder's sizes, Whisper tiny.en's.
+ENCODER = EncoderConfig(width=384, layers=4, heads=6, ffn_width=1536, n_mels=80, positions=1500)
+ADAPTER = AdapterConfig(width=384, out_width=256, hidden=256)
 
 
 def backbone_config(vocab_size: int) -> BackboneConfig:
@@ -69,25 +70,30 @@ class ListenModel(nn.Module):
         self.phone_head = nn.Linear(config.encoder.width, config.n_phones)
         self.word_head = nn.Linear(config.backbone.width, config.n_words)
         self.early_word_head = nn.Linear(config.backbone.width, config.n_words)
-        self.register_buffer("filters", mel_filters(FrontEndConfig()).float(), persistent=False)
-        self.register_buffer("hann", torch.hann_window(FrontEndConfig().n_fft), persistent=False)
+        self.front = FrontEndConfig(n_mels=config.encoder.n_mels)
+        self.register_buffer("filters", mel_filters(self.front).float(), persistent=False)
+        self.register_buffer("hann", torch.hann_window(self.front.n_fft), persistent=False)
         initialize(self)
 
     def log_mel(self, wave: Tensor) -> Tensor:
         """`[B, n]` at 16 kHz to `[B, n_mels, n / hop]`, the chunk form of the front end."""
-        front = FrontEndConfig()
+        front = self.front
         padded = functional.pad(wave, (front.chunk_frame_pad, 0))
         frames = padded.unfold(1, front.n_fft, front.hop) * self.hann
         power = torch.view_as_real(torch.fft.rfft(frames)).square().sum(-1)
         mel = power @ self.filters.T
         return ((mel.clamp(min=front.chunk_log_floor).log10() + front.offset) / front.scale).mT
 
-    def features(self, log_mel: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    def features(
+        self, log_mel: Tensor, offset: Tensor, *, frozen: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Encoder frames `[B, T, D]` and features `[B, T / 8, width]`.
 
-        `offset` [B]: each stream's first encoder position; any, as the table wraps.
+        `offset` [B]: each stream's first encoder position; any, as the table wraps. `frozen`: the
+        encoder gets no gradient.
         """
-        encoded = encode(self.encoder, log_mel, offset)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            encoded = encode(self.encoder, log_mel, offset)
         return encoded, self.adapter(encoded)
 
     def read(self, features: Tensor, ids: Tensor, chunk: Tensor, keep: Tensor) -> Tensor:

@@ -4,8 +4,9 @@
 NAME.json, in the format that `parley eval duplex --help` documents, and some reference renderings
 of replies. Kinds: turn, pause, backchannel, interruption_stop, interruption_command, noise, long.
 All voices are held out. The tag "split" is held_voice; held_phrasing; held_combination (of slot
-values); noisy; unseen_synthesizer (festival, which no training hears). `--second` writes turns
-with the tag second_phrasing alone. The assistant is expected to begin as trained; what is said over
+values); noisy; unseen_synthesizer and unseen_rhvoice (festival and RHVoice, which no training
+hears); neural_voice and neural_phrasing (Kokoro's held-out voices). `--second` writes turns with
+the tag second_phrasing alone. The assistant is expected to begin as trained; what is said over
 a reply is placed well inside it, so an answer that begins a little late is still talked over.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train import festival
+from train import festival, rhvoice
 from train.acoustics import SPEECH_LEVEL
 from train.bank import BANK, Bank, BankError, Utterance
 from train.dialogues import DialogueSampler, Mix
@@ -218,15 +219,22 @@ def write_scenarios(bank: Bank, folder: Path, count: int, *, seed: int, long: in
     _write_renderings(bank, folder / "replies", min(count, 100), seed)
 
 
-def write_unseen_synthesizer(bank: Bank, folder: Path, count: int, *, seed: int) -> None:
-    """Writes `count` turns that festival speaks; raises SynthesisError where it is missing."""
+# Tag of the split -> who speaks it.
+UNSEEN = {"unseen_synthesizer": festival, "unseen_rhvoice": rhvoice}
+
+
+def write_unseen_synthesizer(
+    bank: Bank, folder: Path, split: str, count: int, *, seed: int
+) -> None:
+    """Writes `count` turns of one of UNSEEN; raises SynthesisError where it is missing."""
+    speaker = UNSEEN[split]
     sampler = DialogueSampler(bank, "held_voices", seed)
     commands = bank.domain.commands_of("train")
     writer = Writer(folder)
-    for number, voice in enumerate(festival.VOICES):
-        share = sampler.rng.permutation(len(commands))[number : count : len(festival.VOICES)]
+    for number, voice in enumerate(speaker.VOICES):
+        share = sampler.rng.permutation(len(commands))[number : count : len(speaker.VOICES)]
         chosen = [commands[index] for index in share]
-        speeches = festival.say_all([command.text for command in chosen], voice)
+        speeches = speaker.say_all([command.text for command in chosen], voice)
         for command, speech in zip(chosen, speeches, strict=True):
             level = SPEECH_LEVEL / np.sqrt(np.mean(speech.wave**2))
             sound = np.round(np.clip(speech.wave * level, -1, 1) * 32767).astype(np.int16)
@@ -240,18 +248,26 @@ def write_unseen_synthesizer(bank: Bank, folder: Path, count: int, *, seed: int)
             scene = turn_scene(sampler, CLEAR)
             heard = sampler.heard(scene, CLEAR)
             events = describe(scene.events, sampler)
-            writer.write("turn", heard, events, split="unseen_synthesizer", voice=voice)
+            writer.write("turn", heard, events, split=split, voice=voice)
 
 
-def write_second_phrasings(bank: Bank, folder: Path, count: int, *, seed: int) -> None:
-    """Writes `count` turns with more.yaml's held phrasings."""
-    sampler = DialogueSampler(bank, "second_phrasings", seed)
+# Tag of the split -> the sampler's.
+TURNS = {
+    "second_phrasing": "second_phrasings",
+    "neural_voice": "neural_voices",
+    "neural_phrasing": "neural_phrasings",
+}
+
+
+def write_turns(bank: Bank, folder: Path, split: str, count: int, *, seed: int) -> None:
+    """Writes `count` turns of one of TURNS."""
+    sampler = DialogueSampler(bank, TURNS[split], seed)
     writer = Writer(folder)
     for _ in range(count):
         scene = turn_scene(sampler, CLEAR)
         heard, events = sampler.heard(scene, CLEAR), describe(scene.events, sampler)
         voice = scene.events[0].voice
-        writer.write("turn", heard, events, split="second_phrasing", voice=voice)
+        writer.write("turn", heard, events, split=split, voice=voice)
 
 
 def _write_renderings(bank: Bank, folder: Path, count: int, seed: int) -> None:
@@ -273,6 +289,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=300, help="scenarios per kind and split")
     parser.add_argument("--long", type=int, default=2, help="conversations of ten minutes")
     parser.add_argument("--festival", type=int, default=0, help="turns that festival speaks")
+    parser.add_argument("--rhvoice", type=int, default=0, help="turns that RHVoice speaks")
+    parser.add_argument(
+        "--neural", type=int, default=0, help="turns by Kokoro's held-out voices, of each split"
+    )
     parser.add_argument(
         "--second", type=int, default=0, help="only so many turns with more.yaml's held phrasings"
     )
@@ -281,11 +301,17 @@ def main(arguments: list[str] | None = None) -> int:
     bank = Bank(options.bank)
     if options.second:
         options.out.mkdir(parents=True, exist_ok=True)
-        write_second_phrasings(bank, options.out, options.second, seed=options.seed)
+        write_turns(bank, options.out, "second_phrasing", options.second, seed=options.seed)
         return 0
-    write_scenarios(bank, options.out, options.count, seed=options.seed, long=options.long)
-    if options.festival:
-        write_unseen_synthesizer(bank, options.out, options.festival, seed=options.seed)
+    if options.count:
+        write_scenarios(bank, options.out, options.count, seed=options.seed, long=options.long)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for split, count in zip(UNSEEN, (options.festival, options.rhvoice), strict=True):
+        if count:
+            write_unseen_synthesizer(bank, options.out, split, count, seed=options.seed)
+    for split in ("neural_voice", "neural_phrasing"):
+        if options.neural:
+            write_turns(bank, options.out, split, options.neural, seed=options.seed)
     return 0
 
 

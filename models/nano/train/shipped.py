@@ -11,32 +11,69 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from parley_export.families.covo_audio.modules import AdapterConfig, Backbone, EncoderConfig
 from parley_export.qwen2 import gguf_names
 from train.listen_model import ListenModel
 
+HEAD_WIDTH = 64  # Whisper's, in every size
 BUNDLE = Path(__file__).resolve().parent.parent / "bundle"
 Weights = dict[str, Tensor]
+
+
+def shipped_ears(bundle: Path = BUNDLE) -> tuple[EncoderConfig, AdapterConfig]:
+    """The sizes of a bundle's encoder and adapter.
+
+    Raises:
+        FileNotFoundError: there is no such bundle.
+    """
+    weights = read_graph(part(bundle, "encoder_chunk.onnx"))
+    width, n_mels, _ = weights["conv1.weight"].shape
+    encoder = EncoderConfig(
+        width=width,
+        layers=sum(name.endswith("/fc1.bias") for name in weights),
+        heads=width // HEAD_WIDTH,
+        ffn_width=len(weights["layers.0/fc1.bias"]),
+        n_mels=n_mels,
+        positions=len(weights["embed_positions"]),
+    )
+    adapter = AdapterConfig(
+        width=width,
+        out_width=len(weights["adapter.2/linear2.bias"]),
+        hidden=len(weights["adapter.0/linear1.bias"]),
+    )
+    return encoder, adapter
+
+
+def part(bundle: Path, name: str) -> Path:
+    """A file of the bundle. Raises FileNotFoundError."""
+    if not (bundle / name).is_file():
+        raise FileNotFoundError(
+            f"[shipped.load] expected {bundle / name}, got none; train listen first"
+        )
+    return bundle / name
+
+
+def load_shipped_backbone(backbone: Backbone, bundle: Path = BUNDLE) -> None:
+    """Set the backbone alone. Raises FileNotFoundError."""
+    backbone.load_state_dict(read_backbone(part(bundle, "backbone.gguf"), backbone))
 
 
 def load_shipped(model: ListenModel, bundle: Path = BUNDLE) -> None:
     """Set encoder, adapter and backbone; the heads that aid training keep their values.
 
+    The model has the sizes of `shipped_ears`.
+
     Raises:
         FileNotFoundError: there is no such bundle.
     """
-    for name in ("encoder_chunk.onnx", "backbone.gguf"):
-        if not (bundle / name).is_file():
-            raise FileNotFoundError(
-                f"[shipped.load] expected {bundle / name}, got none; train listen first"
-            )
-    hearing = read_graph(bundle / "encoder_chunk.onnx")
-    for part, prefix in ((model.adapter, "adapter."), (model.encoder, "")):
+    hearing = read_graph(part(bundle, "encoder_chunk.onnx"))
+    for module, prefix in ((model.adapter, "adapter."), (model.encoder, "")):
         state = {
             name: find(hearing, graph_name(prefix, name), tensor)
-            for name, tensor in part.state_dict().items()
+            for name, tensor in module.state_dict().items()
         }
-        part.load_state_dict(state)
-    model.backbone.load_state_dict(read_backbone(bundle / "backbone.gguf", model))
+        module.load_state_dict(state)
+    load_shipped_backbone(model.backbone, bundle)
 
 
 def read_graph(path: Path) -> Weights:
@@ -74,14 +111,14 @@ def find(weights: Weights, name: str, like: Tensor) -> Tensor:
     return tensor.contiguous()
 
 
-def read_backbone(path: Path, model: ListenModel) -> Weights:
+def read_backbone(path: Path, backbone: Backbone) -> Weights:
     """Backbone.state_dict() out of a GGUF file of any type."""
     import gguf
     from gguf.quants import dequantize
 
     stored = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
     found = {}
-    for name, (theirs, shape) in gguf_names(model.config.backbone, prefix="").items():
+    for name, (theirs, shape) in gguf_names(backbone.config, prefix="").items():
         tensor = stored[theirs]
         values = dequantize(tensor.data, tensor.tensor_type).copy()
         found[name] = torch.from_numpy(values).float().reshape(shape)

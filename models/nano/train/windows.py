@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.acoustics import SPEECH_LEVEL, USER_HZ, Acoustics
-from train.bank import BankError, Utterance, read_users
-from train.synthesis import FLITE_VOICES
+from train.bank import BankError, read_users
 
 Wave = npt.NDArray[np.float32]
 # How often a window's next utterance is of which synthesizer, where the bank has it.
@@ -45,7 +44,7 @@ class SpeechPool:
                     self._read.add(path)
                     for user in read_users(path):
                         if user.voices == "train":
-                            self.waves.setdefault(synthesizer(user), []).append(user.wave)
+                            self.waves.setdefault(user.synthesizer, []).append(user.wave)
 
     def seconds(self) -> dict[str, float]:
         """How much there is of each synthesizer."""
@@ -61,13 +60,6 @@ class SpeechPool:
         times = np.arange(int(len(wave) / factor)) * factor
         gain = 10 ** (rng.uniform(-4, 4) / 20) / 32768
         return (np.interp(times, np.arange(len(wave)), wave) * gain).astype(np.float32)
-
-
-def synthesizer(user: Utterance) -> str:
-    """Who spoke it, by the name of the voice."""
-    if user.voice[2:3] == "_":
-        return "kokoro"
-    return "flite" if user.voice in FLITE_VOICES else "espeak"
 
 
 class Windows:
