@@ -12,7 +12,7 @@ RECORDINGS := apps/parley_apps/data
 help:
 	@echo "make demo      install, and hold a conversation: leaves sound, text, trace and picture in demo/"
 	@echo "make test      install, and run every check: lint, types, C++ with sanitizers, pytest"
-	@echo "make nano      train the small model that ships anew, with the speech it learns from (two and a half hours)"
+	@echo "make nano      train the small model that ships anew, with the speech it learns from (seven hours)"
 	@echo "make eval      how nano behaves in scenarios made for it; LIMIT=50 takes 50 of each kind"
 	@echo "make quantized what quantization does to nano's behaviour, type by type; LIMIT=50 likewise"
 	@echo "make bench     measure everything anew and write BENCHMARKS.md: about an hour, 12 GB in ~/.cache/parley"

@@ -41,6 +41,7 @@ FRAME = 320  # samples of an encoder frame
 DELAY = 200
 BATCH = 2  # windows of 30 s
 RATE, DECAY_FROM = 4e-4, 0.3
+MINUTES = 120.0
 REFRESH_STEPS = 200
 
 
@@ -150,7 +151,7 @@ def open_teacher(checkpoint: Path | None) -> AudioEncoder:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `python -m train distill`."""
-    parser.add_argument("--minutes", type=float, default=120.0, help="training time")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="training time")
     parser.add_argument("--checkpoint", type=Path, help="a published checkpoint's folder")
     parser.add_argument("--out", type=Path, default=RUN, help="the run's folder")
     parser.add_argument(

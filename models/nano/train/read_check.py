@@ -34,6 +34,7 @@ from train.whisper import build_encoder, published_weights
 
 HZ, CHUNK = 16000, 2560
 LEVEL = 0.08
+LEAD = np.zeros(HZ // 2, np.float32)  # a stream has begun before somebody speaks
 SOUNDS = "./usr/share/asterisk/sounds/en_US_f_Allison/"
 TEXTS = "./usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
 RECORDED = "./usr/share/pocketsphinx/test/data/"
@@ -140,7 +141,7 @@ def score(read: Callable[[Tensor], str], items: Iterator[Item], say: bool) -> Sc
     errors = words = 0
     for samples, text in items:
         samples = samples * np.float32(LEVEL / np.sqrt(np.mean(samples**2) + 1e-9))
-        heard = read(torch.from_numpy(samples[: 28 * HZ]))
+        heard = read(torch.from_numpy(np.concatenate([LEAD, samples[: 28 * HZ]])))
         wrong = word_errors(spelled(heard), spelled(text))
         errors, words = errors + wrong, words + len(spelled(text))
         if say and wrong:

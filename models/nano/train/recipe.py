@@ -1,7 +1,8 @@
 """The whole recipe, from synthesizers to bundle: runs the other steps in order; trains nothing.
 
 What is finished is not done again, so after a stop the same command goes on. Two trainings run at a
-time, each on one core: encoder and backbone (listen A, B, C) beside the voice (flow, vocoder).
+time, each on one core: what hears and thinks (distill, listen A, B, C) beside the voice (flow,
+vocoder).
 """
 
 import argparse
@@ -20,9 +21,10 @@ CHECKPOINT = ROOT / "build/nano/checkpoint"
 BUNDLE = NANO / "bundle"
 PACKAGES = "espeak-ng libflite1"
 PLAN = """\
-nano: the bank (some minutes), then two trainings at a time, {minutes:.0f} minutes on two free
-cores, then the export. Every training says how long it has left and saves every two minutes; stop
-whenever you like, and run the same command to go on."""
+nano: packages with weights and voices (200 MB), the bank (two hours on a free core, nearly all of
+them the neural voices'), then two trainings at a time, {minutes:.0f} minutes on two free cores, then
+the export. Every training says how long it has left and saves every two minutes; stop whenever you
+like, and run the same command to go on."""
 
 Command = list[str]
 
@@ -32,9 +34,12 @@ def step(*words: str) -> Command:
     return [sys.executable, "-u", "-m", "train", *words]
 
 
-def chains(listen: dict[str, float], flow: float, vocoder: float) -> tuple[list[Command], ...]:
+def chains(
+    distill: float, listen: dict[str, float], flow: float, vocoder: float
+) -> tuple[list[Command], ...]:
     """The trainings, for so many minutes each; those of one list need one another."""
-    stages = [
+    stages = [step("distill", "--minutes", f"{distill:g}")]
+    stages += [
         step("listen", "--stage", name, "--minutes", f"{minutes:g}")
         for name, minutes in listen.items()
     ]
@@ -82,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The step `recipe`."""
+    from train.distill import MINUTES as DISTILL
     from train.listen import STAGES
 
     try:
@@ -90,12 +96,13 @@ def run(args: argparse.Namespace) -> None:
         sys.exit(str(error))
     share = args.share
     listen = {name: stage.minutes * share for name, stage in STAGES.items()}
-    flow, vocoder = 30 * share, 55 * share
-    print(PLAN.format(minutes=max(sum(listen.values()), flow + vocoder)), flush=True)
+    distill, flow, vocoder = (minutes * share for minutes in (DISTILL, 30, 55))
+    longest = max(distill + sum(listen.values()), flow + vocoder)
+    print(PLAN.format(minutes=longest), flush=True)
     try:
-        run_all([step("bank"), step("check")])
+        run_all([step("assets"), step("bank"), step("check")])
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(run_all, chains(listen, flow, vocoder)))
+            list(pool.map(run_all, chains(distill, listen, flow, vocoder)))
         run_all(export_commands(args.bundle))
     except subprocess.CalledProcessError as error:
-        sys.exit(f"[all.run] expected success, got: {error}; mend what it says, then run again")
+        sys.exit(f"[recipe.run] expected success, got: {error}; mend what it says, then run again")
