@@ -22,9 +22,9 @@ BUNDLE = NANO / "bundle"
 PACKAGES = "espeak-ng libflite1"
 PLAN = """\
 nano: packages with weights and voices (200 MB), the bank (two hours on a free core, nearly all of
-them the neural voices'), then two trainings at a time, {minutes:.0f} minutes on two free cores, then
-the export. Every training says how long it has left and saves every two minutes; stop whenever you
-like, and run the same command to go on."""
+them the neural voices'), then two trainings at a time, {minutes:.0f} minutes on two free cores,
+then the export. Every training says how long it has left and saves every two minutes; stop whenever
+you like, and run the same command to go on."""
 
 Command = list[str]
 
