@@ -18,9 +18,11 @@ py::list converse(BackboneBench& bench, std::int64_t prompt, std::int64_t window
                   std::int64_t context, const std::vector<int>& pattern, int n_chunks) {
   const auto speaks = std::make_unique<bool[]>(pattern.size());
   for (std::size_t i = 0; i < pattern.size(); ++i) speaks[i] = pattern[i] != 0;
+  const auto chunks = released([&] {
+    return bench.converse({prompt, window, context}, {speaks.get(), pattern.size()}, n_chunks);
+  });
   py::list rows;
-  for (const BackboneBench::Chunk& chunk :
-       bench.converse({prompt, window, context}, {speaks.get(), pattern.size()}, n_chunks))
+  for (const BackboneBench::Chunk& chunk : chunks)
     rows.append(py::make_tuple(chunk.spent.wall_ms, chunk.spent.cpu_ms, chunk.speaking,
                                chunk.evicted, chunk.rebased));
   return rows;
@@ -29,11 +31,13 @@ py::list converse(BackboneBench& bench, std::int64_t prompt, std::int64_t window
 }  // namespace
 
 void register_backbone_bench(py::module_& module) {
-  py::class_<BackboneBench>(module, "BackboneBench")
+  py::class_<BackboneBench, Held<BackboneBench>>(module, "BackboneBench")
       .def(py::init([](const std::string& gguf, const std::string& llama, const std::string& device,
                        const std::string& kv, int threads, std::int64_t n_cells) {
-             return std::make_unique<BackboneBench>(
-                 gguf, BackboneBenchOptions{llama, device, kv, threads, n_cells});
+             return released([&] {
+               return new BackboneBench(gguf,
+                                        BackboneBenchOptions{llama, device, kv, threads, n_cells});
+             });
            }),
            py::arg("gguf"), py::kw_only(), py::arg("llama") = "", py::arg("device") = "cpu",
            py::arg("kv") = "f16", py::arg("threads") = 1, py::arg("n_cells") = 1024)
@@ -41,19 +45,26 @@ void register_backbone_bench(py::module_& module) {
       .def(
           "ours",
           [](BackboneBench& b, const Ids& ids, Range slot) {
-            return tuple_of(b.ours(ids, {slot.first, slot.second}));
+            return tuple_of(released([&] { return b.ours(ids, {slot.first, slot.second}); }));
           },
           py::arg("ids"), py::arg("slot"))
       .def(
-          "plain", [](BackboneBench& b, const Ids& ids) { return tuple_of(b.plain(ids)); },
+          "plain",
+          [](BackboneBench& b, const Ids& ids) {
+            return tuple_of(released([&] { return b.plain(ids); }));
+          },
           py::arg("ids"))
       .def(
-          "embed", [](BackboneBench& b, const Ids& ids) { return tuple_of(b.embed(ids)); },
+          "embed",
+          [](BackboneBench& b, const Ids& ids) {
+            return tuple_of(released([&] { return b.embed(ids); }));
+          },
           py::arg("ids"))
       .def_static(
           "draws",
           [](std::int32_t vocab_size, Range slot, int n) {
-            return tuple_of(BackboneBench::draws(vocab_size, {slot.first, slot.second}, n));
+            return tuple_of(released(
+                [&] { return BackboneBench::draws(vocab_size, {slot.first, slot.second}, n); }));
           },
           py::arg("vocab_size"), py::arg("slot"), py::arg("n"))
       .def("converse", &converse, py::arg("prompt"), py::arg("window"), py::arg("context"),

@@ -4,9 +4,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "calls.h"
 #include "parley/parley.h"
 
 namespace parley::bindings {
@@ -21,7 +23,7 @@ void register_backbone_bench(py::module_& module);
 void register_libraries(py::module_& module);
 
 struct PySession {
-  Session session;
+  std::shared_ptr<Session> session;
   std::size_t out_chunk_samples = 0;
   int output_hz = 0;
 };

@@ -1,8 +1,7 @@
 // Bundles for Python; converts and releases the GIL, nothing else.
-#include <pybind11/functional.h>
-
-#include "bindings.h"
 #include "bundle/bundle.h"
+#include "audio/resampler.h"
+#include "bindings.h"
 
 namespace parley::bindings {
 
@@ -41,13 +40,11 @@ Mode mode_of(const std::string& name) {
                    "\"; do choose one of them");
 }
 
-using VoiceProgress = std::function<void(std::size_t, std::size_t)>;
-
 PySession session(const Bundle& bundle, const std::string& mode, const std::string& voice,
                   std::uint64_t seed, const std::optional<std::string>& system,
                   std::optional<float> temperature, std::optional<int> top_k,
                   std::optional<float> top_p, std::optional<int> max_new_tokens, int prefill_budget,
-                  bool overlap, const VoiceProgress& progress) {
+                  bool overlap, const py::object& progress) {
   SessionOptions options;
   if (!mode.empty()) options.mode = mode_of(mode);
   options.voice = voice;
@@ -59,12 +56,15 @@ PySession session(const Bundle& bundle, const std::string& mode, const std::stri
   options.max_new_tokens = max_new_tokens;
   options.prefill_budget = prefill_budget;
   options.overlap = overlap;
-  options.voice_progress = [progress](std::size_t done, std::size_t all) {
-    const py::gil_scoped_acquire interpreter;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (progress) progress(done, all);
+  options.voice_progress = [progress = shared(progress)](std::size_t done, std::size_t all) {
+    with_interpreter([&] {
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      if (progress.get() != Py_None) py::handle(progress.get())(done, all);
+    });
   };
-  return {bundle.session(options), bundle.out_chunk_samples(), bundle.output_hz()};
+  auto made = std::make_shared<Session>(released([&] { return bundle.session(options); }));
+  close_at_exit(made);
+  return {std::move(made), bundle.out_chunk_samples(), bundle.output_hz()};
 }
 
 Bundle open(const std::string& folder, const std::string& device, int threads, bool verify,
@@ -78,7 +78,16 @@ Bundle open(const std::string& folder, const std::string& device, int threads, b
   options.flow = flow;
   options.onnxruntime = onnxruntime;
   options.llama = llama;
-  return Bundle::open(folder, options);
+  return released([&] { return Bundle::open(folder, options); });
+}
+
+// To the rate that sessions take, as the model's own front end does it.
+Floats resample(const Bundle& bundle, const Floats& samples, int from_hz) {
+  const FrontEndConfig& config = Bundle::Impl::of(bundle)->manifest().front_end;
+  return array_of(released([&] {
+    return parley::resample(span_of(samples), from_hz, bundle.input_hz(), config.resampler_zeros,
+                            config.resampler_rolloff);
+  }));
 }
 
 std::vector<std::string> modes(const Bundle& bundle) {
@@ -98,11 +107,10 @@ void register_bundle(py::module_& module) {
       },
       py::arg("folder"));
 
-  const auto release = py::call_guard<py::gil_scoped_release>();
-  py::class_<Bundle>(module, "Bundle")
+  py::class_<Bundle, Held<Bundle>>(module, "Bundle")
       .def(py::init(&open), py::arg("folder"), py::kw_only(), py::arg("device") = "cpu",
            py::arg("threads") = 0, py::arg("verify") = true, py::arg("kv") = "f16",
-           py::arg("flow") = "", py::arg("onnxruntime") = "", py::arg("llama") = "", release)
+           py::arg("flow") = "", py::arg("onnxruntime") = "", py::arg("llama") = "")
       .def_property_readonly(
           "manifest", [](const Bundle& b) { return to_python(Bundle::Impl::of(b)->document()); })
       .def_property_readonly("modes", &modes)
@@ -113,7 +121,8 @@ void register_bundle(py::module_& module) {
            py::arg("seed") = 0, py::arg("system") = py::none(), py::arg("temperature") = py::none(),
            py::arg("top_k") = py::none(), py::arg("top_p") = py::none(),
            py::arg("max_new_tokens") = py::none(), py::arg("prefill_budget") = 0,
-           py::arg("overlap") = false, py::arg("progress") = py::none(), release);
+           py::arg("overlap") = false, py::arg("progress") = py::none())
+      .def("resample", &resample, py::arg("samples"), py::arg("from_hz"));
 }
 
 }  // namespace parley::bindings

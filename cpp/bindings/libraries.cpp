@@ -1,7 +1,5 @@
 // The vendor libraries for Python: versions, devices, messages; converts and releases the GIL,
 // nothing else.
-#include <pybind11/functional.h>
-
 #include "bindings.h"
 #include "parley/log.h"
 #include "runners/llama/model.h"
@@ -10,34 +8,40 @@
 namespace parley::bindings {
 namespace {
 
-using PythonLog = std::function<void(int level, py::str library, py::str text)>;
-
 py::str text_of(std::string_view bytes) {
   const auto size = static_cast<py::ssize_t>(bytes.size());
   return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(bytes.data(), size, "replace"));
 }
 
-void set_python_log(const PythonLog& log) {
-  if (!log) {
-    set_log({});
-    return;
+void set_python_log(const py::object& log) {
+  if (forked()) return;  // a call of the last one may never end here
+  Log function;
+  if (!log.is_none()) {
+    function = [log = shared(log)](LogLevel level, std::string_view library,
+                                   std::string_view text) {
+      with_interpreter([&] {
+        try {
+          py::handle(log.get())(static_cast<int>(level), text_of(library), text_of(text));
+        } catch (py::error_already_set& error) {
+          error.discard_as_unraisable("parley's log");
+        }
+      });
+    };
   }
-  set_log([log](LogLevel level, std::string_view library, std::string_view text) {
-    const py::gil_scoped_acquire interpreter;
-    log(static_cast<int>(level), text_of(library), text_of(text));
-  });
+  const Unlocked unlocked;
+  set_log(std::move(function));
 }
 
 }  // namespace
 
 // Whoever holds the GIL here would wait for a thread that wants it for a message.
 void register_libraries(py::module_& module) {
-  const auto release = py::call_guard<py::gil_scoped_release>();
+  const auto release = py::call_guard<Released>();
   module.def("onnxruntime_version", &onnxruntime_version, py::arg("library") = "", release);
   module.def("llama_version", &llama_version_of, py::arg("library") = "", release);
   module.def("try_onnxruntime_device", &try_onnxruntime_device, py::arg("library"),
              py::arg("device"), release);
-  module.def("set_log", &set_python_log, py::arg("log").none(true), release);
+  module.def("set_log", &set_python_log, py::arg("log").none(true));
 }
 
 }  // namespace parley::bindings

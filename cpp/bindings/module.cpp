@@ -1,8 +1,22 @@
 // The Python module parley._core: errors and registration; converts, does nothing else.
+#include <string>
+
 #include "bindings.h"
 #include "parley/errors.h"
 
 namespace parley::bindings {
+
+namespace {
+
+// A message may hold a path, which is bytes: what is no UTF-8 comes as os.fsdecode() gives it.
+void set_error(const py::object& type, const char* what) {
+  const auto size = static_cast<py::ssize_t>(std::char_traits<char>::length(what));
+  const auto text =
+      py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(what, size, "surrogateescape"));
+  if (text) PyErr_SetObject(type.ptr(), text.ptr());
+}
+
+}  // namespace
 
 void register_errors(py::module_& module) {
   // InputError is a ValueError too, so that callers may catch the usual type.
@@ -17,17 +31,17 @@ void register_errors(py::module_& module) {
     try {
       if (p) std::rethrow_exception(p);
     } catch (const BundleError& e) {
-      py::set_error(bundle, e.what());
+      set_error(bundle, e.what());
     } catch (const InputError& e) {
-      py::set_error(input, e.what());
+      set_error(input, e.what());
     } catch (const ContextError& e) {
-      py::set_error(context, e.what());
+      set_error(context, e.what());
     } catch (const LibraryError& e) {
-      py::set_error(library, e.what());
+      set_error(library, e.what());
     } catch (const CancelledError& e) {
-      py::set_error(cancelled, e.what());
+      set_error(cancelled, e.what());
     } catch (const Error& e) {
-      py::set_error(error, e.what());
+      set_error(error, e.what());
     }
   });
 }
@@ -36,6 +50,7 @@ void register_errors(py::module_& module) {
 
 PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = PARLEY_VERSION;
+  parley::bindings::watch_exit_and_fork();
   parley::bindings::register_errors(module);
   parley::bindings::register_session(module);
   parley::bindings::register_bundle(module);

@@ -8,23 +8,17 @@ namespace parley::bindings {
 
 namespace {
 
-// What `work` gives, computed while other Python threads run.
-template <typename Work>
-auto released(const Work& work) {
-  const py::gil_scoped_release release;
-  return work();
-}
-
 using namespace py::literals;
 
 using Ids = std::vector<std::int32_t>;
+using Class = py::class_<Workbench, Held<Workbench>>;
 
 std::size_t z_of(const Workbench& bench) {
   return bench.bundle().manifest().flow.z;
 }
 
 py::tuple cut_turn_of(const Workbench& bench, const Floats& samples) {
-  TurnSegments cut = bench.cut(span_of(samples));
+  TurnSegments cut = released([&] { return bench.cut(span_of(samples)); });
   py::list segments;
   for (std::vector<float>& segment : cut.segments) segments.append(array_of(std::move(segment)));
   return py::make_tuple(segments, cut.n_features);
@@ -41,14 +35,14 @@ py::tuple encode_segment(const Workbench& bench, const Floats& log_mel) {
 }
 
 Floats log_mel(const Workbench& bench, const Floats& segment) {
-  std::vector<float> frames = bench.log_mel(span_of(segment));
+  std::vector<float> frames = released([&] { return bench.log_mel(span_of(segment)); });
   const auto n_mels = static_cast<std::size_t>(bench.bundle().manifest().front_end.n_mels);
   return rows_of(std::move(frames), frames.size() / n_mels);
 }
 
 Floats feed(Workbench& bench, const Ids& ids, const std::optional<Floats>& features) {
-  const std::span<const float> logits =
-      bench.feed(ids, features ? span_of(*features) : std::span<const float>());
+  const auto rows = features ? span_of(*features) : std::span<const float>();
+  const std::span<const float> logits = released([&] { return bench.feed(ids, rows); });
   return array_of({logits.begin(), logits.end()});
 }
 
@@ -73,16 +67,16 @@ py::tuple flow_decode(const Workbench& bench, const Ids& codes, const std::optio
                         rows_of(std::move(flow.trajectory.final_step), z));
 }
 
-void register_hearing(py::class_<Workbench>& bench) {
+void register_hearing(Class& bench) {
   bench
       .def(py::init([](const Bundle& bundle, const std::string& voice, const std::string& flow) {
-             return std::make_unique<Workbench>(Bundle::Impl::of(bundle), voice, flow);
+             return released([&] { return new Workbench(Bundle::Impl::of(bundle), voice, flow); });
            }),
            py::arg("bundle"), py::arg("voice") = "", py::arg("flow") = "")
       .def(
           "resample",
           [](const Workbench& b, const Floats& samples, int from_hz, int to_hz) {
-            return array_of(b.resample(span_of(samples), from_hz, to_hz));
+            return array_of(released([&] { return b.resample(span_of(samples), from_hz, to_hz); }));
           },
           py::arg("samples"), py::arg("from_hz"), py::arg("to_hz"))
       .def("cut_turn", &cut_turn_of, py::arg("samples"))
@@ -91,26 +85,29 @@ void register_hearing(py::class_<Workbench>& bench) {
       .def(
           "turn_features",
           [](const Workbench& b, const Floats& samples, std::optional<bool> short_segments) {
-            return rows_of(b.turn_features(span_of(samples), short_segments),
-                           b.bundle().encoder()->width());
+            return rows_of(
+                released([&] { return b.turn_features(span_of(samples), short_segments); }),
+                b.bundle().encoder()->width());
           },
           py::arg("samples"), py::arg("short_segments") = py::none())
       .def(
           "chunk_features",
           [](const Workbench& b, const Floats& samples) {
-            return rows_of(b.chunk_features(span_of(samples)), b.bundle().encoder()->width());
+            return rows_of(released([&] { return b.chunk_features(span_of(samples)); }),
+                           b.bundle().encoder()->width());
           },
           py::arg("samples"));
 }
 
-void register_thinking(py::class_<Workbench>& bench) {
+void register_thinking(Class& bench) {
+  const auto release = py::call_guard<Released>();
   bench
       .def(
           "tokenize",
           [](const Workbench& b, const std::string& text, bool special) {
             return b.bundle().tokens()->tokenize(text, special);
           },
-          py::arg("text"), py::arg("special") = true)
+          py::arg("text"), py::arg("special") = true, release)
       .def(
           "piece",
           [](const Workbench& b, std::int32_t token) {
@@ -119,22 +116,23 @@ void register_thinking(py::class_<Workbench>& bench) {
           },
           py::arg("token"))
       .def("turn_ids", &Workbench::turn_ids, py::arg("n_features"), py::arg("first"),
-           py::arg("system") = py::none())
-      .def("reset_backbone", &Workbench::reset_backbone)
+           py::arg("system") = py::none(), release)
+      .def("reset_backbone", &Workbench::reset_backbone, release)
       .def("feed", &feed, py::arg("ids"), py::arg("features") = py::none())
       .def(
-          "begin_turn", [](Workbench& b, const Ids& ids) { b.begin_turn(ids); }, py::arg("ids"))
+          "begin_turn", [](Workbench& b, const Ids& ids) { b.begin_turn(ids); }, py::arg("ids"),
+          release)
       .def(
           "pick", [](Workbench& b, const Floats& logits) { return b.pick(span_of(logits)); },
-          py::arg("logits"));
+          py::arg("logits"), release);
 }
 
-void register_sound(py::class_<Workbench>& bench) {
+void register_sound(Class& bench) {
+  const auto release = py::call_guard<Released>();
   bench.def("flow_field", &flow_field, py::arg("inputs"), py::arg("t"))
       .def("flow_decode", &flow_decode, py::arg("codes"), py::arg("noise") = py::none(),
            py::arg("seed") = 0)
-      .def("flow_begin", &Workbench::flow_begin, py::arg("seed") = 0,
-           py::call_guard<py::gil_scoped_release>())
+      .def("flow_begin", &Workbench::flow_begin, py::arg("seed") = 0, release)
       .def(
           "flow_push",
           [](Workbench& b, const Ids& codes, bool last) {
@@ -145,7 +143,7 @@ void register_sound(py::class_<Workbench>& bench) {
           "flow_noise",
           [](const Workbench& b, std::int64_t first, std::size_t n, std::uint64_t seed) {
             std::vector<float> rows(n * z_of(b));
-            fill_flow_noise(seed, 0, first, z_of(b), rows);
+            released([&] { fill_flow_noise(seed, 0, first, z_of(b), rows); });
             return rows_of(std::move(rows), z_of(b));
           },
           py::arg("first"), py::arg("n"), py::arg("seed") = 0)
@@ -175,21 +173,22 @@ void register_sound(py::class_<Workbench>& bench) {
             return array_of(released([&] { return b.vocode_stream(span_of(latents), cut); }));
           },
           py::arg("latents"), py::arg("cut") = 16)
-      .def("vocoder_stream", &Workbench::vocoder_stream, py::arg("lookahead") = std::nullopt);
+      .def("vocoder_stream", &Workbench::vocoder_stream, py::arg("lookahead") = std::nullopt,
+           release);
 }
 
 }  // namespace
 
 void register_workbench(py::module_& module) {
-  py::class_<VocoderStream>(module, "VocoderStream")
-      .def("begin", &VocoderStream::begin)
+  py::class_<VocoderStream, Held<VocoderStream>>(module, "VocoderStream")
+      .def("begin", &VocoderStream::begin, py::call_guard<Released>())
       .def(
           "push",
           [](VocoderStream& s, const Floats& latents, bool last) {
             return array_of(released([&] { return s.push(span_of(latents), last); }));
           },
           py::arg("latents"), py::arg("last") = false);
-  py::class_<Workbench> bench(module, "Workbench");
+  Class bench(module, "Workbench");
   register_hearing(bench);
   register_thinking(bench);
   register_sound(bench);

@@ -8,12 +8,14 @@ import numpy.typing as npt
 
 __version__: str
 
+# Paths are bytes to the system; a string must be one that UTF-8 can hold.
+Path = str | bytes
 Floats = npt.NDArray[np.float32]
 Kind = Literal[
     "turn_ended", "reply_started", "text", "audio", "reply_ended",
     "think", "shift", "break", "window", "underrun", "muted",
 ]  # fmt: skip
-Floor = Literal["listening", "preparing", "speaking", "closed"]
+State = Literal["listening", "preparing", "speaking", "closed"]
 
 class Error(RuntimeError): ...
 class BundleError(Error): ...
@@ -22,12 +24,12 @@ class ContextError(Error): ...
 class LibraryError(Error): ...
 class CancelledError(Error): ...
 
-def read_manifest(folder: str) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
     """Checks manifest.json of a bundle folder strictly and returns it; no other file is read."""
 
-def onnxruntime_version(library: str = "") -> str: ...
-def llama_version(library: str = "") -> str: ...
-def try_onnxruntime_device(library: str, device: str) -> None:
+def onnxruntime_version(library: Path = "") -> str: ...
+def llama_version(library: Path = "") -> str: ...
+def try_onnxruntime_device(library: Path, device: str) -> None:
     """Runs a graph of one node on cpu, cuda or tensorrt; raises LibraryError where it cannot."""
 
 def set_log(log: Callable[[int, str, str], None] | None) -> None:
@@ -69,12 +71,12 @@ class Step:
     @property
     def events(self) -> list[Event]: ...
     @property
-    def floor(self) -> Floor: ...
+    def state(self) -> State: ...
     @property
     def index(self) -> int:
         """How many steps came before."""
     @property
-    def bottleneck(self) -> str: ...
+    def binding(self) -> str: ...
     @property
     def timing_ms(self) -> dict[str, float]:
         """Milliseconds by stage: front_end, encoder, backbone, flow, vocoder, engine, total."""
@@ -85,15 +87,15 @@ class Bundle:
 
     def __init__(
         self,
-        folder: str,
+        folder: Path,
         *,
         device: Literal["cpu", "cuda", "tensorrt"] = "cpu",
         threads: int = 0,
         verify: bool = True,
         kv: Literal["f16", "q8_0", "f32"] = "f16",
         flow: str = "",
-        onnxruntime: str = "",
-        llama: str = "",
+        onnxruntime: Path = "",
+        llama: Path = "",
     ) -> None: ...
     @property
     def manifest(self) -> dict[str, Any]: ...
@@ -122,6 +124,8 @@ class Bundle:
         overlap: bool = False,
         progress: Callable[[int, int], object] | None = None,
     ) -> Session: ...
+    def resample(self, samples: Floats, from_hz: int) -> Floats:
+        """[n] at `from_hz` to the input rate, as the model's own front end does it."""
 
 @final
 class Session:
@@ -138,7 +142,7 @@ class Session:
     @property
     def mode(self) -> str: ...
     @property
-    def floor(self) -> Floor: ...
+    def state(self) -> State: ...
     @property
     def position(self) -> int:
         """Backbone positions held."""
@@ -215,9 +219,9 @@ Spent = tuple[float, float]  # milliseconds on the wall and of the processor
 class BackboneBench:
     def __init__(
         self,
-        gguf: str,
+        gguf: Path,
         *,
-        llama: str = "",
+        llama: Path = "",
         device: str = "cpu",
         kv: str = "f16",
         threads: int = 1,

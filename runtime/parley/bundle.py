@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from parley import _core, arguments
-from parley.arguments import LARGEST_INT, LARGEST_SEED
+from parley.arguments import LARGEST_INT, LARGEST_SEED, LARGEST_THREADS
 from parley.audio import check_rate, check_samples
 from parley.errors import BundleError, InputError
 from parley.events import Floats
@@ -56,17 +56,17 @@ class Bundle:
     ) -> None:
         where = "bundle.open"
         do = "0 takes as many as there are"
-        threads = arguments.whole_number(where, "threads", threads, 0, LARGEST_INT, do=do)
+        threads = arguments.whole_number(where, "threads", threads, 0, LARGEST_THREADS, do=do)
         self.folder = Path(folder)
         self._core: _core.Bundle | None = _core.Bundle(
-            str(folder),
+            os.fsencode(folder),
             device=arguments.text(where, "device", device),  # type: ignore[arg-type]
             threads=threads,
             verify=arguments.flag(where, "verify", verify),
             kv=arguments.text(where, "kv", kv),  # type: ignore[arg-type]
             flow=_settings(flow),
-            onnxruntime=onnxruntime_path(onnxruntime),
-            llama=llama_path(llama),
+            onnxruntime=os.fsencode(onnxruntime_path(onnxruntime)),
+            llama=os.fsencode(llama_path(llama)),
         )
         self._manifest = self._core.manifest
         self._voice = voice or ""
@@ -76,7 +76,6 @@ class Bundle:
                 f"got {voice!r}; choose one of them"
             )
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-        self._bench: _core.Workbench | None = None
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -176,9 +175,7 @@ class Bundle:
         samples, rate = check_samples(samples, "bundle.resample"), check_rate(rate)
         if rate == self.rate:
             return samples
-        if self._bench is None:
-            self._bench = self.workbench()
-        return self._bench.resample(samples, rate, self.rate)
+        return self._opened.resample(samples, rate)
 
     def workbench(
         self, voice: str | None = None, *, flow: Mapping[str, object] | None = None
@@ -193,7 +190,6 @@ class Bundle:
         """Closes all sessions and lets go of the models; twice does no harm."""
         for session in list(self._sessions):
             session.close()
-        self._bench = None
         self._core = None
 
     def __enter__(self) -> Self:
@@ -260,7 +256,7 @@ def read_manifest(path_or_name: str | Path) -> dict[str, Any]:
 
     Raises BundleError that names what is wrong with it.
     """
-    return _core.read_manifest(str(find_bundle(path_or_name)))
+    return _core.read_manifest(os.fsencode(find_bundle(path_or_name)))
 
 
 def find_bundle(path_or_name: str | Path) -> Path:
@@ -268,7 +264,7 @@ def find_bundle(path_or_name: str | Path) -> Path:
 
     Raises BundleError that lists the known names.
     """
-    path = Path(path_or_name)
+    path = Path(os.fsdecode(path_or_name))
     if (path / MANIFEST).is_file():
         return path
     if path.is_dir():

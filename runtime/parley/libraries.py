@@ -102,17 +102,17 @@ def try_device(device: str) -> None:
 
     Raises LibraryError where that fails. A driver at odds with its libraries may end the process.
     """
-    _core.try_onnxruntime_device(onnxruntime_path(), device)
+    _core.try_onnxruntime_device(os.fsencode(onnxruntime_path()), device)
 
 
 def onnxruntime_version() -> str:
     """Of the ONNX Runtime that the engine opens. Raises LibraryError where it cannot."""
-    return _core.onnxruntime_version(onnxruntime_path())
+    return _core.onnxruntime_version(os.fsencode(onnxruntime_path()))
 
 
 def llama_version() -> str:
     """Of the llama.cpp that the engine opens. Raises LibraryError where it cannot."""
-    return _core.llama_version(llama_path())
+    return _core.llama_version(os.fsencode(llama_path()))
 
 
 def _package_folder(package: str) -> Path | None:
