@@ -120,3 +120,8 @@ ECHO_DRIFT_PPM = 8.0
 ECHO_CHANGED_DB = -25.0
 # Windows that add up to one, in float32.
 ECHO_UNTOUCHED = 1e-6
+
+# Seconds that a lossy format may be longer: its last frame is filled up, its first one is warm-up.
+CODEC_S = 0.1
+# Loudness of a mixture of channels of which one was left out: what is quiet there is not quite 0.
+MIXED = 0.05

@@ -1,4 +1,4 @@
-"""Recordings in and out of files: any WAV or FLAC to mono float32, mono to 16-bit WAV; no models.
+"""Recordings in and out of files: WAV, FLAC and others to mono float32, that to WAV; no models.
 
 soundfile is imported on the first read, so that `import parley` stays light.
 """
@@ -6,7 +6,9 @@ soundfile is imported on the first read, so that `import parley` stays light.
 from __future__ import annotations
 
 import io
-import struct
+import math
+import os
+import stat
 import wave
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parley.arguments import LARGEST_INT, whole_number
+from parley.containers import check_format, cut_off, mend
 from parley.errors import InputError, LibraryError
 from parley.files import write_atomically
 
@@ -22,6 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 SHORTEST_S = 0.01  # the front end cuts a turn to multiples of 10 ms; less would leave nothing
 RATES_HZ = (4000, 768_000)
+LOUDEST = 4.0  # 12 dB over full scale, which no mixing of floats reaches
 _TO_FLOATS = {  # integers of a known full scale, by NumPy's name
     "int8": "divide by 128",
     "uint8": "subtract 128 and divide by 128",
@@ -30,31 +34,58 @@ _TO_FLOATS = {  # integers of a known full scale, by NumPy's name
     "int32": "divide by 2147483648",
     "int64": "divide by their full scale, which is 32768 where they were 16-bit samples",
 }
-_STREAMED = 0x7FFFF000  # a data size from here on means "not known" in WAVs written to a pipe
+MOST_BYTES = 8 * 2**30
+_PIECE = 2**20
+_SILENT = 1e-6  # of the loudest channel's power
+_CANCELLED = 0.25
+_CANCELLED_SHARE = 0.02
 
 
 def read_audio(path: str | Path) -> tuple[Floats, int]:
     """Reads a WAV (any rate, any number of channels, 8 to 32 bit or float) or a FLAC file.
 
-    Returns samples [n] float32 in -1..1, the mean of the channels, and their rate in Hz. Raises
-    InputError that names the file and what is wrong with it, LibraryError without soundfile.
+    Also AIFF, AU, CAF, Ogg and MP3, and pipes with any of them. A length that the header does not
+    know is that of the file. Returns samples [n] float32 in -1..1, of several channels as
+    `mix_down` does it, and their rate in Hz. Raises InputError that names the file and what is
+    wrong with it, a missing end too; OSError where it cannot be read; LibraryError without
+    soundfile.
     """
-    path = Path(path)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"[audio.read] expected a recording at {path}, got {what}; check the path")
+    name = os.fsdecode(path)
     soundfile = _soundfile()
-    _check_not_truncated(path)
+    data = _read_bytes(name)
+    least = mend(data, name)
     try:
-        channels, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        channels, rate = _decode(soundfile, data)
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         raise InputError(
-            f"[audio.read] expected a WAV or FLAC file, got {path}: {_reason(error)}; "
+            f"[audio.read] expected a WAV or FLAC file, got {name}: {_reason(error)}; "
             "convert it, for instance with `ffmpeg -i IN OUT.wav`"
         ) from error
-    samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
-    mono: Floats = np.ascontiguousarray(samples, dtype=np.float32)
-    return check_recording(mono, int(rate), str(path)), int(rate)
+    if channels.shape[0] < least:
+        raise cut_off(name)
+    return check_recording(mix_down(channels), rate, name), rate
+
+
+def mix_down(channels: Floats) -> Floats:
+    """Channels [n, c] to one [n]: their mean, without those that hold no sound.
+
+    Where that would cancel out what they hold, since a cable was wired upside down, it is the
+    loudest one alone.
+    """
+    if channels.shape[1] == 1 or not channels.size:
+        return np.ascontiguousarray(channels[:, 0])
+    power = channels.var(axis=0, dtype=np.float64)
+    heard = channels[:, power > _SILENT * power.max()] if power.max() > 0 else channels
+    mean = heard.mean(axis=1, dtype=np.float32)
+    n = heard.shape[1]
+    # By pieces of 1000 samples, since channels may be turned for some time only. Those of
+    # independent channels have a mean of 1 / n of their power.
+    edges = np.arange(0, channels.shape[0], 1000)
+    whole = np.add.reduceat(np.square(heard, dtype=np.float64).mean(axis=1), edges)
+    kept = np.add.reduceat(np.square(mean, dtype=np.float64), edges)
+    if whole[kept * n < _CANCELLED * whole].sum() > _CANCELLED_SHARE * whole.sum():
+        return np.ascontiguousarray(channels[:, int(power.argmax())])
+    return np.ascontiguousarray(mean)
 
 
 def check_recording(samples: npt.ArrayLike, rate: int, name: str = "the recording") -> Floats:
@@ -82,7 +113,8 @@ def check_samples(samples: npt.ArrayLike, where: str, name: str = "the samples")
     """Samples of one channel, [n] or [n, 1], as contiguous float32 [n], uncopied where they are.
 
     Raises InputError for anything but floats, since integers have another scale and would be heard
-    as noise; for several channels; and for NaN and Inf. `where` and `name` stand in the message.
+    as noise; for floats of such a scale, which a little over 1 is not; for several channels; and
+    for NaN and Inf. `where` and `name` stand in the message.
     """
     try:
         given = np.asarray(samples)
@@ -103,14 +135,32 @@ def check_samples(samples: npt.ArrayLike, where: str, name: str = "the samples")
         )
     with np.errstate(over="ignore"):  # what is too large for float32 becomes Inf, which is told
         mono: Floats = np.ascontiguousarray(given.reshape(-1), dtype=np.float32)
-    finite = np.isfinite(mono)
-    if not finite.all():
+    low, high = (float(mono.min()), float(mono.max())) if mono.size else (0.0, 0.0)
+    peak = max(-low, high)
+    if not math.isfinite(peak):
+        finite = np.isfinite(mono)
         first = int(np.argmin(finite))
         raise InputError(
             f"[{where}] expected finite samples, got {mono[first]} at sample {first} of {name} "
             f"({int(np.count_nonzero(~finite))} in all); mend the source, or send silence instead"
         )
+    if peak > LOUDEST or (peak >= 2.0 and not np.mod(mono, 1.0).any()):
+        raise InputError(
+            f"[{where}] expected float samples in -1..1, got {name} with {low:g} to {high:g}; "
+            f"{_scale(low, high)}"
+        )
     return mono
+
+
+def _scale(low: float, high: float) -> str:
+    """How floats that hold integers' values become samples."""
+    peak = max(-low, high)
+    if low >= 0.0 and high <= 255.0:
+        return "divide by their full scale; where they were 8-bit samples: " + _TO_FLOATS["uint8"]
+    for bits in (16, 24, 32):
+        if 2.0 ** (bits - 9) < peak <= 2.0 ** (bits - 1):
+            return f"divide by {2 ** (bits - 1)}, if they were {bits}-bit samples"
+    return "divide by their full scale, which is 32768 where they were 16-bit samples"
 
 
 def wav_bytes(samples: npt.ArrayLike, rate: int = 24_000) -> bytes:
@@ -165,21 +215,51 @@ def _soundfile() -> Any:
     return soundfile
 
 
-def _check_not_truncated(path: Path) -> None:
-    """libsndfile reads a cut-off WAV up to where it ends; a user would miss the rest."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(12)
-        if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return
-        while len(header := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", header)
-            if name == b"data":
-                missing = file.tell() + length - size
-                if missing > 0 and length < _STREAMED:
-                    raise InputError(
-                        f"[audio.read] expected a whole WAV file, got {path} without its last "
-                        f"{missing} of {length} bytes of sound; copy or record it again"
-                    )
-                return
-            file.seek(length + length % 2, 1)
+def _decode(soundfile: Any, data: bytearray) -> tuple[Floats, int]:
+    """All the samples [n, c] that there are, whatever length is stated, and their rate."""
+
+    class Content(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0) -> int:
+            try:
+                return super().seek(offset, whence)
+            except ValueError:  # before the start: libsndfile does so in damaged files
+                return super().seek(0)
+
+    class Stream(soundfile.SoundFile):  # type: ignore[misc]
+        def seekable(self) -> bool:  # else it reads no further than the stated length
+            return False
+
+    pieces = []
+    with Stream(Content(data)) as file:
+        while (piece := file.read(_PIECE, dtype="float32", always_2d=True)).size:
+            pieces.append(piece)
+        rate = int(file.samplerate)
+    return np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32), rate
+
+
+def _read_bytes(name: str) -> bytearray:
+    """A file's or a pipe's content. Raises InputError for what is neither, or is no recording."""
+    try:
+        mode = os.stat(name).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        got = "no such file"
+    else:
+        if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
+            with open(name, "rb") as file:
+                return _read_all(file, name)
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket"}
+        got = kinds.get(stat.S_IFMT(mode), "a device")
+    raise InputError(f"[audio.read] expected a recording at {name}, got {got}; check the path")
+
+
+def _read_all(file: Any, name: str) -> bytearray:
+    data = bytearray(file.read(_PIECE))
+    check_format(data, name)  # before all of an endless pipe was read
+    while piece := file.read(_PIECE):
+        data += piece
+        if len(data) > MOST_BYTES:
+            raise InputError(
+                f"[audio.read] expected at most {MOST_BYTES} bytes of {name}, got more; "
+                "cut the recording into pieces"
+            )
+    return data
