@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 
@@ -22,7 +23,7 @@ exit codes:
   3    bad input: a recording, a text, an option's value, more than the context holds
   4    bad bundle or checkpoint
   5    a library or a device is missing, or is of a wrong version
-  6    disk or other input/output, such as no space left
+  6    disk, memory or other input/output, such as no space left
   130  interrupted"""
 
 # By name, so that a command fails well also where the engine cannot be imported.
@@ -35,6 +36,7 @@ _CODES = {
     "CancelledError": INTERRUPTED,
     "KeyboardInterrupt": INTERRUPTED,
     "OSError": IO,
+    "MemoryError": IO,
     "Error": BAD_BUNDLE,  # the engine could not go on with what the models gave
 }
 
@@ -53,15 +55,28 @@ def report(error: BaseException, as_json: bool) -> int:
     if code is None:
         raise error
     message = "interrupted" if isinstance(error, KeyboardInterrupt) else _message(error)
-    print(f"parley: error: {message}", file=sys.stderr)
+    _tell(f"parley: error: {message}", "stderr")
     if as_json:
         kind = type(error).__name__
-        print(json.dumps({"error": {"kind": kind, "message": message, "exit_code": code}}))
+        _tell(json.dumps({"error": {"kind": kind, "message": message, "exit_code": code}}))
     return code
+
+
+def _tell(text: str, stream: str = "stdout") -> None:
+    """Prints where that is possible: a closed or full stream has no say in the exit code."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        file = getattr(sys, stream)
+        file.write(text + "\n")
+        file.flush()
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{name}"
-    return str(error) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return (
+            "[memory.take] expected enough memory, got none left; close other programs, raise "
+            "`ulimit -v`, or take fewer --threads, shorter recordings or a smaller bundle"
+        )
+    return " ".join(str(error).split()) or type(error).__name__

@@ -138,7 +138,7 @@ def _measure_duplex(args: argparse.Namespace) -> int:
 
         title = f"{name}: behaviour in {len(scenarios)} scenarios"
         write_atomically({args.plot: picture.to_png(result, title)})
-    told = json.dumps({**result, **_about(args, name)}, ensure_ascii=False)
+    told = json.dumps({**result, **_about(args, name)})
     if args.save:
         write_atomically({args.save: told.encode()})
     if args.json:

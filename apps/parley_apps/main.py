@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
+import io
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from parley_apps import errors
 
@@ -41,16 +44,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line, returns its exit code; argparse exits for --help and bad usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
+    _keep_streams()
     try:
         args = build_parser(arguments).parse_args(arguments)
-        code = args.run(args)
-        sys.stdout.flush()
-        return int(code)
+        code = int(args.run(args))
+        _flush(sys.stdout)
+        return code
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        sys.stderr.close()
         return errors.IO
     except (Exception, KeyboardInterrupt) as error:
         return errors.report(error, as_json)
+    finally:
+        _settle_streams()
+
+
+def _flush(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _keep_streams() -> None:
+    """Standard streams that take any text; closed ones fail when they are written to.
+
+    Else a file of ours would be opened as the closed one, and get what libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)
+            if number:
+                setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _settle_streams() -> None:
+    """What could not be written is given up, so that Python does not try again at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def build_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:

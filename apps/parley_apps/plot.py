@@ -86,7 +86,9 @@ def render(inches: tuple[float, float], draw: Callable[[Figure], None], **style:
 
 def headline(figure: Figure, text: str) -> None:
     """The title of a picture of measurements, at its left."""
-    figure.suptitle(text, x=0.085, ha="left", color=INK, fontsize=12, fontweight="bold")
+    figure.suptitle(
+        text, x=0.085, ha="left", color=INK, fontsize=12, fontweight="bold", parse_math=False
+    )
 
 
 def to_png(conversation: Conversation, title: str = "") -> bytes:
@@ -131,6 +133,7 @@ def _draw(figure: Figure, conversation: Conversation, seconds: float, title: str
         x=0.85 / inches,
         y=0.975,
         ha="left",
+        parse_math=False,
         color=INK,
         fontsize=12,
         fontweight="bold",

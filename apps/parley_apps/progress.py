@@ -7,34 +7,42 @@ import time
 
 
 class Progress:
-    """One line that renews itself on a terminal; elsewhere a line every few seconds."""
+    """One line that renews itself on a terminal; elsewhere a line every few seconds.
+
+    What cannot be told, since stderr is closed or its disk is full, is left untold.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
+        self._quiet = quiet or sys.stderr is None
+        self._terminal = not self._quiet and sys.stderr.isatty()
         self._last = 0.0
         self._open = False
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        if not self._quiet:
-            self.done()
-            print(text, file=sys.stderr, flush=True)
+        self.done()
+        self._print(text + "\n")
 
     def update(self, text: str) -> None:
         """How far it is; shown at most five times a second."""
         now = time.monotonic()
-        if self._quiet or now - self._last < (0.2 if self._terminal else 5.0):
+        if now - self._last < (0.2 if self._terminal else 5.0):
             return
         self._last = now
-        if self._terminal:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        else:
-            print(text, file=sys.stderr, flush=True)
+        self._print(f"\r\x1b[K{text}" if self._terminal else text + "\n")
+        self._open = self._terminal
 
     def done(self) -> None:
         """Ends the line that renews itself."""
         if self._open:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._print("\r\x1b[K")
             self._open = False
+
+    def _print(self, text: str) -> None:
+        if self._quiet:
+            return
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._quiet = True

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     manifest = parley.read_manifest(args.bundle)
     facts = describe(manifest)
     if args.json:
-        print(json.dumps(facts, ensure_ascii=False, indent=2))
+        print(json.dumps(facts, indent=2))
     else:
         print("\n".join(_lines(facts)))
     return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("outputs (all written at the end, each whole or not at all)")
+    group = parser.add_argument_group("outputs (written at the end, each whole or not at all)")
     for flag, metavar, what in (
         ("--out", "BOT.WAV", "the model's side, 16 bit mono"),
         ("--text", "F.JSONL", "the transcript, see below"),
@@ -92,8 +93,6 @@ def _add_session(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from parley.files import write_atomically
-
     if not args.turns:
         args.usage_error("expected at least one --in USER.WAV or --say TEXT")
     progress = Progress()
@@ -105,8 +104,7 @@ def run(args: argparse.Namespace) -> int:
         if bundle.notice:
             progress.say(f"notice of the model's licence: {bundle.notice}")
         conversation = _hold(bundle, args, system, turns, progress)
-        files = _outputs(conversation, bundle, args)
-    write_atomically(files)
+        _write(_outputs(conversation, bundle, args))
     _print_summary(conversation, args)
     return 0
 
@@ -124,13 +122,13 @@ def _check_outputs(args: argparse.Namespace) -> None:
         from parley_apps import plot
 
         plot.check_installed()
-    taken = {Path(value).resolve(): "--in" for kind, value in args.turns if kind == "in"}
+    taken = {os.path.realpath(value): "--in" for kind, value in args.turns if kind == "in"}
     for flag in ("out", "text", "trace", "plot"):
         path = getattr(args, flag)
         if path is None:
             continue
         check_writable(path)
-        if (other := taken.setdefault(path.resolve(), f"--{flag}")) != f"--{flag}":
+        if (other := taken.setdefault(os.path.realpath(path), f"--{flag}")) != f"--{flag}":
             raise InputError(
                 f"[talk.check] expected a file of its own for --{flag}, got {path}, which is "
                 f"also {other}; choose another name"
@@ -179,7 +177,7 @@ def _hold(
         with cancel_on_interrupt(session):
             for steps in _all_turns(conversation, session, bundle, turns):
                 for step in steps:
-                    progress.update(f"{conversation.duration_s:6.1f} s  {step.floor}")
+                    progress.update(f"{conversation.duration_s:6.1f} s  {step.state}")
         progress.done()
     return conversation
 
@@ -205,20 +203,36 @@ def _all_turns(
 
 def _outputs(
     conversation: Conversation, bundle: parley.Bundle, args: argparse.Namespace
-) -> dict[str | Path, bytes]:
+) -> Iterator[tuple[Path, Callable[[], bytes]]]:
+    """Every file that was asked for and what makes it; the sound first."""
+    import numpy as np
+
     from parley.audio import wav_bytes
     from parley_apps import plot, trace, transcript
 
-    files: dict[str | Path, bytes] = {}
-    files[args.out] = wav_bytes(conversation.model(), conversation.out_rate)
+    sound = np.clip(conversation.model(), -1.0, 1.0)
+    yield args.out, lambda: wav_bytes(sound, conversation.out_rate)
     if args.text:
-        files[args.text] = transcript.to_bytes(conversation)
+        yield args.text, lambda: transcript.to_bytes(conversation)
     if args.trace:
         about = {"bundle": bundle.name, "mode": conversation.mode, "seed": args.seed}
-        files[args.trace] = trace.to_bytes(conversation, about)
+        yield args.trace, lambda: trace.to_bytes(conversation, about)
     if args.plot:
-        files[args.plot] = plot.to_png(conversation, title=bundle.name)
-    return files
+        yield args.plot, lambda: plot.to_png(conversation, title=bundle.name)
+
+
+def _write(files: Iterable[tuple[Path, Callable[[], bytes]]]) -> None:
+    """Writes all that can be written, then raises what went wrong with the first that could not."""
+    from parley.files import write_atomically
+
+    failed: Exception | None = None
+    for path, content in files:
+        try:
+            write_atomically({path: content()})
+        except Exception as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def _print_summary(conversation: Conversation, args: argparse.Namespace) -> None:
@@ -240,7 +254,7 @@ def _print_summary(conversation: Conversation, args: argparse.Namespace) -> None
             **report,
             "peak_memory_mb": peak_memory_mb(),
         }
-        print(json.dumps(summary, ensure_ascii=False))
+        print(json.dumps(summary))
         return
     for reply in replies:
         print(f"{reply.start_s:7.2f} s  {reply.text.strip() or '(no words)'}  [{reply.reason}]")

@@ -49,7 +49,7 @@ def lines(conversation: Conversation) -> list[dict[str, object]]:
 def to_bytes(conversation: Conversation) -> bytes:
     """The transcript as a .jsonl file."""
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines(conversation))
-    return text.encode()
+    return text.encode(errors="backslashreplace")  # a name of bytes that are no UTF-8: \udcXX
 
 
 def _event_line(event: Event) -> dict[str, object]:

@@ -12,6 +12,7 @@ from parley.errors import InputError
 
 LARGEST_INT = 2**31 - 1  # what the engine's counts hold
 LARGEST_SEED = 2**64 - 1
+LARGEST_THREADS = 512  # llama.cpp ends the process for more
 
 
 def whole_number(
@@ -33,11 +34,14 @@ def whole_number(
 def number(where: str, name: str, value: Any) -> float:
     """A real number of any kind and size; raises InputError for all else."""
     kinds = (int, float, np.integer, np.floating)
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise InputError(
-            f"[{where}] expected {name} as a number, got {reprlib.repr(value)}; give such a number"
-        )
-    return float(value)
+    try:
+        if isinstance(value, kinds) and not isinstance(value, bool):
+            return float(value)
+    except OverflowError:
+        pass
+    raise InputError(
+        f"[{where}] expected {name} as a number, got {reprlib.repr(value)}; give such a number"
+    )
 
 
 def flag(where: str, name: str, value: Any) -> bool:
@@ -51,9 +55,20 @@ def flag(where: str, name: str, value: Any) -> bool:
 
 
 def text(where: str, name: str, value: Any) -> str:
-    """A string; raises InputError for all else."""
+    """A string that UTF-8 can hold; raises InputError for all else.
+
+    Python takes bytes of another encoding from the command line, as parts of characters.
+    """
     if not isinstance(value, str):
         raise InputError(
             f"[{where}] expected {name} as a string, got {reprlib.repr(value)}; give a string"
         )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        around = value[max(0, error.start - 10) : error.end + 10]
+        raise InputError(
+            f"[{where}] expected {name} as UTF-8, got {around!r} at character {error.start}; "
+            "give it in UTF-8, which a terminal has under a locale such as C.UTF-8"
+        ) from error
     return value

@@ -41,7 +41,9 @@ def _draw(figure: Figure, result: Mapping[str, Any], title: str) -> None:
     _delays(figure.add_subplot(grid[0, 1] if long else grid[:, 1]), result["scenarios"])
     if long:
         _minutes(figure.add_subplot(grid[1, 1]), long["by_minute"])
-    figure.suptitle(title, x=0.02, y=0.97, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(
+        title, x=0.02, y=0.97, ha="left", fontsize=12, fontweight="bold", parse_math=False
+    )
 
 
 def _success(axis: Axes, groups: list[dict[str, Any]]) -> None:

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         **machine.circumstances(),
     }
     if args.json:
-        print(json.dumps({**table, **about}, ensure_ascii=False))
+        print(json.dumps({**table, **about}))
     else:
         print("\n".join(comparison.lines(table)))
     return 0
@@ -141,7 +141,7 @@ def _result(
         )
     progress.done()
     result = {**result, "asked": asked}
-    write_atomically({path: json.dumps(result, ensure_ascii=False).encode()})
+    write_atomically({path: json.dumps(result).encode()})
     return result
 
 

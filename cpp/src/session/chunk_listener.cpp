@@ -1,11 +1,11 @@
 // A chunk of samples becomes log-mel, then a feature; the encoder carries what it remembers.
-#include "session/listen/duplex_listener.h"
+#include "session/chunk_listener.h"
 
 #include <utility>
 
 namespace parley {
 
-DuplexListener::DuplexListener(ListenerParts parts)
+ChunkListener::ChunkListener(ListenerParts parts)
     : parts_(std::move(parts)), log_mel_(parts_.front_end, parts_.chunk_samples) {
   encoder_state_ = parts_.encoder->create_state();
   frames_.resize(static_cast<std::size_t>(parts_.front_end.n_mels) * log_mel_.frames_per_chunk());
@@ -13,27 +13,27 @@ DuplexListener::DuplexListener(ListenerParts parts)
   position_.feature = feature_.data();
 }
 
-void DuplexListener::take_in(std::span<const float> chunk, Floor, Timing& timing,
-                             const StopFlag& stop) {
+void ChunkListener::take_in(std::span<const float> chunk, State, Timing& timing,
+                            const StopFlag& stop) {
   {
-    const Stopwatch watch(*parts_.clock, timing[Stage::front_end]);
+    const Stopwatch watch(*parts_.clock, timing.front_end_ns);
     log_mel_.push(chunk, frames_);
   }
-  const Stopwatch watch(*parts_.clock, timing[Stage::encoder]);
+  const Stopwatch watch(*parts_.clock, timing.encoder_ns);
   parts_.encoder->encode_chunk(*encoder_state_, frames_, feature_, stop);
 }
 
-void DuplexListener::commit() {
+void ChunkListener::commit() {
   log_mel_.commit();
   encoder_state_->commit();
 }
 
-void DuplexListener::rollback() {
+void ChunkListener::rollback() {
   log_mel_.rollback();
   encoder_state_->rollback();
 }
 
-void DuplexListener::reset() {
+void ChunkListener::reset() {
   log_mel_.reset();
   encoder_state_->reset();
 }

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "session/think/slots.h"
+#include "session/slots.h"
 
 namespace parley {
 

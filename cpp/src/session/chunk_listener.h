@@ -8,10 +8,10 @@
 namespace parley {
 
 // Duplex: every chunk gives one feature, whoever has the floor.
-class DuplexListener final : public Listener {
+class ChunkListener final : public Listener {
  public:
-  explicit DuplexListener(ListenerParts parts);
-  void take_in(std::span<const float> chunk, Floor floor, Timing& timing,
+  explicit ChunkListener(ListenerParts parts);
+  void take_in(std::span<const float> chunk, State state, Timing& timing,
                const StopFlag& stop) override;
   std::span<const Position> positions() override { return {&position_, 1}; }
   bool complete() const override { return true; }
