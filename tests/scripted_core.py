@@ -22,7 +22,7 @@ def event(kind: str, sample: int = 0, **more: Any) -> SimpleNamespace:
 
 @dataclass
 class ScriptedSession:
-    """Each step takes the next (state, events) of the script; the last entry repeats.
+    """Each step takes the next (floor, events) of the script; the last entry repeats.
 
     What a step gives follows from what it got: half its samples. `calls` keeps what was asked.
     """
@@ -33,7 +33,7 @@ class ScriptedSession:
     input_delay_samples: int = 0
     calls: list[Any] = field(default_factory=list)
     chunks: list[np.ndarray] = field(default_factory=list)
-    state: str = "listening"
+    floor: str = "listening"
     fail_at: int | None = None
     refuses_end_turn: bool = False
 
@@ -51,15 +51,15 @@ class ScriptedSession:
             raise parley.CancelledError("[session.step] expected to finish, got cancel()")
         self.calls.append("step")
         self.chunks.append(samples.copy())
-        self.state, events = self.script[min(index, len(self.script) - 1)]
+        self.floor, events = self.script[min(index, len(self.script) - 1)]
         timing = {"encoder": 2.0, "backbone": 5.0, "engine": 0.5, "total": 7.5}
         return SimpleNamespace(
             samples=0.5 * samples,
             events=list(events),
-            state=self.state,
+            floor=self.floor,
             index=index,
             timing_ms=timing,
-            binding=max(timing, key=timing.__getitem__),
+            bottleneck=max(timing, key=timing.__getitem__),
         )
 
     def end_turn(self) -> None:
@@ -72,7 +72,7 @@ class ScriptedSession:
 
     def interrupt(self) -> None:
         self.calls.append("interrupt")
-        self.state = "listening"
+        self.floor = "listening"
 
     def cancel(self) -> None:
         self.calls.append("cancel")
@@ -82,7 +82,7 @@ class ScriptedSession:
 
     def close(self) -> None:
         self.calls.append("close")
-        self.state = "closed"
+        self.floor = "closed"
 
 
 def session(core: ScriptedSession, max_turn_s: float | None = None) -> parley.Session:

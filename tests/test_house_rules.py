@@ -31,12 +31,12 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("threads_and_locks", "cpp/src/base/log.cpp"): "messages come from any thread",
     (
         "threads_and_locks",
-        "cpp/src/session/beside.h",
+        "cpp/src/session/worker.h",
     ): "sound beside thinking: one thread, one lock",
     ("threads_and_locks", "cpp/src/session/session.h"): "close() waits for the step under way",
     (
         "threads_and_locks",
-        "cpp/src/stages/flow/decoder.cpp",
+        "cpp/src/stages/flow/voice_setups.h",
     ): "a voice is set up once, whichever session comes first",
     (
         "family_word",

@@ -118,8 +118,8 @@ class Conversation:
         found: list[tuple[float, float, str]] = []
         for n, step in enumerate(self.steps):
             spoke = bool(found) and found[-1][2] == "speaking"
-            sounds = step.state == "listening" and bool(step.samples.any())
-            state = "speaking" if spoke and sounds else step.state
+            sounds = step.floor == "listening" and bool(step.samples.any())
+            state = "speaking" if spoke and sounds else step.floor
             end_s = (n + 1) * self.chunk_s
             start_s = n * self.chunk_s
             if found and found[-1][2] == state:
@@ -130,7 +130,7 @@ class Conversation:
     def costs(self) -> Costs:
         costs = Costs(self.chunk_s)
         for step in self.steps:
-            costs.add(step.timing_ms, step.binding)
+            costs.add(step.timing_ms, step.bottleneck)
         return costs
 
     def _keep(self, session: Session, steps: Iterator[Step]) -> Iterator[Step]:

@@ -177,7 +177,7 @@ def _hold(
         with cancel_on_interrupt(session):
             for steps in _all_turns(conversation, session, bundle, turns):
                 for step in steps:
-                    progress.update(f"{conversation.duration_s:6.1f} s  {step.state}")
+                    progress.update(f"{conversation.duration_s:6.1f} s  {step.floor}")
         progress.done()
     return conversation
 

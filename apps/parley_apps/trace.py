@@ -90,7 +90,7 @@ def _engine(conversation: Conversation) -> Iterator[TraceEvent]:
 
 def _step(n: int, step: Step, start_s: float, end_s: float) -> Iterator[TraceEvent]:
     """A step's span with its stages inside, one after the other."""
-    args: dict[str, object] = {"chunk": n, "state": step.state, "text": step.text}
+    args: dict[str, object] = {"chunk": n, "floor": step.floor, "text": step.text}
     begin, end = _span(STEPS, f"step {n}", start_s, end_s, args)
     yield begin
     at_s = start_s

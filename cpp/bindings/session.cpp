@@ -6,82 +6,6 @@ namespace parley::bindings {
 
 namespace {
 
-const char* name(EventKind kind) {
-  switch (kind) {
-    case EventKind::turn_ended:
-      return "turn_ended";
-    case EventKind::reply_started:
-      return "reply_started";
-    case EventKind::text:
-      return "text";
-    case EventKind::audio:
-      return "audio";
-    case EventKind::reply_ended:
-      return "reply_ended";
-    case EventKind::think:
-      return "think";
-    case EventKind::shift:
-      return "shift";
-    case EventKind::break_:
-      return "break";
-    case EventKind::window:
-      return "window";
-    case EventKind::underrun:
-      return "underrun";
-    case EventKind::muted:
-      return "muted";
-  }
-  return "";
-}
-
-const char* name(Stage stage) {
-  switch (stage) {
-    case Stage::front_end:
-      return "front_end";
-    case Stage::encoder:
-      return "encoder";
-    case Stage::backbone:
-      return "backbone";
-    case Stage::flow:
-      return "flow";
-    case Stage::vocoder:
-      return "vocoder";
-  }
-  return "";
-}
-
-const char* name(State state) {
-  switch (state) {
-    case State::listening:
-      return "listening";
-    case State::preparing:
-      return "preparing";
-    case State::speaking:
-      return "speaking";
-    case State::closed:
-      return "closed";
-  }
-  return "";
-}
-
-const char* name(EndReason reason) {
-  switch (reason) {
-    case EndReason::none:
-      return "";
-    case EndReason::model:
-      return "model";
-    case EndReason::break_:
-      return "break";
-    case EndReason::interrupted:
-      return "interrupted";
-    case EndReason::max_tokens:
-      return "max_tokens";
-    case EndReason::context:
-      return "context";
-  }
-  return "";
-}
-
 struct PyEvent {
   Event event;
   int rate = 24000;
@@ -92,18 +16,15 @@ struct PyStep {
   Floats samples;
   std::vector<PyEvent> events;
   Timing timing;
-  State state = State::listening;
+  Floor floor = Floor::listening;
   std::int64_t index = 0;
 };
 
 py::dict timing_ms(const Timing& timing) {
   const auto ms = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-6; };
   py::dict result;
-  result["front_end"] = ms(timing.front_end_ns);
-  result["encoder"] = ms(timing.encoder_ns);
-  result["backbone"] = ms(timing.backbone_ns);
-  result["flow"] = ms(timing.flow_ns);
-  result["vocoder"] = ms(timing.vocoder_ns);
+  for (std::size_t i = 0; i < kStages; ++i)
+    result[py::str(kStageNames[i].data())] = ms(timing.stage_ns[i]);
   result["engine"] = ms(timing.engine_ns());
   result["total"] = ms(timing.total_ns);
   return result;
@@ -119,7 +40,7 @@ PyStep step(PySession& self, const Floats& samples) {
   result.events.reserve(step.events.size());
   for (const Event& event : step.events) result.events.push_back({event, self.output_hz});
   result.timing = step.timing;
-  result.state = step.state;
+  result.floor = step.floor;
   result.index = step.index;
   return result;
 }
@@ -148,10 +69,11 @@ void register_session(py::module_& module) {
   py::class_<PyStep>(module, "Step")
       .def_property_readonly("samples", [](const PyStep& s) { return s.samples; })
       .def_property_readonly("events", [](const PyStep& s) { return s.events; })
-      .def_property_readonly("state", [](const PyStep& s) { return name(s.state); })
+      .def_property_readonly("floor", [](const PyStep& s) { return name(s.floor); })
       .def_property_readonly("index", [](const PyStep& s) { return s.index; })
       .def_property_readonly("timing_ms", [](const PyStep& s) { return timing_ms(s.timing); })
-      .def_property_readonly("binding", [](const PyStep& s) { return name(s.timing.binding()); });
+      .def_property_readonly("bottleneck",
+                             [](const PyStep& s) { return name(s.timing.bottleneck()); });
 
   const auto release = py::call_guard<Released>();
   py::class_<PySession, Held<PySession>>(module, "Session")
@@ -175,7 +97,7 @@ void register_session(py::module_& module) {
       .def_property_readonly(
           "mode",
           [](const PySession& s) { return s.session->mode() == Mode::turns ? "turns" : "duplex"; })
-      .def_property_readonly("state", [](const PySession& s) { return name(s.session->state()); })
+      .def_property_readonly("floor", [](const PySession& s) { return name(s.session->floor()); })
       .def_property_readonly("position", [](const PySession& s) { return s.session->position(); })
       .def_property_readonly("delay_samples",
                              [](const PySession& s) { return s.session->delay_samples(); })

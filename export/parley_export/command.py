@@ -19,6 +19,7 @@ from typing import Any
 
 from parley_export import families, hub
 from parley_export.errors import BundleError, InputError, LibraryError
+from parley_export.folder import printable
 from parley_export.progress import MemoryWatch
 from parley_export.quantize import PRECISIONS
 from parley_export.state_dict import require_torch
@@ -166,16 +167,20 @@ def _run(args: argparse.Namespace, memory: MemoryWatch) -> int:
 
 
 def _system(text: str | None) -> str | None:
+    """The text, or that of @FILE. Raises InputError where it is no UTF-8."""
     if text is None:
         return None
     try:
         if text.startswith("@"):
             return Path(text[1:]).read_text("utf-8")
-        text.encode()  # bytes of another encoding come as halves of characters
+        text.encode()  # bytes of another encoding came as lone surrogates
     except (OSError, UnicodeError) as e:
+        what, told = "a text in UTF-8 for --system", printable(text)
+        if text.startswith("@"):
+            what, told = "a text file in UTF-8 after --system @", printable(text[1:])
+        reason = getattr(e, "strerror", None) or getattr(e, "reason", e)
         raise InputError(
-            f"[export.start] expected a text in UTF-8 or @FILE with one after --system, got {text} "
-            f"({e}); save it as UTF-8, or give it under a locale such as C.UTF-8"
+            f"[export.start] expected {what}, got {told} ({reason}); give it in UTF-8"
         ) from e
     return text
 

@@ -33,29 +33,41 @@ class Problems:
 
     Args:
         where: the `room.verb` that stands at the start of the message.
-        advice: what the user can do, the end of the message.
+        advice: what the user can do about what is found here. What other checks found comes with
+            its own advice.
     """
 
     def __init__(self, where: str, advice: str):
         self.where = where
         self.advice = advice
-        self.found: list[str] = []
+        self._own: list[str] = []
+        self._errors: list[BundleError] = []
 
     def add(self, problem: str) -> None:
-        self.found.append(problem)
+        self._own.append(problem)
 
-    def add_from(self, error: Exception) -> None:
-        """Take over what a failed check said; its own `[room.verb]` stays in the text."""
-        self.found.append(str(error))
+    def add_from(self, error: BundleError) -> None:
+        """Take over what a failed check said, as it said it."""
+        self._errors.append(error)
 
     def raise_if_any(self) -> None:
         """Raise BundleError with one line per problem, if there was any."""
-        if not self.found:
+        n = len(self._own) + len(self._errors)
+        if n == 0:
             return
-        if len(self.found) == 1:
-            raise BundleError(f"[{self.where}] {self.found[0]}; {self.advice}")
-        lines = "\n".join(f"  - {p}" for p in self.found)
+        if n == 1:
+            raise next(
+                iter(self._errors),
+                BundleError(f"[{self.where}] {''.join(self._own)}; {self.advice}"),
+            )
+        lines = [str(error) for error in self._errors]
+        ending = f"; {self.advice}"
+        if lines:  # each says what to do about it
+            lines += [problem + ending for problem in self._own]
+            ending = ""
+        else:
+            lines = self._own
+        told = "\n".join(f"  - {line}" for line in lines)
         raise BundleError(
-            f"[{self.where}] expected a complete checkpoint, got {len(self.found)} problems; "
-            f"{self.advice}\n{lines}"
+            f"[{self.where}] expected a complete checkpoint, got {n} problems{ending}\n{told}"
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+import re
 import struct
 import zipfile
 from collections import OrderedDict
@@ -42,6 +43,11 @@ _ALLOWED_GLOBALS = {
     *(f"torch._utils {name}" for name in _REBUILD),
     *(f"torch {name}" for name in _ELEMENT_BYTES),
 }
+# What torch.save writes beside them for tensors of other types, such as float8; harmless.
+_TYPE = re.compile(r"torch (float8_\w+|u?int\d+|complex\d+|bool|\w+Storage)")
+_OTHER_TYPES = {"torch._utils _rebuild_tensor_v3", "torch.storage UntypedStorage"}
+# How other files begin that torch.save of some version, or somebody else, calls model.pt.
+_OLD_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:
@@ -95,6 +101,7 @@ def scan_pickle(path: Path) -> None:
             f"got {got}; do not use this file, fetch it from its publisher"
         )
 
+    _refuse_other_formats(path)
     try:
         data, sizes = _read_zip(path)
     except _BadZipError as e:
@@ -105,6 +112,13 @@ def scan_pickle(path: Path) -> None:
         forbidden = sorted(set(_global_names(data)) - _ALLOWED_GLOBALS)
     except (ValueError, IndexError) as e:
         raise bad("an unreadable pickle") from e
+    types = [name for name in forbidden if _TYPE.fullmatch(name)]
+    if types and set(forbidden) - set(types) <= _OTHER_TYPES:
+        raise BundleError(
+            f"[checkpoint.scan_pickle] expected tensors of float32, float16 or bfloat16 in "
+            f"{path.name}, got {', '.join(n.replace(' ', '.') for n in types)}; convert them to "
+            "bfloat16 (tensor.to(torch.bfloat16), torch.save)"
+        )
     if forbidden:
         raise bad("a pickle that calls " + ", ".join(n.replace(" ", ".") for n in forbidden))
     reader = _StorageReader(data)
@@ -115,6 +129,23 @@ def scan_pickle(path: Path) -> None:
     for key, needed in reader.storages.items():
         if sizes.get(key) != needed:
             raise bad(f"a storage {key} of {sizes.get(key)} bytes that should have {needed}")
+
+
+def _refuse_other_formats(path: Path) -> None:
+    """Name the format of a file that is no zip, where it can be told."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(_OLD_MAGIC):
+        got = "torch's format of before 1.6, without zip"
+    elif start[257:262] == b"ustar":
+        got = "torch's format of before 0.2, a tar archive"
+    else:
+        return
+    raise BundleError(
+        f"[checkpoint.scan_pickle] expected torch's zipped format in {path.name}, got {got}; save "
+        'it anew where you trust it: python -c "import torch; torch.save(torch.load('
+        f"'{path.name}', weights_only=True), '{path.name}')\""
+    )
 
 
 class _BadZipError(ValueError):

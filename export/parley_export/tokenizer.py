@@ -113,9 +113,18 @@ def _by_id(vocab: dict[str, int], added: dict[str, int], problems: Problems) -> 
     return [names[i] for i in sorted(names)]
 
 
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as e:
+        raise BundleError(
+            f"[tokenizer.read] expected UTF-8 in {path.name}, got {e}; fetch the file again"
+        ) from e
+
+
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(_read_text(path))
     except ValueError as e:
         raise BundleError(
             f"[tokenizer.read] expected JSON in {path.name}, got {e}; fetch the file again"
@@ -175,7 +184,7 @@ def _from_slow(folder: Path) -> Parts:
             "[tokenizer.read] expected an object of token and id in vocab.json, got something "
             "else; fetch the file again"
         )
-    text = (folder / "merges.txt").read_text("utf-8")
+    text = _read_text(folder / "merges.txt")
     merges = [m.rstrip("\r") for m in text.split("\n")]
     merges = [m for m in merges if m and not m.startswith("#version")]
     added: dict[str, tuple[int, bool]] = {}

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-import struct
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from parley_export.errors import BundleError, LibraryError, Problems
 
-# Bytes of one element. Weights must be floating point; integers in a checkpoint are a mistake.
+# Bytes of one element of the types that are read.
 FLOAT_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
-MAX_HEADER_BYTES = 64 << 20  # a header of the real checkpoint has 0.1 MB
 MAX_ELEMENTS = 1 << 40
 
 
@@ -35,20 +35,22 @@ class TensorInfo:
 
     @property
     def nbytes(self) -> int:
-        return self.elements * FLOAT_BYTES.get(self.dtype, 4)
+        return self.elements * FLOAT_BYTES[self.dtype]
 
 
 class Shards:
     """All tensors of a sharded or single safetensors checkpoint.
 
     Raises:
-        BundleError: a shard is missing, truncated or contradicts the index; names every fault.
+        BundleError: a shard is missing, truncated, contradicts the index or holds weights of a type
+            that is not read; names every fault.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.tensors: dict[str, TensorInfo] = {}
         self._open: tuple[Path, Any] | None = None
+        self._unread: set[str] = set()  # names of damaged shards
         problems = Problems("checkpoint.read_weights", "fetch the checkpoint's files again")
         index = folder / "model.safetensors.index.json"
         if index.is_file():
@@ -66,6 +68,8 @@ class Shards:
             self._read_shard(file, problems)
         if listed is not None:
             self._compare_index(listed, problems)
+        if (wrong := wrong_types(self.tensors)) is not None:
+            problems.add_from(wrong)
         problems.raise_if_any()
 
     def _read_shard(self, file: Path, problems: Problems) -> None:
@@ -76,6 +80,7 @@ class Shards:
             header = read_header(file)
         except BundleError as e:
             problems.add_from(e)
+            self._unread.add(file.name)
             return
         for name, info in header.items():
             if name in self.tensors:
@@ -87,6 +92,8 @@ class Shards:
 
     def _compare_index(self, listed: dict[str, str], problems: Problems) -> None:
         for name, file in listed.items():
+            if file in self._unread:
+                continue
             info = self.tensors.get(name)
             if info is None and (self.folder / file).is_file():
                 problems.add(f"expected {name} in {file} as the index says, got no such tensor")
@@ -131,51 +138,36 @@ def _read_index(path: Path) -> dict[str, str]:
 
 
 def read_header(file: Path) -> dict[str, TensorInfo]:
-    """Read and check a safetensors header: every extent inside the file, no overlap, no hole.
+    """Tensors of a safetensors file; the library checks that every extent lies inside the file.
 
-    Source of the format: the safetensors specification (8 bytes of length, JSON, data).
+    Raises:
+        BundleError: the file is damaged.
+        OSError: it cannot be read.
     """
-    size = file.stat().st_size
-
-    def bad(expected: str, got: str) -> BundleError:
-        return BundleError(
-            f"[checkpoint.read_header] expected {expected} in {file.name}, got {got}; "
-            "the file is damaged or was cut off: fetch it again"
-        )
-
-    with file.open("rb") as f:
-        start = f.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-            raise bad("a header inside the file", f"{length} bytes of {size}")
-        try:
-            header = json.loads(f.read(length))
-            items = [(n, i) for n, i in header.items() if n != "__metadata__"]
-            tensors = {n: _info(file, i) for n, i in items}
-            extents = sorted(tuple(map(int, i["data_offsets"])) for _, i in items)
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
-            raise bad("a readable header", "something else") from e
-    for (name, item), info in zip(items, tensors.values(), strict=True):
-        begin, end = item["data_offsets"]
-        if info.dtype not in FLOAT_BYTES:
-            raise bad(f"{name} as F32, F16 or BF16", info.dtype)
-        if end - begin != info.nbytes:
-            raise bad(f"{info.nbytes} bytes for {name}", f"{end - begin}")
-    position = 0
-    for begin, end in extents:
-        if begin != position:
-            raise bad("tensors one after another", f"offset {begin} after {position}")
-        position = end
-    if 8 + length + position != size:
-        raise bad(f"{8 + length + position} bytes", f"{size}")
-    return tensors
+    file.open("rb").close()  # the library names no cause
+    opened = _safe_open(file)
+    views = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+    return {
+        name: TensorInfo(file, view.get_dtype(), tuple(view.get_shape()))
+        for name, view in views.items()
+    }
 
 
-def _info(file: Path, item: dict[str, Any]) -> TensorInfo:
-    shape = tuple(item["shape"])
-    if any(not isinstance(n, int) or n < 0 for n in shape) or math.prod(shape) > MAX_ELEMENTS:
-        raise ValueError("shape")
-    return TensorInfo(file, str(item["dtype"]), shape)
+def wrong_types(tensors: Mapping[str, TensorInfo]) -> BundleError | None:
+    """The error that names all types which are not read, None where there are none."""
+    wrong = {name: info for name, info in tensors.items() if info.dtype not in FLOAT_BYTES}
+    if not wrong:
+        return None
+    counts = Counter(info.dtype for info in wrong.values())
+    types = ", ".join(f"{kind} ({n} tensors)" for kind, n in counts.most_common())
+    name, info = next(iter(wrong.items()))
+    floats = all(kind.startswith("F") for kind in counts)
+    return BundleError(
+        f"[checkpoint.read_weights] expected weights of type F32, F16 or BF16, got {types}, such "
+        f"as {name} in {info.file.name}; "
+        + ("convert" if floats else "take the weights as they were trained, and convert")
+        + " them to bfloat16 (tensor.to(torch.bfloat16), safetensors.torch.save_file)"
+    )
 
 
 def _safe_open(file: Path) -> Any:
@@ -190,6 +182,6 @@ def _safe_open(file: Path) -> Any:
         return safe_open(str(file), framework="pt")
     except SafetensorError as e:
         raise BundleError(
-            f"[checkpoint.read_weights] expected a safetensors file, got {file.name} ({e}); "
-            "fetch it again"
+            f"[checkpoint.read_header] expected a whole safetensors file, got {file.name} ({e}); "
+            "the file is damaged or was cut off: fetch it again"
         ) from e

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from parley import _core
 
 Floats = npt.NDArray[np.float32]
-State = Literal["listening", "preparing", "speaking", "closed"]
+Floor = Literal["listening", "preparing", "speaking", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,18 @@ class Step:
     """What one chunk gave.
 
     samples: [out_chunk_samples] float32 at the bundle's `out_rate`, silence where nothing is said.
-    state: "listening", "preparing" or "speaking" after the step. index: steps before this one.
-    timing_ms: milliseconds by stage; "total" is the whole step. binding: the stage that bounds the
-    step's time; where stages ran beside each other (`overlap`), the longest of the busier thread.
+    floor: "listening", "preparing" or "speaking" after the step. index: steps before this one.
+    timing_ms: milliseconds by stage; "total" is the whole step. bottleneck: the stage that bounds
+    the step's time; where stages ran beside each other (`overlap`), the longest of the busier
+    thread.
     """
 
     samples: Floats
     events: list[Event]
-    state: State
+    floor: Floor
     index: int
     timing_ms: dict[str, float]
-    binding: str = ""
+    bottleneck: str = ""
 
     @property
     def text(self) -> str:

@@ -44,16 +44,16 @@ class Costs:
     def __init__(self, chunk_s: float) -> None:
         self._chunk_s = chunk_s
         self._steps: list[Mapping[str, float]] = []
-        self._binding: Counter[str] = Counter()
+        self._bottleneck: Counter[str] = Counter()
 
-    def add(self, timing_ms: Mapping[str, float], binding: str = "") -> None:
+    def add(self, timing_ms: Mapping[str, float], bottleneck: str = "") -> None:
         """Adds one step; "total" is the whole step, every other name a stage.
 
-        binding: the stage that bounded it (`Step.binding`), where that is known.
+        bottleneck: the stage that bounded it (`Step.bottleneck`), where that is known.
         """
         self._steps.append(dict(timing_ms))
-        if binding:
-            self._binding[binding] += 1
+        if bottleneck:
+            self._bottleneck[bottleneck] += 1
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -68,10 +68,10 @@ class Costs:
         return [step_total(step) for step in self._steps]
 
     def report(self) -> dict[str, object]:
-        """{"rtf", "step": percentiles, "stages": {name: percentiles}, "binding": {name: share}}.
+        """{"rtf", "step": percentiles, "stages": {name: percentiles}, "bottleneck": {name: share}}.
 
-        A stage's percentiles cover the steps in which it ran; binding says which share of the steps
-        each stage bounded.
+        A stage's percentiles cover the steps in which it ran; bottleneck says which share of the
+        steps each stage bounded.
         """
         totals = self.totals()
         ran = {n: [s[n] for s in self._steps if s.get(n, 0.0) > 0.0] for n in self.stages()}
@@ -79,7 +79,7 @@ class Costs:
             "rtf": real_time_factor(sum(totals), len(totals) * self._chunk_s),
             "step": percentiles(totals),
             "stages": {name: percentiles(values) for name, values in ran.items()},
-            "binding": {name: n / len(totals) for name, n in self._binding.most_common()},
+            "bottleneck": {name: n / len(totals) for name, n in self._bottleneck.most_common()},
         }
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from parley.arguments import text as check_text
 from parley.audio import check_recording, check_samples
 from parley.errors import ContextError, Error, InputError
-from parley.events import Answer, Event, Floats, PieceDecoder, State, Step
+from parley.events import Answer, Event, Floats, Floor, PieceDecoder, Step
 
 if TYPE_CHECKING:
     from parley import _core
@@ -60,9 +60,9 @@ class Session:
         return self._core.mode
 
     @property
-    def state(self) -> State:
+    def floor(self) -> Floor:
         """Who has the floor: "listening", "preparing" or "speaking"; "closed" at the end."""
-        return self._core.state
+        return self._core.floor
 
     @property
     def position(self) -> int:
@@ -221,7 +221,7 @@ class Session:
     def _step(self, chunk: Floats) -> Step:
         raw = self._core.step(chunk)
         events = self._pieces.events(raw.events)
-        return Step(raw.samples, events, raw.state, raw.index, raw.timing_ms, raw.binding)
+        return Step(raw.samples, events, raw.floor, raw.index, raw.timing_ms, raw.bottleneck)
 
     def _queue(self, piece: Floats) -> Iterator[Step]:
         if piece.size:
@@ -291,11 +291,11 @@ class Session:
         for _ in range(int(LISTEN_AGAIN_S / chunk_s)):
             step = self._step(silence)
             replied = replied or any(event.kind == "reply_ended" for event in step.events)
-            quiet = quiet + 1 if step.state == "listening" else 0
+            quiet = quiet + 1 if step.floor == "listening" else 0
             yield step
             if quiet > (tail if replied else patience):
                 return
-        if self.mode == "turns" and self.state != "listening":
+        if self.mode == "turns" and self.floor != "listening":
             self.interrupt()
             yield self._step(silence)
 

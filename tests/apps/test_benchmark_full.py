@@ -205,7 +205,7 @@ def test_steps_in_which_the_stage_rests_do_not_count() -> None:
     with ScriptedBundle(two_replies()).session("turns") as session:
         ms, cpu_ms = stage._Stepper(session, "backbone")()
         assert ms == 5.0 and cpu_ms >= 0
-        assert session.state == "speaking"
+        assert session.floor == "speaking"
 
 
 def test_the_matrix_product_multiplies() -> None:

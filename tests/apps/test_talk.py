@@ -162,7 +162,7 @@ def test_interrupted_writes_nothing(
     monkeypatch.setattr("parley_apps.progress.Progress.update", stop)
     out = tmp_path / "o.wav"
     assert main(["talk", "b", "--in", str(recording), "--out", str(out)]) == 130
-    assert not out.exists() and bundle.sessions[0].state == "closed"
+    assert not out.exists() and bundle.sessions[0].floor == "closed"
 
 
 @pytest.mark.usefixtures("opened")

@@ -39,11 +39,11 @@ inline FlowConfig config_of(std::size_t past, std::size_t lookahead,
   return config;
 }
 
-// Two codes and `overlap` latent frames more than they cover.
-inline std::shared_ptr<const Voice> voice_of(std::size_t overlap) {
+// Two codes and `more` latent frames than they cover; fewer where negative.
+inline std::shared_ptr<const Voice> voice_of(int more) {
   Voice voice;
   voice.tokens = {5, 9};
-  voice.latents.resize((2 * kFactor + overlap) * kZ);
+  voice.latents.resize(static_cast<std::size_t>(2 * static_cast<int>(kFactor) + more) * kZ);
   for (std::size_t i = 0; i < voice.latents.size(); ++i) {
     voice.latents[i] = std::cos(static_cast<float>(i));
   }
@@ -52,17 +52,18 @@ inline std::shared_ptr<const Voice> voice_of(std::size_t overlap) {
 }
 
 struct Rig {
-  explicit Rig(FlowConfig config, std::size_t overlap = 3)
+  explicit Rig(FlowConfig config, int more_latents = 3)
       : condition(fake::flow_condition(kHidden, kFactor)),
         modulation(fake::flow_modulation(kSpeaker, kModulation)),
         field(fake::flow_field(kHidden, kZ, kModulation)),
         flow(make_graph_flow_decoder({condition, modulation, field}, std::move(config))),
-        voice(voice_of(overlap)),
+        voice(voice_of(more_latents)),
         state(flow->create_state(voice)) {}
 
   FlowDecoder::Frames push(std::span<const std::int32_t> codes, bool last, std::vector<float>& out,
                            const StopFlag& stop = kGo) {
-    std::vector<float> room(max_frames(flow->shape(), codes.size()) * kZ);
+    std::vector<float> room((max_frames(flow->shape(), codes.size()) + flow->tail_frames(*voice)) *
+                            kZ);
     const auto frames = flow->push(*state, codes, last, room, stop);
     out.insert(out.end(), room.begin(), room.begin() + static_cast<std::ptrdiff_t>(frames.n * kZ));
     return frames;

@@ -202,7 +202,8 @@ class FlowDecoder final : public parley::FlowDecoder {
     shape_.lookahead_codes = lookahead;
   }
   std::function<void()> on_push;
-  float scale = 1.0F;  // NaN makes the samples bad
+  float scale = 1.0F;    // NaN makes the samples bad
+  std::size_t tail = 0;  // latent frames of value -1
   const FlowShape& shape() const override { return shape_; }
   StatePtr create_state(std::shared_ptr<const Voice>, const SetupProgress&) const override {
     return std::make_unique<State>();
@@ -212,6 +213,7 @@ class FlowDecoder final : public parley::FlowDecoder {
     first_ = true;
   }
   Costs costs(const Voice&) const override { return {}; }
+  std::size_t tail_frames(const Voice&) const override { return tail; }
   Frames push(StageState& s, std::span<const std::int32_t> codes, bool last,
               std::span<float> latents, const StopFlag& stop) const override {
     auto& state = static_cast<State&>(s);
@@ -220,14 +222,15 @@ class FlowDecoder final : public parley::FlowDecoder {
     for (std::int32_t code : codes) state.waiting[state.n++] = static_cast<float>(code + 1);
     const std::size_t keep = last ? 0 : std::min(state.n, shape_.lookahead_codes);
     const std::size_t out = state.n - keep;
-    std::size_t at = 0;
+    std::size_t at = first_ && out > 0 ? tail * shape_.z : 0;
+    std::fill_n(latents.begin(), at, -1.0F);
     for (std::size_t i = 0; i < out; ++i)
       for (std::size_t f = 0; f < shape_.frames_per_code * shape_.z; ++f)
         latents[at++] = state.waiting[i] * scale;
     std::copy(state.waiting.begin() + static_cast<std::ptrdiff_t>(out),
               state.waiting.begin() + static_cast<std::ptrdiff_t>(state.n), state.waiting.begin());
     state.n = keep;
-    Frames frames{out * shape_.frames_per_code, first_ && out > 0 ? skip_ : 0};
+    Frames frames{at / shape_.z, first_ && out > 0 ? skip_ : 0};
     if (out > 0) first_ = false;
     return frames;
   }

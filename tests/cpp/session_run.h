@@ -42,7 +42,7 @@ struct Seen {
 struct Run {
   std::vector<float> samples;
   std::vector<Seen> events;
-  std::vector<State> states;
+  std::vector<Floor> floors;
 
   void step(Session& session, float input = 0.0F) {
     Chunk in;
@@ -52,7 +52,7 @@ struct Run {
     samples.insert(samples.end(), out.begin(), out.end());
     for (const Event& e : step.events)
       events.push_back({e.kind, e.sample, e.reason, std::string(e.text()), e.count});
-    states.push_back(step.state);
+    floors.push_back(step.floor);
   }
   void steps(Session& session, int n) {
     for (int i = 0; i < n; ++i) step(session);

@@ -12,10 +12,10 @@ TEST(think_shift_speak_break) {
   CHECK_EQ(session.position(), 4);  // "P" and "SYS"
   Run run;
   run.steps(session, 7);
-  const std::vector<State> wanted = {State::listening, State::listening, State::speaking,
-                                     State::speaking,  State::speaking,  State::listening,
-                                     State::listening};
-  CHECK(run.states == wanted);
+  const std::vector<Floor> wanted = {Floor::listening, Floor::listening, Floor::speaking,
+                                     Floor::speaking,  Floor::speaking,  Floor::listening,
+                                     Floor::listening};
+  CHECK(run.floors == wanted);
   CHECK_EQ(run.text(), "BC");
   CHECK_EQ(run.count(EventKind::think), 3);
   CHECK_EQ(run.count(EventKind::audio), 3);
@@ -106,6 +106,21 @@ TEST(latents_under_the_voice_prompt_are_silence) {
   CHECK_NEAR(run.samples[start + 960], sound(1), kNear);  // borders stay where they are
 }
 
+TEST(the_tail_of_a_voice_is_heard_before_its_first_code) {
+  Stages stages(0, 0);
+  stages.flow->tail = 3;
+  stages.backbone->script = spoken_script();
+  Session session = make_session(stages.duplex());
+  CHECK_EQ(session.delay_samples(), std::size_t{3 * 240});
+  Run run;
+  run.steps(session, 4);
+  const std::size_t start = 2 * kChunk;
+  CHECK_NEAR(run.samples[start], -1.0F / 1000, kNear);
+  CHECK_NEAR(run.samples[start + 719], -1.0F / 1000, kNear);
+  CHECK_NEAR(run.samples[start + 720], sound(0), kNear);
+  CHECK_NEAR(run.samples[start + 720 + 960], sound(1), kNear);
+}
+
 TEST(break_fades_what_the_stages_hold_back) {
   for (const std::size_t lookahead : {0, 13}) {
     Stages stages(0, lookahead);
@@ -132,7 +147,7 @@ TEST(an_interruption_makes_the_model_read_a_break) {
   run.steps(session, 1);
   session.interrupt();
   run.steps(session, 1);
-  CHECK(run.states.back() == State::listening);
+  CHECK(run.floors.back() == Floor::listening);
   CHECK(run.find(EventKind::reply_ended)->reason == EndReason::interrupted);
   stages.backbone->otherwise = kThink;
   run.steps(session, 1);

@@ -97,7 +97,7 @@ TEST(a_failed_step_keeps_what_the_penalties_cover) {
         if (calls++ == failing && k == 1) throw Error("scripted failure");
       };
       Session& session = sessions.emplace_back(make_session(std::move(parts)));
-      while (runs[k].states.size() < 30) {
+      while (runs[k].floors.size() < 30) {
         try {
           runs[k].step(session);
         } catch (const Error&) {  // tried again
@@ -137,7 +137,7 @@ TEST(cancel_stops_a_step_and_changes_nothing) {
   session.cancel();
   CHECK_THROWS_MSG(CancelledError, "cancel", run.step(session));
   run.steps(session, 1);  // as if nothing had been
-  CHECK(run.states.back() == State::speaking);
+  CHECK(run.floors.back() == Floor::speaking);
 
   stages.backbone->on_feed = [&] { session.cancel(); };  // while the step is under way
   CHECK_THROWS_MSG(CancelledError, "cancel", run.step(session));
@@ -202,13 +202,13 @@ TEST(one_caller_at_a_time_and_close_from_any_thread) {
   closer.join();
   CHECK(second.find("one caller at a time") != std::string::npos);
   CHECK(second.find("interrupt(), cancel() and close() from any") != std::string::npos);
-  CHECK(session.state() == State::closed);
+  CHECK(session.floor() == Floor::closed);
   CHECK_THROWS_MSG(InputError, "closed one", session.step(in, out));
   // A user interface may come too late with any of these.
   session.close();
   session.cancel();
   session.interrupt();
-  CHECK(session.state() == State::closed);
+  CHECK(session.floor() == Floor::closed);
 }
 
 TEST(reset_starts_a_new_conversation) {
@@ -219,7 +219,7 @@ TEST(reset_starts_a_new_conversation) {
   first.steps(session, 4);
   session.reset();
   CHECK_EQ(session.position(), 4);
-  CHECK(session.state() == State::listening);
+  CHECK(session.floor() == Floor::listening);
   stages.backbone->last->draws = stages.backbone->last->committed_draws = 0;
   Run second;
   second.steps(session, 4);

@@ -81,7 +81,7 @@ TEST(a_duplex_conversation_is_the_same_one_chunk_later) {
       fed.push_back(stages.backbone->fed());
     }
     CHECK_EQ(delays[1], delays[0] + kChunk);
-    CHECK(runs[0].states == runs[1].states);
+    CHECK(runs[0].floors == runs[1].floors);
     CHECK(fed[0] == fed[1]);
     CHECK(runs[0].find(EventKind::reply_started) != nullptr);
     check_shifted(runs[0], runs[1]);
@@ -102,7 +102,7 @@ TEST(turns_keep_the_same_history_wherever_they_are_interrupted) {
         if (i == at) session.interrupt();
         runs[overlap].step(session);
       }
-      CHECK(runs[overlap].states.back() == State::listening);
+      CHECK(runs[overlap].floors.back() == Floor::listening);
       session.send_text("YOU");
       runs[overlap].steps(session, 3);
       fed.push_back(stages.backbone->fed());
@@ -110,7 +110,7 @@ TEST(turns_keep_the_same_history_wherever_they_are_interrupted) {
     CHECK(fed[0] == fed[1]);
     // Where the plain reply is over already, the late one's last chunk is still there to fade.
     const auto before = static_cast<std::size_t>(std::max(at - 1, 0));
-    if (at == 0 || runs[0].states[before] == runs[1].states[before])
+    if (at == 0 || runs[0].floors[before] == runs[1].floors[before])
       check_shifted(runs[0], runs[1]);
   }
 }
@@ -125,7 +125,7 @@ TEST(a_turn_is_over_when_its_last_sample_was_played) {
     runs[overlap].steps(session, 5);
   }
   const auto listening = [](const Run& run) {
-    return std::find(run.states.begin(), run.states.end(), State::listening) - run.states.begin();
+    return std::find(run.floors.begin(), run.floors.end(), Floor::listening) - run.floors.begin();
   };
   CHECK_EQ(listening(runs[1]), listening(runs[0]) + 1);
   CHECK_EQ(runs[1].count(EventKind::underrun), 0);
@@ -149,7 +149,7 @@ TEST(a_failure_on_either_thread_changes_nothing) {
       };
       (kind % 2 == 0 ? stages.flow->on_push : stages.backbone->on_feed) = fail;
       int failed = 0;
-      while (runs[wild].states.size() < 40) {
+      while (runs[wild].floors.size() < 40) {
         try {
           runs[wild].step(session);
         } catch (const Error&) {
@@ -189,7 +189,7 @@ TEST(an_interruption_waits_for_what_is_heard_even_if_that_fails) {
   session.interrupt();
   stages.flow->on_push = [] { throw Error("scripted failure"); };
   CHECK_THROWS_MSG(Error, "scripted failure", run.step(session));
-  CHECK(session.state() == State::speaking);
+  CHECK(session.floor() == Floor::speaking);
   stages.flow->on_push = nullptr;
   run.steps(session, 2);
   CHECK_EQ(run.count(EventKind::reply_ended), 1);
@@ -240,22 +240,18 @@ TEST(close_and_the_destructor_wait_for_the_decode) {
   }
 }
 
-TEST(a_step_says_which_stage_binds) {
-  Timing timing{.front_end_ns = 1,
-                .encoder_ns = 2,
-                .backbone_ns = 50,
-                .flow_ns = 40,
-                .vocoder_ns = 30,
-                .total_ns = 130};
-  CHECK(timing.binding() == Stage::backbone);  // one after the other: the longest
+TEST(a_step_says_which_stage_is_its_bottleneck) {
+  Timing timing{.stage_ns = {1, 2, 50, 40, 30}, .total_ns = 130};
+  CHECK(timing.bottleneck() == Stage::backbone);  // one after the other: the longest
   CHECK_EQ(timing.engine_ns(), 7);
   timing.beside_ns = 50;
   timing.total_ns = 80;
-  CHECK(timing.binding() == Stage::flow);  // 70 beside 53
+  CHECK(timing.bottleneck() == Stage::flow);  // 70 beside 53
   CHECK_EQ(timing.engine_ns(), 7);
-  timing.backbone_ns = 90;
-  CHECK(timing.binding() == Stage::backbone);
-  CHECK(Timing{.encoder_ns = 3}.binding() == Stage::encoder);
+  timing[Stage::backbone] = 90;
+  CHECK(timing.bottleneck() == Stage::backbone);
+  CHECK(Timing{.stage_ns = {0, 3}}.bottleneck() == Stage::encoder);
+  CHECK_EQ(name(Stage::front_end), "front_end");
 }
 
 }  // namespace

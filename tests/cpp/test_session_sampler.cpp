@@ -1,5 +1,5 @@
 // The sampler beside a plain one that sorts everything: penalties, top-k, top-p, slots.
-#include "session/sampler.h"
+#include "session/think/sampler.h"
 
 #include <algorithm>
 #include <cmath>

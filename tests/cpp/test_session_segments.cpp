@@ -92,9 +92,9 @@ TEST(a_failure_beside_is_made_good) {
     Run run;
     int failed = 0;
     const auto persist = [&](std::size_t steps) {
-      for (const std::size_t end = run.states.size() + steps; run.states.size() < end;) {
+      for (const std::size_t end = run.floors.size() + steps; run.floors.size() < end;) {
         try {
-          run.step(session, 0.001F * static_cast<float>(run.states.size() % 97));
+          run.step(session, 0.001F * static_cast<float>(run.floors.size() % 97));
         } catch (const Error&) {
           if (++failed > 3) throw;
         }
@@ -126,7 +126,7 @@ TEST(a_turn_given_up_leaves_nothing_behind) {
     }
     if (way == 3) {
       session.send_text("HI");
-      while (session.state() != State::listening) run.step(session);
+      while (session.floor() != Floor::listening) run.step(session);
     }
     Run again;
     for (int i = 0; i < kSegment + 30; ++i)

@@ -27,10 +27,10 @@ TEST(turns_share_one_history) {
   run.steps(session, 2);  // 0.32 s: 32 -> 16 -> 8 -> 4 -> 2 positions
   CHECK_EQ(session.position(), 0);
   session.end_turn();
-  CHECK(session.state() == State::preparing);
+  CHECK(session.floor() == Floor::preparing);
   run.steps(session, 6);
   CHECK_EQ(run.text(), "BCDEFG");
-  CHECK(run.states.back() == State::listening);
+  CHECK(run.floors.back() == Floor::listening);
   CHECK(run.find(EventKind::reply_ended)->reason == EndReason::model);
   CHECK_EQ(run.find(EventKind::turn_ended)->sample, 2 * std::int64_t{kChunk});
   CHECK_EQ(run.count(EventKind::turn_ended), 1);
@@ -40,7 +40,7 @@ TEST(turns_share_one_history) {
   run.steps(session, 1);
   session.end_turn();
   run.steps(session, 6);
-  CHECK(run.states.back() == State::listening);
+  CHECK(run.floors.back() == Floor::listening);
   CHECK(run.first(34) > 0);
   const std::vector<std::int32_t> fed = stages.backbone->fed();
   const auto at = static_cast<std::size_t>(held);
@@ -50,7 +50,7 @@ TEST(turns_share_one_history) {
   const auto after = std::find(fed.begin() + held + 2, fed.end(), 'H' - 'A');
   // The step that played the reply's last sample ends in listening, but did not listen itself.
   const auto listened =
-      std::count(run.states.begin() + 2, run.states.end() - 6, State::listening) - 1;
+      std::count(run.floors.begin() + 2, run.floors.end() - 6, Floor::listening) - 1;
   CHECK_EQ(after - (fed.begin() + held + 2), listened);
   CHECK(std::all_of(fed.begin() + held + 2, after, [](std::int32_t id) { return id == -1; }));
 }
@@ -72,7 +72,7 @@ TEST(a_prompt_is_read_in_portions) {
   b.end_turn();
   run_a.steps(a, 8);
   run_b.steps(b, 12);
-  CHECK(run_b.states[2] == State::preparing);
+  CHECK(run_b.floors[2] == Floor::preparing);
   CHECK(whole.backbone->fed() == portions.backbone->fed());
   CHECK(run_a.first(0) < run_b.first(0));
 }
@@ -134,7 +134,7 @@ TEST(a_reply_without_sound_ends_too) {
   Run run;
   run.steps(session, 2);
   CHECK_EQ(run.text(), "BC");
-  CHECK(run.states.back() == State::listening);
+  CHECK(run.floors.back() == Floor::listening);
   CHECK_EQ(run.count(EventKind::underrun), 0);
 }
 
@@ -147,7 +147,7 @@ TEST(a_reply_of_fewer_codes_than_a_chunk_is_heard) {
   run.steps(session, 3);
   CHECK_EQ(run.first(7), 13 * 240);
   CHECK_EQ(run.first(8), 13 * 240 + 960);
-  CHECK(run.states.back() == State::listening);
+  CHECK(run.floors.back() == Floor::listening);
 }
 
 TEST(max_new_tokens_ends_a_reply) {
@@ -160,7 +160,7 @@ TEST(max_new_tokens_ends_a_reply) {
   Run run;
   run.steps(session, 5);
   CHECK(run.find(EventKind::reply_ended)->reason == EndReason::max_tokens);
-  CHECK(run.states.back() == State::listening);
+  CHECK(run.floors.back() == Floor::listening);
 }
 
 TEST(the_end_of_the_context_ends_a_reply) {
@@ -173,7 +173,7 @@ TEST(the_end_of_the_context_ends_a_reply) {
   Run run;
   run.steps(session, 12);
   CHECK(run.find(EventKind::reply_ended)->reason == EndReason::context);
-  CHECK(run.states.back() == State::listening);
+  CHECK(run.floors.back() == Floor::listening);
   CHECK(session.position() <= 30);
   CHECK_THROWS_MSG(ContextError, "do reset()", session.send_text("AGAIN"));
   session.reset();
@@ -205,7 +205,7 @@ TEST(an_interrupted_turn_keeps_what_was_played) {
   run.steps(session, 2);  // codes 0..7 were heard, 7 is not read yet
   session.interrupt();
   run.steps(session, 1);
-  CHECK(run.states.back() == State::listening);
+  CHECK(run.floors.back() == Floor::listening);
   CHECK(run.find(EventKind::reply_ended)->reason == EndReason::interrupted);
   const std::vector<std::int32_t> fed = stages.backbone->fed();
   CHECK_EQ(fed.back(), code(6));
@@ -258,10 +258,10 @@ TEST(a_first_turn_that_was_abandoned_leaves_no_trace) {
   Session session = make_session(std::move(parts));
   session.send_text("NO");
   run.steps(session, 1);
-  CHECK(session.state() == State::preparing);
+  CHECK(session.floor() == Floor::preparing);
   session.interrupt();
   run.steps(session, 1);
-  CHECK(session.state() == State::listening);
+  CHECK(session.floor() == Floor::listening);
   session.send_text("HI");
   run.steps(session, 4);
   CHECK(stages.backbone->fed() == fresh.backbone->fed());  // the system prompt is read

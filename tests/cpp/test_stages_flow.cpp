@@ -95,8 +95,61 @@ TEST(rollback_equals_never_having_run) {
   }
 }
 
+// As published: the voice's latents are cut off, however many its codes would cover. Of 25 codes
+// behind the published voice (291 codes, 1,167 latents) 97 frames are left, and behind one of 33
+// codes with 131 latents 101.
+
+TEST(a_reply_begins_where_the_latents_of_its_voice_end) {
+  for (int more : {-8, -5, -4, -1, 0, 1, 3, 4, 6, 17}) {
+    for (std::size_t n : {1, 4, 25}) {
+      Rig rig(config_of(4 * n, 0), more);
+      const auto codes = codes_of(n);
+      const auto whole = rig.flow->decode(*rig.voice, codes, {}, 9, nullptr, kGo);
+      const int frames = std::max(static_cast<int>(n * kFactor) - more, 0);
+      REQUIRE(whole.size() == static_cast<std::size_t>(frames) * kZ);
+      rig.flow->begin_reply(*rig.state, 9, 0);
+      std::vector<float> out;
+      const auto pushed = rig.push(codes, true, out);
+      REQUIRE(pushed.n - pushed.skip == static_cast<std::size_t>(frames));
+      if (n > 4) continue;  // one window sees all that the whole decode does
+      CHECK(std::vector<float>(out.begin() + static_cast<std::ptrdiff_t>(pushed.skip * kZ),
+                               out.end()) == whole);
+    }
+  }
+}
+
+TEST(the_tail_of_a_voice_comes_first_in_any_cut) {
+  for (const FlowMode mode : {FlowMode::window, FlowMode::cached}) {
+    Rig whole(config_of(6, 2, mode), -5);
+    CHECK_EQ(whole.flow->tail_frames(*whole.voice), 5U);
+    for (unsigned seed = 0; seed < 20; ++seed) {
+      std::mt19937 random(seed);
+      const auto codes = codes_of(random() % 40, seed);
+      const auto expected = whole.reply(codes);
+      CHECK_EQ(expected.size(), (codes.empty() ? 0 : codes.size() * kFactor + 5) * kZ);
+      Rig cut(config_of(6, 2, mode), -5);
+      CHECK(in_random_cuts(cut, codes, random, true) == expected);
+    }
+  }
+}
+
+TEST(room_for_the_tail_is_asked_for) {
+  Rig rig(config_of(6, 0), -3);
+  rig.flow->begin_reply(*rig.state, 1, 0);
+  std::vector<float> room((4 * kFactor + 2) * kZ);
+  CHECK_THROWS_MSG(InputError, "tail_frames",
+                   rig.flow->push(*rig.state, codes_of(4), true, room, kGo));
+}
+
+TEST(a_shortened_voice_keeps_its_tail) {
+  FlowConfig config = config_of(6, 0);
+  config.prompt_codes = 1;
+  CHECK_EQ(Rig(config, -3).flow->tail_frames(*voice_of(-3)), 3U);
+  CHECK_EQ(Rig(config, -7).flow->tail_frames(*voice_of(-7)), 4U);  // of the one code that is left
+}
+
 TEST(skip_counts_the_frames_under_the_prompt) {
-  for (std::size_t overlap : {0, 3, 6, 17}) {
+  for (int overlap : {0, 3, 6, 17}) {
     Rig rig(config_of(4, 0), overlap);
     rig.flow->begin_reply(*rig.state, 1, 0);
     std::size_t skipped = 0;
@@ -109,7 +162,7 @@ TEST(skip_counts_the_frames_under_the_prompt) {
       for (std::size_t i = 0; i < frames.skip * kZ; ++i) CHECK_EQ(out[begin + i], 0.0F);
       for (std::size_t i = frames.skip * kZ; i < frames.n * kZ; ++i) CHECK(out[begin + i] != 0.0F);
     }
-    CHECK_EQ(skipped, overlap);
+    CHECK_EQ(skipped, static_cast<std::size_t>(overlap));
   }
 }
 
@@ -226,10 +279,10 @@ TEST(voices_without_prompt_or_with_short_latents_work) {
   rig.state = rig.flow->create_state(std::make_shared<const Voice>(bare));
   const auto codes = codes_of(4);
   CHECK(rig.reply(codes, 9) == rig.flow->decode(bare, codes, {}, 9, nullptr, kGo));
-  Voice brief = *rig.voice;
-  brief.latents.resize(5 * kZ);  // fewer than its codes cover: the prompt still is not spoken
-  rig.state = rig.flow->create_state(std::make_shared<const Voice>(brief));
-  CHECK(rig.reply(codes, 9) == rig.flow->decode(brief, codes, {}, 9, nullptr, kGo));
+  const auto brief = voice_of(-3);
+  rig.voice = brief;
+  rig.state = rig.flow->create_state(brief);
+  CHECK(rig.reply(codes, 9) == rig.flow->decode(*brief, codes, {}, 9, nullptr, kGo));
 }
 
 TEST(what_a_bundle_got_wrong_is_named) {

@@ -127,6 +127,37 @@ def test_refuses_integer_weights(checkpoint):
         read(checkpoint)
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_names_a_type_of_weights_once_and_what_to_do(checkpoint, kind):
+    """Regression: one line for every other tensor of the file, and "the file is damaged"."""
+    change_shard(checkpoint, lambda t: t.update({n: t[n].to(kind) for n in list(t)[:3]}))
+    with pytest.raises(BundleError) as e:
+        read(checkpoint)
+    message = str(e.value)
+    assert "\n" not in message and message.count("; ") == 1
+    assert "(3 tensors)" in message and "convert them to bfloat16" in message
+    assert "damaged" not in message and "fetch" not in message
+
+
+def test_a_damaged_shard_is_one_line(checkpoint):
+    """Regression: a line for each tensor that the index promises in it."""
+    shard = sorted(checkpoint.glob("*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(BundleError) as e:
+        read(checkpoint)
+    assert "\n" not in str(e.value) and "fetch it again" in str(e.value)
+
+
+def test_each_of_several_problems_says_what_to_do(checkpoint):
+    change_shard(checkpoint, lambda t: t.update({n: t[n].double() for n in list(t)[:1]}))
+    np.save(checkpoint / "token2wav" / "global_mean_var.npy", np.zeros(3))
+    with pytest.raises(BundleError) as e:
+        read(checkpoint)
+    first, *lines = str(e.value).splitlines()
+    assert "2 problems" in first and "fetch" not in first
+    assert "convert them" in lines[0] and "fetch it again" in lines[1]
+
+
 def test_refuses_a_missing_output_head(checkpoint):
     tensors = {}
     for shard in checkpoint.glob("*.safetensors"):

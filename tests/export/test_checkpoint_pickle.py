@@ -1,6 +1,7 @@
 """model.pt comes from the internet: nothing in it runs, and old loaders are refused."""
 
 import pickle
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -75,6 +76,32 @@ def test_a_plain_pickle_is_refused(state, tmp_path):
     with pytest.raises(BundleError, match=r"model\.pt"):
         state_dict.read_state_dict(state)
     assert not canary.exists()
+
+
+def test_the_old_format_is_named(state):
+    """Regression: "a damaged file"."""
+    torch.save({"model": torch.load(state)}, state, _use_new_zipfile_serialization=False)
+    with pytest.raises(BundleError, match=r"before 1\.6, without zip.*save it anew") as caught:
+        state_dict.read_state_dict(state)
+    assert "damaged" not in str(caught.value)
+    command = str(caught.value).partition("python -c ")[2]
+    assert command.startswith('"import torch; torch.save(torch.load(')
+
+
+def test_a_tar_archive_is_named(state):
+    with tarfile.open(state, "w") as archive:
+        archive.addfile(tarfile.TarInfo("sys_info"))
+    with pytest.raises(BundleError, match=r"before 0\.2, a tar archive"):
+        state_dict.read_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.uint16, torch.complex64])
+def test_other_types_of_tensors_are_named(state, kind):
+    """Regression: "a pickle that calls torch.float8_e4m3fn ...; do not use this file"."""
+    torch.save({"model": {"wavegan.a": torch.ones(3).to(kind)}}, state)
+    with pytest.raises(BundleError, match=r"float32, float16 or bfloat16.*convert") as caught:
+        state_dict.read_state_dict(state)
+    assert "calls" not in str(caught.value)
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x80\x02", b"\xff" * 9, b"\x80\x02}q\x00"])

@@ -1,19 +1,19 @@
 """`parley export` as a user meets it: exit codes, messages, and nothing half written."""
 
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
 import torch
 from small_checkpoint import save_shards
 
-from parley_export import bundle, command, hub, weights
+from parley_export import bundle, command, weights
 
 
 def export(checkpoint, out, *options):
@@ -113,6 +113,53 @@ def test_a_persona_of_ones_own(intact_checkpoint, out, tmp_path):
     described = json.loads((out / bundle.MANIFEST).read_text("utf-8"))
     assert described["prompts"]["system"].startswith("You are Ada.\n")
     assert export(intact_checkpoint, out, "--force", "--system", "@/nothing") == 3
+
+
+def test_a_persona_that_is_no_utf8(intact_checkpoint, out, tmp_path, capsys):
+    """Regression: UnicodeEncodeError, exit 1."""
+    latin1 = "Tu es Zoé.".encode("latin1")
+    (tmp_path / "persona.txt").write_bytes(latin1)
+    for text in (os.fsdecode(latin1), f"@{tmp_path / 'persona.txt'}"):
+        assert export(intact_checkpoint, out, "--system", text) == 3
+        assert "UTF-8" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_checkpoint_whose_path_is_no_utf8(intact_checkpoint, tmp_path, out, capsys):
+    """Regression: "damaged: fetch it again" for every file."""
+    folder = tmp_path / os.fsdecode("modèle".encode("latin1"))
+    shutil.copytree(intact_checkpoint, folder)
+    assert export(folder, out) == 3
+    told = capsys.readouterr().err
+    assert "UTF-8" in told and "rename it" in told and len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "token2wav/prompt/prompt_token.npy",
+        "token2wav/global_mean_var.npy",
+        "token2wav/model.pt",
+        "model-00001-of-00002.safetensors",
+        "tokenizer.json",
+        "config.json",
+    ],
+)
+def test_a_file_that_may_not_be_read(file, checkpoint, out, capsys, monkeypatch):
+    """Regression: a voice's gave exit 4 and "fetch the checkpoint's files again"."""
+    forbidden = checkpoint / file
+    opened = open
+
+    def refuse(path, *rest, **named):
+        if isinstance(path, str | os.PathLike) and Path(path) == forbidden:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *rest, **named)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("io.open", refuse)
+    assert export(checkpoint, out) == 6
+    told = capsys.readouterr().err
+    assert forbidden.name in told and "Permission denied" in told and "fetch" not in told
 
 
 def test_the_licence_travels_with_the_weights(checkpoint, out):
@@ -273,84 +320,3 @@ def test_an_interruption_leaves_nothing(intact_checkpoint, out, number, moment):
     assert "interrupted" in errors and not files(out.parent)
     if int(pid):
         assert not Path("/proc", pid).exists()
-
-
-# ------------------------------------------------------------ repository
-
-
-class FakeHub(types.ModuleType):
-    """Stands in for huggingface_hub: one repository that is a folder here."""
-
-    def __init__(self, folder):
-        super().__init__("huggingface_hub")
-        self.folder, self.asked = folder, []
-
-    def HfApi(self):  # noqa: N802
-        return self
-
-    def model_info(self, name, files_metadata):
-        if name != "org/model":
-            raise ConnectionError("no such repository")
-        siblings = [types.SimpleNamespace(rfilename=f, size=5) for f in ("LICENSE", "config.json")]
-        return types.SimpleNamespace(
-            sha="abc123", card_data={"license": "other"}, siblings=siblings
-        )
-
-    def hf_hub_download(self, name, file, revision):
-        return self.folder / file
-
-    def snapshot_download(self, name, revision, allow_patterns):
-        self.asked.append((name, revision))
-        assert not any(p.endswith(".py") or p == "*" for p in allow_patterns)
-        return str(self.folder)
-
-
-@pytest.fixture
-def repository(checkpoint, monkeypatch, tmp_path):
-    (checkpoint / "LICENSE").write_text("Terms of this model\n")
-    fake = FakeHub(checkpoint)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    monkeypatch.chdir(tmp_path)
-    return fake
-
-
-def test_a_repository_needs_agreement(repository, out, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: False))
-    assert export("org/model", out) == 3
-    message = capsys.readouterr().err
-    assert "--yes" in message and "Terms of this model" in message and "other" in message
-    assert not repository.asked
-    answers = iter(["no\n", "yes\n"])
-    terminal = types.SimpleNamespace(isatty=lambda: True, readline=lambda: next(answers))
-    monkeypatch.setattr(sys, "stdin", terminal)
-    assert export("org/model", out) == 3
-    assert not repository.asked
-    assert export("org/model", out) == 0
-    assert repository.asked == [("org/model", "abc123")]
-    described = json.loads((out / bundle.MANIFEST).read_text("utf-8"))
-    assert described["source"]["location"] == "org/model@abc123"
-    assert described["name"] == "model"
-
-
-def test_a_repository_with_yes(repository, out):
-    assert export("org/model", out, "--yes") == 0
-
-
-def test_a_repository_that_cannot_be_reached(repository, out, capsys):
-    assert export("org/other", out, "--yes") == 3
-    assert "no such repository" in capsys.readouterr().err
-
-
-def test_what_looks_like_a_repository(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    assert hub.is_repository("org/model-7B_v1.0")
-    for path in ("a/b", "./org/model", "/org/model", "org", "org/a/b", "../x", ".hidden/x"):
-        assert not hub.is_repository(path)
-
-
-def test_without_the_hub_package(out, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert export("org/model", out, "--yes") == 5
-    assert "parley[hub]" in capsys.readouterr().err

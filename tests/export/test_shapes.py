@@ -88,7 +88,7 @@ def test_a_made_bundle_speaks_and_is_kept(small, tmp_path):
         with bundle.session("duplex", system="", temperature=1.0) as session:
             noise = np.random.default_rng(0).standard_normal((12, session.chunk_samples))
             steps = [session.step(0.1 * chunk) for chunk in noise.astype(np.float32)]
-    assert any(step.state == "speaking" for step in steps)
+    assert any(step.floor == "speaking" for step in steps)
     assert all(np.isfinite(step.samples).all() for step in steps)
 
 

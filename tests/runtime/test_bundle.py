@@ -115,7 +115,7 @@ def test_any_cut_gives_the_same_output(opened: parley.Bundle, mode: str, size: i
             if mode == "turns":
                 session.end_turn()
             steps += list(session.feed(np.zeros(6 * CHUNK, np.float32)))
-            outputs.append((steps, session.position, session.state))
+            outputs.append((steps, session.position, session.floor))
     (one, *one_end), (other, *other_end) = outputs
     assert [step.events for step in one] == [step.events for step in other]
     assert one_end == other_end
@@ -179,7 +179,7 @@ def test_cancel_close_and_reset(opened: parley.Bundle) -> None:
     session.close()
     session.interrupt()
     session.cancel()
-    assert session.state == "closed"
+    assert session.floor == "closed"
     with pytest.raises(parley.InputError):
         session.step(chunk)
 
@@ -258,7 +258,7 @@ def test_a_closed_bundle_says_so(tiny_bundle: Path) -> None:
     session = bundle.session("turns")
     bundle.close()
     bundle.close()
-    assert session.state == "closed"
+    assert session.floor == "closed"
     with pytest.raises(parley.InputError, match="open bundle"):
         bundle.session("turns")
 

@@ -22,12 +22,12 @@ def test_percentiles_interpolate() -> None:
 def test_a_stage_counts_only_where_it_ran() -> None:
     costs = metrics.Costs(chunk_s=0.16)
     costs.add({"encoder": 4.0, "flow": 0.0, "total": 4.0})
-    costs.add({"encoder": 4.0, "flow": 60.0, "total": 64.0}, binding="flow")
-    costs.add({"encoder": 4.0, "total": 4.0}, binding="encoder")
+    costs.add({"encoder": 4.0, "flow": 60.0, "total": 64.0}, bottleneck="flow")
+    costs.add({"encoder": 4.0, "total": 4.0}, bottleneck="encoder")
     report = costs.report()
     assert report["rtf"] == pytest.approx(0.15)
-    assert set(report) == {"rtf", "step", "stages", "binding"}
-    assert report["binding"] == {"flow": pytest.approx(1 / 3), "encoder": pytest.approx(1 / 3)}
+    assert set(report) == {"rtf", "step", "stages", "bottleneck"}
+    assert report["bottleneck"] == {"flow": pytest.approx(1 / 3), "encoder": pytest.approx(1 / 3)}
     assert report["stages"]["flow"]["p50_ms"] == 60.0  # type: ignore[index]
     assert report["stages"]["encoder"]["p99_ms"] == 4.0  # type: ignore[index]
 

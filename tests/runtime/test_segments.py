@@ -95,7 +95,7 @@ def test_a_long_turn_is_heard_the_same_beside_the_steps(tiny_bundle: Path) -> No
                     pass
                 session.end_turn()
                 steps = [session.step(np.zeros(session.chunk_samples, np.float32))]
-                while steps[-1].state != "listening":
+                while steps[-1].floor != "listening":
                     steps.append(session.step(np.zeros(session.chunk_samples, np.float32)))
             events = [event for step in steps for event in step.events]
             told.append([(e.kind, e.token, list(e.codes)) for e in events])

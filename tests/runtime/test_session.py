@@ -107,8 +107,8 @@ def test_reset_forgets_waiting_samples() -> None:
 def test_context_manager_closes() -> None:
     core = ScriptedSession()
     with session(core) as talking:
-        assert talking.state == "listening"
-    assert core.calls == ["close"] and talking.state == "closed"
+        assert talking.floor == "listening"
+    assert core.calls == ["close"] and talking.floor == "closed"
 
 
 def test_pieces_that_end_inside_a_character_become_whole_ones() -> None:

@@ -70,7 +70,7 @@ examples:
   parley bench my.bundle --simulate 200GB/s,20TF
 
 JSON: rtf; step, speaking, speaking_cpu (processor time) {p50_ms, p95_ms, p99_ms}; stages {name:
-the same, of the steps in which it ran}; binding {name: share of the steps that it bounded};
+the same, of the steps in which it ran}; bottleneck {name: share of the steps that it bounded};
 peak_memory_mb; seconds, speaking_seconds, mode, overlap, bundle, device; machine, versions,
 command.
 """

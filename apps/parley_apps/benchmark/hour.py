@@ -114,11 +114,11 @@ def run(args: argparse.Namespace) -> int:
             for step in one_step.steps(session, samples):
                 after_s = time.process_time()
                 cpu_ms = 1000 * (after_s - before_s)
-                speaking = step.state == "speaking"
+                speaking = step.floor == "speaking"
                 log.add(step_total(step.timing_ms), cpu_ms, speaking, session.position)
                 if len(log.minutes) >= n_minutes:
                     break
-                progress.update(f"minute {len(log.minutes) + 1} of {n_minutes}  {step.state}")
+                progress.update(f"minute {len(log.minutes) + 1} of {n_minutes}  {step.floor}")
                 before_s = time.process_time()
             progress.done()
         name, mode = bundle.name, session.mode

@@ -156,7 +156,7 @@ class _Stepper:
             step = self._session.step(noise.astype(np.float32))
             cpu_ms = 1000 * (time.process_time() - cpu)
             ms = step.timing_ms.get(self._stage, 0.0)
-            wanted = self._stage == "encoder" or step.state == "speaking"
+            wanted = self._stage == "encoder" or step.floor == "speaking"
             if wanted and ms > 0.0:
                 return Spent(float(ms), cpu_ms * ms / step_total(step.timing_ms))
 

@@ -92,12 +92,12 @@ def _measure(
     cpu_ms: list[float] = []
     before_s = time.process_time()
     for step in steps(session, samples):
-        every.add(step.timing_ms, step.binding)
-        if step.state == "speaking":
-            speaking.add(step.timing_ms, step.binding)
+        every.add(step.timing_ms, step.bottleneck)
+        if step.floor == "speaking":
+            speaking.add(step.timing_ms, step.bottleneck)
             cpu_ms.append(1000 * (time.process_time() - before_s))
         done_s = len(every) * chunk_s
-        progress.update(f"{done_s:6.1f} s of {seconds:g} s  {step.state}")
+        progress.update(f"{done_s:6.1f} s of {seconds:g} s  {step.floor}")
         if done_s >= seconds:
             break
         before_s = time.process_time()
@@ -139,5 +139,5 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     for name, row in rows.items():
         values = " ".join(f"{row[key]:9.2f}" for key in ("p50_ms", "p95_ms", "p99_ms"))
         yield f"  {name.replace('_', ' '):12s} {values}"
-    shares = (f"{name} {share:.0%}" for name, share in result["binding"].items())
+    shares = (f"{name} {share:.0%}" for name, share in result["bottleneck"].items())
     yield f"which stage bounded a step: {', '.join(shares)}"

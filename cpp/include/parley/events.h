@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-#include <utility>
 
 namespace parley {
 
@@ -22,10 +21,27 @@ enum class EventKind : std::uint8_t {
   muted,     // the models gave no finite numbers; `count` samples were silenced
 };
 
-enum class EndReason : std::uint8_t { none, model, break_, interrupted, max_tokens, context };
+constexpr std::string_view name(EventKind kind) {
+  constexpr std::array<std::string_view, 11> kNames = {
+      "turn_ended", "reply_started", "text",   "audio",    "reply_ended", "think",
+      "shift",      "break",         "window", "underrun", "muted"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
 
-// The turn state of a session. preparing: a turn's prompt is being worked on (turns only).
-enum class State : std::uint8_t { listening, preparing, speaking, closed };
+enum class EndReason : std::uint8_t { none, model, break_, interrupted, max_tokens, context };
+constexpr std::string_view name(EndReason reason) {
+  constexpr std::array<std::string_view, 6> kNames = {
+      "", "model", "break", "interrupted", "max_tokens", "context"};
+  return kNames[static_cast<std::size_t>(reason)];
+}
+
+// Who has the floor. preparing: a turn's prompt is being worked on (turns only).
+enum class Floor : std::uint8_t { listening, preparing, speaking, closed };
+constexpr std::string_view name(Floor floor) {
+  constexpr std::array<std::string_view, 4> kNames = {"listening", "preparing", "speaking",
+                                                      "closed"};
+  return kNames[static_cast<std::size_t>(floor)];
+}
 
 struct Event {
   static constexpr std::size_t kMaxText = 64;  // a longer piece comes as several events
@@ -45,32 +61,47 @@ struct Event {
   std::string_view text() const { return {text_bytes.data(), n_text}; }
 };
 
+// In the order in which a chunk meets them; the last two make sound.
 enum class Stage : std::uint8_t { front_end, encoder, backbone, flow, vocoder };
+constexpr std::array<std::string_view, 5> kStageNames = {"front_end", "encoder", "backbone", "flow",
+                                                         "vocoder"};
+constexpr std::size_t kStages = kStageNames.size();
+constexpr std::string_view name(Stage stage) {
+  return kStageNames[static_cast<std::size_t>(stage)];
+}
+constexpr bool makes_sound(Stage stage) {
+  return stage >= Stage::flow;
+}
 
 // Nanoseconds of one step by stage; engine is what is left of the total.
 struct Timing {
-  std::int64_t front_end_ns = 0;
-  std::int64_t encoder_ns = 0;
-  std::int64_t backbone_ns = 0;
-  std::int64_t flow_ns = 0;
-  std::int64_t vocoder_ns = 0;
+  std::array<std::int64_t, kStages> stage_ns{};
   std::int64_t total_ns = 0;
-  std::int64_t beside_ns = 0;  // of flow decoder and vocoder, while other stages worked
-  std::int64_t engine_ns() const {
-    return total_ns - front_end_ns - encoder_ns - backbone_ns - flow_ns - vocoder_ns + beside_ns;
+  std::int64_t beside_ns = 0;  // of the stages that make sound, while other stages worked
+
+  std::int64_t& operator[](Stage stage) { return stage_ns[static_cast<std::size_t>(stage)]; }
+  std::int64_t operator[](Stage stage) const { return stage_ns[static_cast<std::size_t>(stage)]; }
+
+  // Of the stages that make sound, or of all others.
+  std::int64_t side_ns(bool sound) const {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < kStages; ++i)
+      if (makes_sound(static_cast<Stage>(i)) == sound) sum += stage_ns[i];
+    return sum;
   }
+  std::int64_t engine_ns() const { return total_ns - side_ns(false) - side_ns(true) + beside_ns; }
   // The stage that bounds the step's time: the longest one, where two threads worked that of the
   // busier one.
-  Stage binding() const {
-    constexpr auto longer = [](std::pair<std::int64_t, Stage> a, std::pair<std::int64_t, Stage> b) {
-      return b.first > a.first ? b : a;
-    };
-    const auto mind = longer(longer({front_end_ns, Stage::front_end}, {encoder_ns, Stage::encoder}),
-                             {backbone_ns, Stage::backbone});
-    const auto sound = longer({flow_ns, Stage::flow}, {vocoder_ns, Stage::vocoder});
-    if (beside_ns == 0) return longer(mind, sound).second;
-    const bool sound_binds = flow_ns + vocoder_ns > front_end_ns + encoder_ns + backbone_ns;
-    return sound_binds ? sound.second : mind.second;
+  Stage bottleneck() const {
+    const bool sound_binds = side_ns(true) > side_ns(false);
+    auto longest = Stage::front_end;
+    for (std::size_t i = 0; i < kStages; ++i) {
+      const auto stage = static_cast<Stage>(i);
+      if (beside_ns > 0 && makes_sound(stage) != sound_binds) continue;
+      const bool first = beside_ns > 0 && makes_sound(longest) != sound_binds;
+      if (first || stage_ns[i] > (*this)[longest]) longest = stage;
+    }
+    return longest;
   }
 };
 

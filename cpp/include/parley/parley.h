@@ -68,7 +68,7 @@ struct SessionOptions {
 struct Step {
   std::span<const Event> events;
   Timing timing;
-  State state = State::listening;
+  Floor floor = Floor::listening;
   std::int64_t index = 0;  // steps before this one
 };
 
@@ -103,7 +103,7 @@ class Session {
   void close();
 
   Mode mode() const;
-  State state() const;
+  Floor floor() const;
   std::int64_t position() const;  // backbone positions held
   // Constant, in output samples: from a drawn code to its sound.
   std::size_t delay_samples() const;

@@ -8,8 +8,8 @@
 
 #include "base/stop.h"
 #include "bench/plain_loop.h"
-#include "session/sampler.h"
-#include "session/window.h"
+#include "session/think/sampler.h"
+#include "session/think/window.h"
 #include "stages/backbone.h"
 
 namespace parley {

@@ -5,8 +5,8 @@
 
 #include "audio/log_mel.h"
 #include "audio/resampler.h"
-#include "session/chunk_listener.h"
-#include "session/turn_listener.h"
+#include "session/listen/duplex_listener.h"
+#include "session/listen/turns_listener.h"
 #include "stages/contract.h"
 #include "stages/flow/memory.h"
 
@@ -99,17 +99,17 @@ std::vector<float> Workbench::turn_features(std::span<const float> samples,
   turns.short_segments = short_segments.value_or(turns.short_segments);
   check_short_form(turns, *bundle_->encoder(), "workbench.turn_features");
   const auto room = static_cast<std::size_t>(bundle_->manifest().limits.context);
-  TurnListener listener(listener_parts(), std::move(turns), {},
-                        bundle_->manifest().vocabulary.audio_placeholder, room, 0);
+  TurnsListener listener(listener_parts(), std::move(turns), {},
+                         bundle_->manifest().vocabulary.audio_placeholder, room, 0);
   const std::size_t chunk = bundle_->manifest().rates.input_chunk();
   Timing timing;
   for (std::size_t at = 0; at < samples.size(); at += chunk) {
-    listener.take_in(samples.subspan(at, std::min(chunk, samples.size() - at)), State::listening,
+    listener.take_in(samples.subspan(at, std::min(chunk, samples.size() - at)), Floor::listening,
                      timing, never_);
     listener.commit();
   }
   listener.end_turn(0);
-  listener.take_in({}, State::preparing, timing, never_);
+  listener.take_in({}, Floor::preparing, timing, never_);
   const std::size_t width = bundle_->encoder()->width();
   std::vector<float> features;
   for (const Position& position : listener.positions())
@@ -124,14 +124,14 @@ std::vector<float> Workbench::chunk_features(std::span<const float> samples) con
         "[workbench.chunk_features] expected a bundle with mode duplex, got one without; do export "
         "with --duplex");
   }
-  ChunkListener listener(listener_parts());
+  DuplexListener listener(listener_parts());
   const std::size_t chunk = bundle_->manifest().rates.input_chunk();
   const std::size_t width = bundle_->encoder()->width();
   check_rows("chunk_features", samples.size(), chunk);
   Timing timing;
   std::vector<float> features;
   for (std::size_t at = 0; at < samples.size(); at += chunk) {
-    listener.take_in(samples.subspan(at, chunk), State::listening, timing, never_);
+    listener.take_in(samples.subspan(at, chunk), Floor::listening, timing, never_);
     listener.commit();
     const float* feature = listener.positions()[0].feature;
     features.insert(features.end(), feature, feature + width);
@@ -239,7 +239,8 @@ void Workbench::flow_begin(std::uint64_t seed) {
 std::vector<float> Workbench::flow_push(std::span<const std::int32_t> codes, bool last) {
   if (!flow_state_) flow_begin(0);
   const std::size_t z = flow_->shape().z;
-  std::vector<float> room(max_frames(flow_->shape(), codes.size()) * z);
+  std::vector<float> room((max_frames(flow_->shape(), codes.size()) + flow_->tail_frames(*voice_)) *
+                          z);
   const FlowDecoder::Frames frames = flow_->push(*flow_state_, codes, last, room, never_);
   flow_state_->commit();
   return {room.begin() + static_cast<std::ptrdiff_t>(frames.skip * z),

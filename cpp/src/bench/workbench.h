@@ -10,7 +10,7 @@
 #include "audio/turn.h"
 #include "bundle/bundle.h"
 #include "session/listener.h"
-#include "session/sampler.h"
+#include "session/think/sampler.h"
 
 namespace parley {
 

@@ -8,7 +8,7 @@
 #include "runners/llama/model.h"
 #include "runners/ort/external_data.h"
 #include "runners/ort/ort.h"
-#include "session/turn_listener.h"
+#include "session/listen/turns_listener.h"
 #include "stages/contract.h"
 
 namespace parley {

@@ -38,7 +38,7 @@ void Session::Impl::take_turn(const char* verb, Build build) {
                      "expected mode turns, got duplex, where the model hears by itself when "
                      "a turn ends; do go on stepping, or open the session with mode turns");
   }
-  if (done_.state != State::listening) {
+  if (done_.floor != Floor::listening) {
     throw InputError(where +
                      "expected the session to listen, got a reply under way; do "
                      "interrupt() first or wait for its end");
@@ -47,7 +47,7 @@ void Session::Impl::take_turn(const char* verb, Build build) {
   turn_start_ = parts_.backbone->next_position(*backbone_state_);
   turn_start_pending_ = done_.pending;
   interrupt_ = false;  // a note left too late was for the reply before
-  done_.state = State::preparing;
+  done_.floor = Floor::preparing;
   done_.turn_ended = true;
 }
 
@@ -55,14 +55,14 @@ void Session::Impl::take_turn(const char* verb, Build build) {
 void Session::Impl::apply_interrupt() {
   if (!interrupt_) return;
   // What this step will still play counts as heard: with overlap the fade comes a chunk later.
-  if (turns_ != nullptr && done_.state == State::speaking) catch_up();
+  if (turns_ != nullptr && done_.floor == Floor::speaking) catch_up();
   interrupt_ = false;
-  if (done_.state == State::listening) return;
+  if (done_.floor == Floor::listening) return;
   if (turns_ == nullptr) {
     done_.force = EndReason::interrupted;  // the model reads a BREAK in its next control slot
     return;
   }
-  if (done_.state == State::preparing) {
+  if (done_.floor == Floor::preparing) {
     parts_.backbone->truncate(*backbone_state_, turn_start_);
     turns_->abandon();
     done_.pending = turn_start_pending_;
@@ -81,7 +81,7 @@ void Session::Impl::apply_interrupt() {
   }
   done_.drawing = false;
   done_.n_codes = 0;
-  done_.state = State::listening;
+  done_.floor = Floor::listening;
 }
 
 void Session::Impl::fresh_start() {
@@ -147,8 +147,8 @@ void Session::close() {
 Mode Session::mode() const {
   return impl_->mode();
 }
-State Session::state() const {
-  return impl_->state();
+Floor Session::floor() const {
+  return impl_->floor();
 }
 std::int64_t Session::position() const {
   return impl_->position();

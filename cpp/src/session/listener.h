@@ -18,8 +18,8 @@ namespace parley {
 class Listener {
  public:
   virtual ~Listener() = default;
-  // One chunk at the input rate, while the session is in `state`.
-  virtual void take_in(std::span<const float> chunk, State state, Timing& timing,
+  // One chunk at the input rate, while `floor` says who has the floor.
+  virtual void take_in(std::span<const float> chunk, Floor floor, Timing& timing,
                        const StopFlag& stop) = 0;
   // What the backbone reads in this step; valid until the next call.
   virtual std::span<const Position> positions() = 0;

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "session/chunk_listener.h"
+#include "session/listen/duplex_listener.h"
 
 namespace parley {
 
@@ -34,11 +34,11 @@ Session::Impl::Impl(SessionParts parts)
   ListenerParts ears{parts_.encoder,   parts_.tokens,        parts_.clock,
                      parts_.front_end, parts_.chunk_samples, parts_.overlap};
   if (parts_.duplex) {
-    policy_ = std::make_unique<NativePolicy>(*parts_.duplex, parts_.vocabulary, vocab_size);
-    listener_ = std::make_unique<ChunkListener>(std::move(ears));
+    policy_ = std::make_unique<DuplexPolicy>(*parts_.duplex, parts_.vocabulary, vocab_size);
+    listener_ = std::make_unique<DuplexListener>(std::move(ears));
   } else {
-    policy_ = std::make_unique<WholeTurnPolicy>(*parts_.turns, parts_.vocabulary, vocab_size);
-    auto turns = std::make_unique<TurnListener>(
+    policy_ = std::make_unique<TurnsPolicy>(*parts_.turns, parts_.vocabulary, vocab_size);
+    auto turns = std::make_unique<TurnsListener>(
         std::move(ears), *parts_.turns, parts_.system, parts_.vocabulary.audio_placeholder,
         static_cast<std::size_t>(parts_.context), parts_.prefill_budget);
     turns_ = turns.get();
@@ -53,7 +53,7 @@ Session::Impl::Impl(SessionParts parts)
   delay_ = speech_->delay();
   if (parts_.overlap) {
     delay_ += parts_.out_chunk_samples;
-    beside_.emplace([this] { speech_->run(done_.job, beside_timing_, stop_); });
+    sound_thread_.emplace([this] { speech_->run(done_.job, sound_timing_, stop_); });
   }
   input_delay_ = listener_->delay_samples();
   backbone_state_ = parts_.backbone->create_state();
@@ -83,7 +83,7 @@ Step Session::Impl::step(std::span<const float> in, std::span<float> out) {
   try {
     stop_.check();
     begin_sound();                                        // with overlap: the last step's codes
-    listener_->take_in(in, work_.state, timing_, stop_);  // take in, encode
+    listener_->take_in(in, work_.floor, timing_, stop_);  // take in, encode
     think();                                              // decide, think
     speak();                                              // what is to be heard
     finish_sound();                                       // codes to samples
@@ -93,7 +93,7 @@ Step Session::Impl::step(std::span<const float> in, std::span<float> out) {
   }
   commit(out);
   timing_.total_ns = parts_.clock->now_ns() - start;
-  return {events_, timing_, done_.state, done_.index - 1};
+  return {events_, timing_, done_.floor, done_.index - 1};
 }
 
 void Session::Impl::check_input(std::span<const float> in, std::span<float> out) const {
@@ -118,9 +118,9 @@ void Session::Impl::think() {
   if (std::exchange(work_.turn_ended, false)) add_event(EventKind::turn_ended);
   if (std::exchange(work_.cut, false))
     add_event(EventKind::reply_ended).reason = EndReason::interrupted;
-  if (work_.state == State::preparing && listener_->complete()) begin_reply();
-  const bool draws = work_.state != State::speaking || work_.drawing;
-  const Plan* plan = draws ? policy_->plan(work_.state) : nullptr;
+  if (work_.floor == Floor::preparing && listener_->complete()) begin_reply();
+  const bool draws = work_.floor != Floor::speaking || work_.drawing;
+  const Plan* plan = draws ? policy_->plan(work_.floor) : nullptr;
   if (plan == nullptr && heard.empty()) return;
 
   chunk_start_ = parts_.backbone->next_position(*backbone_state_);
@@ -138,7 +138,7 @@ void Session::Impl::think() {
 
 void Session::Impl::draw(const Plan& first_plan) {
   const Plan* plan = &first_plan;
-  if (work_.state == State::speaking && ++work_.reply_chunks > 1 && parts_.duplex &&
+  if (work_.floor == Floor::speaking && ++work_.reply_chunks > 1 && parts_.duplex &&
       work_.reply_chunks > parts_.duplex->max_reply_chunks)
     work_.force = EndReason::max_tokens;
   std::size_t slot = 0;
@@ -150,7 +150,7 @@ void Session::Impl::draw(const Plan& first_plan) {
       end_reply(EndReason::context);
       return;
     }
-    const bool forced = work_.force != EndReason::none && work_.state == State::speaking;
+    const bool forced = work_.force != EndReason::none && work_.floor == Floor::speaking;
     feed(!forced);
     const Slot& ids = plan->slots[plan->repeats ? 0 : slot];
     const std::int32_t id =
@@ -186,7 +186,7 @@ const Plan* Session::Impl::take(std::int32_t id, const Plan* plan) {
     case Drawn::break_:
       add_event(EventKind::break_).token = id;
       end_reply(work_.force != EndReason::none ? work_.force : EndReason::break_);
-      work_.state = State::listening;
+      work_.floor = Floor::listening;
       work_.drop = true;
       work_.n_codes = 0;
       return nullptr;
@@ -213,7 +213,7 @@ const Plan* Session::Impl::take(std::int32_t id, const Plan* plan) {
 }
 
 void Session::Impl::begin_reply() {
-  work_.state = State::speaking;
+  work_.floor = Floor::speaking;
   work_.drawing = true;
   work_.sounded = false;
   work_.n_drawn = 0;
@@ -254,7 +254,7 @@ void Session::Impl::speak() {
   const bool last = !work_.drawing && (done_.drawing || done_.replies != work_.replies);
   const bool chunk_waits = work_.n_codes >= parts_.codes_per_chunk;
   if (chunk_waits || (last && (work_.sounded || work_.n_codes > 0))) pass_codes(last);
-  work_.job.sounding = work_.sounded && work_.state == State::speaking;
+  work_.job.sounding = work_.sounded && work_.floor == Floor::speaking;
 }
 
 void Session::Impl::pass_codes(bool last) {
@@ -285,18 +285,18 @@ void Session::Impl::commit(std::span<float> out) {
     add_event(EventKind::underrun).count = static_cast<std::int64_t>(out.size() - played.samples);
   const bool waits = parts_.overlap && !work_.job.empty();
   const bool over = !work_.sounded || (speech_->finished() && !waits);
-  if (work_.state == State::speaking && !work_.drawing && over && speech_->queued() == 0)
-    work_.state = State::listening;
+  if (work_.floor == Floor::speaking && !work_.drawing && over && speech_->queued() == 0)
+    work_.floor = Floor::listening;
   work_.drop = false;
   ++work_.index;
   done_ = work_;
 }
 
 void Session::Impl::rollback() noexcept {
-  if (beside_) {
+  if (sound_thread_) {
     stop_.set();  // no need to finish what is thrown away
     try {
-      beside_->wait();
+      sound_thread_->wait();
     } catch (...) {  // the caller hears of the first failure
     }
   }
@@ -312,39 +312,37 @@ void Session::Impl::rollback() noexcept {
 // Runs before a step's work, on committed state only: what is forgotten stays so if the step fails.
 void Session::Impl::forget_old_chunks() {
   if (!window_) return;
-  const Stopwatch watch(*parts_.clock, timing_.backbone_ns);
+  const Stopwatch watch(*parts_.clock, timing_[Stage::backbone]);
   done_.forgotten += slide(*window_, *parts_.backbone, *backbone_state_, parts_.context,
-                           done_.state == State::listening);
+                           done_.floor == Floor::listening);
 }
 
 void Session::Impl::feed(bool want_logits) {
-  const Stopwatch watch(*parts_.clock, timing_.backbone_ns);
+  const Stopwatch watch(*parts_.clock, timing_[Stage::backbone]);
   parts_.backbone->feed(*backbone_state_, batch_, want_logits, stop_);
 }
 
 // With overlap the last step's codes become sound while this step listens and thinks.
 void Session::Impl::begin_sound() {
-  beside_timing_ = {};
-  if (beside_ && !caught_up_ && !done_.job.empty()) beside_->start();
+  sound_timing_ = {};
+  if (sound_thread_ && !caught_up_ && !done_.job.empty()) sound_thread_->start();
 }
 
 void Session::Impl::finish_sound() {
-  if (!beside_) {
+  if (!sound_thread_) {
     speech_->run(work_.job, timing_, stop_);
     return;
   }
   const std::int64_t start = parts_.clock->now_ns();
-  beside_->wait();
+  sound_thread_->wait();
   const std::int64_t waited = parts_.clock->now_ns() - start;
-  const std::int64_t sound = beside_timing_.flow_ns + beside_timing_.vocoder_ns;
-  timing_.flow_ns += beside_timing_.flow_ns;
-  timing_.vocoder_ns += beside_timing_.vocoder_ns;
-  timing_.beside_ns = std::max<std::int64_t>(0, sound - waited);
+  for (std::size_t i = 0; i < kStages; ++i) timing_.stage_ns[i] += sound_timing_.stage_ns[i];
+  timing_.beside_ns = std::max<std::int64_t>(0, sound_timing_.side_ns(true) - waited);
 }
 
 // With overlap: the waiting codes become sound at once, since this step has to know what is heard.
 void Session::Impl::catch_up() {
-  if (!beside_ || done_.job.empty()) return;
+  if (!sound_thread_ || done_.job.empty()) return;
   try {
     speech_->run(done_.job, timing_, stop_);
   } catch (...) {

@@ -10,13 +10,13 @@
 #include <string_view>
 #include <vector>
 
-#include "session/beside.h"
+#include "session/listen/turns_listener.h"
 #include "session/parts.h"
-#include "session/policy.h"
-#include "session/sampler.h"
-#include "session/speech.h"
-#include "session/turn_listener.h"
-#include "session/window.h"
+#include "session/speak/speech.h"
+#include "session/think/policy.h"
+#include "session/think/sampler.h"
+#include "session/think/window.h"
+#include "session/worker.h"
 
 namespace parley {
 
@@ -35,7 +35,7 @@ class Session::Impl {
   void close();
 
   Mode mode() const { return parts_.duplex ? Mode::duplex : Mode::turns; }
-  State state() const { return closed_ ? State::closed : done_.state; }
+  Floor floor() const { return closed_ ? Floor::closed : done_.floor; }
   std::int64_t position() const;
   std::size_t delay_samples() const { return delay_; }
   std::size_t input_delay_samples() const { return input_delay_; }
@@ -43,7 +43,7 @@ class Session::Impl {
  private:
   // Everything small that a step changes; a step works on a copy, commit() keeps it.
   struct Progress {
-    State state = State::listening;
+    Floor floor = Floor::listening;
     EndReason force = EndReason::none;  // why the next control slot is made to stop the reply
     bool turn_ended = false;            // turns: said, not yet told
     bool drawing = false;               // the reply still grows
@@ -90,9 +90,9 @@ class Session::Impl {
   std::unique_lock<std::mutex> enter(const char* verb);
 
   SessionParts parts_;
-  std::unique_ptr<TurnPolicy> policy_;
+  std::unique_ptr<Policy> policy_;
   std::unique_ptr<Listener> listener_;
-  TurnListener* turns_ = nullptr;  // listener_ where the mode is turns
+  TurnsListener* turns_ = nullptr;  // listener_ where the mode is turns
   Sampler sampler_;
   std::optional<Speech> speech_;
   StatePtr backbone_state_;
@@ -109,14 +109,14 @@ class Session::Impl {
   std::int32_t turn_start_pending_ = -1;
   std::vector<Event> events_;
   Timing timing_;
-  Timing beside_timing_;    // of the thread beside
+  Timing sound_timing_;     // of the thread that makes it
   bool caught_up_ = false;  // the waiting job ran before this step's work
 
   StopFlag stop_;
   std::atomic<bool> interrupt_{false};
   std::atomic<bool> closed_{false};
-  std::mutex mutex_;              // held by the one caller; others are told, not queued
-  std::optional<Beside> beside_;  // where sound overlaps; last: its task uses the others
+  std::mutex mutex_;                    // held by the one caller; others are told, not queued
+  std::optional<Worker> sound_thread_;  // where sound overlaps; last: its task uses the others
 };
 
 }  // namespace parley

@@ -16,7 +16,7 @@ namespace parley {
 // Who speaks: what a bundle keeps of a voice. Latents are normalised.
 struct Voice {
   std::vector<std::int64_t> tokens;  // [n]
-  std::vector<float> latents;        // [frames, z]; frames may exceed n * frames_per_code
+  std::vector<float> latents;        // [frames, z]; more or fewer than n * frames_per_code
   std::vector<float> speaker;        // [speaker width]
 };
 
@@ -45,13 +45,17 @@ class FlowDecoder {
   // Starts a reply: the noise of latent frame f, channel c is a function of (seed, reply, f, c);
   // that of the voice prompt, which has negative numbers, belongs to the voice: of (0, 0, f, c).
   virtual void begin_reply(StageState& state, std::uint64_t seed, std::uint32_t reply) const = 0;
+  // A reply begins behind its voice's latents, as published. Where these are more than the voice's
+  // codes cover, they reach into the reply's first frames, see push(). Where they are fewer, the
+  // codes' last frames come before those of the reply's first code: this many.
+  virtual std::size_t tail_frames(const Voice& voice) const = 0;
   // Adds codes; `last` says that none follow. Writes the latent frames that became final,
-  // `[n, z]` denormalised, and returns n. Frames that the voice prompt overlaps (the first
-  // ones of a reply) are not spoken: they come as part of n with `skip` counting them.
-  // `latents` holds at least max_frames(shape(), codes.size()) frames.
+  // `[n, z]` denormalised, and returns n. Frames that the voice's latents reach into are not
+  // spoken: they come as part of n with `skip` counting them. `latents` holds at least
+  // max_frames(shape(), codes.size()) frames, and the voice's tail.
   struct Frames {
     std::size_t n = 0;     // latent frames written
-    std::size_t skip = 0;  // of these, how many at the start lie under the voice prompt
+    std::size_t skip = 0;  // of these, how many at the start lie under the voice's latents
   };
   virtual Frames push(StageState& state, std::span<const std::int32_t> codes, bool last,
                       std::span<float> latents, const StopFlag& stop) const = 0;

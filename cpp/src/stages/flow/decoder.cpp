@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <mutex>
 #include <new>
 #include <string>
 #include <utility>
 
 #include "stages/flow/noise.h"
 #include "stages/flow/state.h"
+#include "stages/flow/voice_setups.h"
 
 namespace parley {
 
@@ -65,7 +64,8 @@ class GraphFlowDecoder final : public FlowDecoder {
           "that one for whole utterances");
     }
     try {
-      return make_state(set_up(voice, progress));
+      return make_state(setups_.get(
+          *voice, progress, [&](const SetupProgress& told) { return set_up(voice, told); }));
     } catch (const std::bad_alloc&) {
       const Costs needed = costs(*voice);
       throw ContextError(
@@ -87,6 +87,10 @@ class GraphFlowDecoder final : public FlowDecoder {
     return costs;
   }
 
+  std::size_t tail_frames(const Voice& voice) const override {
+    return prompt_frames(shortened(voice, config_), config_).tail;
+  }
+
   void begin_reply(StageState& state, std::uint64_t seed, std::uint32_t reply) const override {
     state_as<FlowState>(state).begin(seed, reply);
   }
@@ -94,28 +98,27 @@ class GraphFlowDecoder final : public FlowDecoder {
   Frames push(StageState& state, std::span<const std::int32_t> codes, bool last,
               std::span<float> latents, const StopFlag& stop) const override {
     auto& mine = state_as<FlowState>(state);
-    check_push(mine.current, codes, last, latents.size());
+    check_push(mine, codes, last, latents.size());
     Reply& reply = mine.next;
     reply = mine.current;
     const std::int64_t first_code = reply.decoded;
     std::size_t taken = 0;
-    std::span<float> out = latents;
+    std::size_t written = 0;
     while (true) {
       taken += reply.append(codes.subspan(taken));
       const bool ends = last && taken == codes.size();
       const FlowWindow window = next_window(reply.received, reply.decoded, ends, cut_);
       if (window.own_end == window.own) break;
-      decode_chunk(mine, window, out, stop);
-      out = out.subspan(static_cast<std::size_t>(window.own_end - window.own) * code_values());
+      written += decode_chunk(mine, window, latents.subspan(written), stop);
       reply.decoded = window.own_end;
       reply.drop_before(reply.decoded - std::max<std::int64_t>(cut_.past_codes, 1));
     }
     reply.ended = last;
-    const auto n = static_cast<std::size_t>(reply.decoded - first_code) * config_.frames_per_code;
+    const std::size_t n = written / config_.z;
     const auto begin = static_cast<std::size_t>(first_code) * config_.frames_per_code;
     std::swap(mine.current, mine.next);
-    const std::size_t overlap = mine.setup->prompt.overlap;
-    return {n, std::min(n, overlap > begin ? overlap - begin : 0)};
+    const std::size_t lead_in = mine.setup->prompt.lead_in;
+    return {n, std::min(n, lead_in > begin ? lead_in - begin : 0)};
   }
 
   std::vector<float> decode(const Voice& voice, std::span<const std::int32_t> codes,
@@ -146,7 +149,9 @@ class GraphFlowDecoder final : public FlowDecoder {
     runs_.fill_inputs(workspace, n_codes, frames, latents_of(voice, 0, frames), stop);
     runs_.solve(workspace, frames, modulations, memory, trajectory, stop);
     const std::size_t begin =
-        std::min((prompt.own + prompt.overlap) * config_.z, workspace.x.size());
+        codes.empty()
+            ? workspace.x.size()
+            : std::min((prompt.own + prompt.lead_in - prompt.tail) * config_.z, workspace.x.size());
     std::vector<float> latents(workspace.x.size() - begin);
     denormalise(std::span(workspace.x).subspan(begin), latents);
     return latents;
@@ -191,12 +196,8 @@ class GraphFlowDecoder final : public FlowDecoder {
     fill_flow_noise(0, 0, -signed_size(rows.size() / config_.z), config_.z, rows);
   }
 
-  // What states of one voice share is made once, whichever asks first; the others wait for it.
   std::shared_ptr<const VoiceSetup> set_up(std::shared_ptr<const Voice> whole,
                                            const SetupProgress& progress) const {
-    const std::lock_guard lock(mutex_);
-    std::shared_ptr<const VoiceSetup>& known = setups_[whole.get()];
-    if (known) return known;
     auto setup = std::make_shared<VoiceSetup>();
     setup->voice = shortened(*whole, config_);
     setup->whole = std::move(whole);
@@ -205,11 +206,11 @@ class GraphFlowDecoder final : public FlowDecoder {
     setup->noise.resize(setup->prompt.own * config_.z);
     fill_prompt_noise(setup->noise);
     if (config_.mode == FlowMode::cached) setup->cache = solve_prompt(*setup, progress);
-    return known = std::move(setup);
+    return setup;
   }
 
   // The prompt's own way from noise to latents, seeing nothing of any reply.
-  std::shared_ptr<const PromptCache> solve_prompt(const VoiceSetup& setup,
+  std::shared_ptr<const PromptCache> solve_prompt(VoiceSetup& setup,
                                                   const SetupProgress& progress) const {
     const Voice& voice = setup.voice;
     const std::size_t frames = setup.prompt.own;
@@ -222,6 +223,8 @@ class GraphFlowDecoder final : public FlowDecoder {
     std::copy(setup.noise.begin(), setup.noise.end(), workspace.x.begin());
     runs_.fill_inputs(workspace, voice.tokens.size(), frames, latents_of(voice, 0, frames), never);
     runs_.solve(workspace, frames, setup.modulations, memory, nullptr, never);
+    const auto tail = std::span(workspace.x).last(setup.prompt.tail * config_.z);
+    setup.tail.assign(tail.begin(), tail.end());
     return cache;
   }
 
@@ -231,21 +234,28 @@ class GraphFlowDecoder final : public FlowDecoder {
     }
   }
 
-  // Writes the own frames of a window to the start of `out`.
-  void decode_chunk(FlowState& mine, const FlowWindow& window, std::span<float> out,
-                    const StopFlag& stop) const {
+  // Writes the own frames of a window to the start of `out`, before a reply's first ones the
+  // voice's tail, and returns how many values that were.
+  std::size_t decode_chunk(FlowState& mine, const FlowWindow& window, std::span<float> out,
+                           const StopFlag& stop) const {
     const std::size_t values =
         static_cast<std::size_t>(window.own_end - window.own) * code_values();
     const std::size_t at =
         mine.stream ? solve_own(mine, window, stop) : solve_window(mine, window, stop);
-    const auto own = std::span<const float>(mine.workspace.x).subspan(at, values);
-    for (const float x : own) mine.broken = mine.broken || !std::isfinite(x);
-    denormalise(own, out);
-    const std::size_t begin = static_cast<std::size_t>(window.own) * config_.frames_per_code;
-    const std::size_t overlap = mine.setup->prompt.overlap;
-    if (begin < overlap) {
-      std::fill_n(out.begin(), std::min(values, (overlap - begin) * config_.z), 0.0F);
+    const auto x = std::span<const float>(mine.workspace.x);
+    const auto own = x.subspan(at, values);
+    for (const float value : own) mine.broken = mine.broken || !std::isfinite(value);
+    const PromptFrames& prompt = mine.setup->prompt;
+    std::size_t n_tail = 0;
+    if (window.own == 0) {
+      n_tail = prompt.tail * config_.z;
+      denormalise(mine.stream ? mine.setup->tail : x.first(at).last(n_tail), out);
     }
+    denormalise(own, out.subspan(n_tail));
+    const std::size_t begin = static_cast<std::size_t>(window.own) * config_.frames_per_code;
+    if (begin < prompt.lead_in)
+      std::fill_n(out.begin(), std::min(values, (prompt.lead_in - begin) * config_.z), 0.0F);
+    return n_tail + values;
   }
 
   // Codes of the reply from number `from` to the window's end, into the workspace behind `n`
@@ -274,7 +284,7 @@ class GraphFlowDecoder final : public FlowDecoder {
 
     // What reaches over the prompt's codes belongs to the reply's first frames and to no others.
     const std::size_t n_condition =
-        setup.prompt.own + (window.begin == 0 ? setup.prompt.overlap : 0);
+        setup.prompt.own + (window.begin == 0 ? setup.prompt.lead_in : 0);
     const auto condition = latents_of(setup.voice, 0, std::min(n_condition, frames));
     runs_.fill_inputs(workspace, n_codes, frames, condition, stop);
     runs_.solve(workspace, frames, setup.modulations, *mine.alone, nullptr, stop);
@@ -297,17 +307,18 @@ class GraphFlowDecoder final : public FlowDecoder {
     const std::int64_t done = window.own * signed_size(config_.frames_per_code);
     fill_flow_noise(reply.seed, reply.number, done, config_.z,
                     std::span(workspace.x).first(frames * config_.z));
-    const auto overlap =
+    const auto lead_in =
         latents_of(setup.voice, setup.prompt.own + static_cast<std::size_t>(done), frames);
-    runs_.fill_inputs(workspace, n_codes, frames, overlap, stop);
+    runs_.fill_inputs(workspace, n_codes, frames, lead_in, stop);
     const auto own = static_cast<std::size_t>(window.own_end - window.own);
     mine.stream->place(done, own * config_.frames_per_code);
     runs_.solve(workspace, frames, setup.modulations, *mine.stream, nullptr, stop);
     return 0;
   }
 
-  void check_push(const Reply& reply, std::span<const std::int32_t> codes, bool last,
+  void check_push(const FlowState& mine, std::span<const std::int32_t> codes, bool last,
                   std::size_t room) const {
+    const Reply& reply = mine.current;
     if (!reply.started || reply.ended) {
       throw InputError(std::string("[flow_decoder.push] expected begin_reply() first, got codes ") +
                        (reply.ended ? "behind the last ones" : "of no reply") +
@@ -316,10 +327,12 @@ class GraphFlowDecoder final : public FlowDecoder {
     check_codes("push", codes);
     const std::int64_t after = decodable(reply.received + signed_size(codes.size()), last, cut_);
     const auto n = static_cast<std::size_t>(std::max(after, reply.decoded) - reply.decoded);
-    if (room < n * code_values()) {
+    const std::size_t tail = reply.decoded == 0 && n > 0 ? mine.setup->prompt.tail * config_.z : 0;
+    if (room < n * code_values() + tail) {
       throw InputError("[flow_decoder.push] expected room for " +
-                       std::to_string(n * code_values()) + " values, got " + std::to_string(room) +
-                       "; size the buffer by max_frames()");
+                       std::to_string(n * code_values() + tail) + " values, got " +
+                       std::to_string(room) +
+                       "; size the buffer by max_frames() and tail_frames()");
     }
   }
 
@@ -344,8 +357,7 @@ class GraphFlowDecoder final : public FlowDecoder {
   FlowGraphRuns runs_;
   FlowCut cut_;
   std::vector<float> deviation_;  // [z]
-  mutable std::mutex mutex_;      // of setups_
-  mutable std::map<const Voice*, std::shared_ptr<const VoiceSetup>> setups_;
+  mutable VoiceSetups setups_;
 };
 
 }  // namespace

@@ -52,16 +52,17 @@ struct Reply {
   }
 };
 
-// Latent frames of a voice: those of its codes, and those that reach over them into the reply.
+// Latent frames of a voice. A reply begins where its latents end.
 struct PromptFrames {
-  std::size_t own = 0;
-  std::size_t overlap = 0;
+  std::size_t own = 0;      // of its codes
+  std::size_t lead_in = 0;  // latents behind them, which reach into the reply
+  std::size_t tail = 0;     // of `own`, the last ones where they have no latents: spoken first
 };
 
 inline PromptFrames prompt_frames(const Voice& voice, const FlowConfig& config) {
   const std::size_t own = voice.tokens.size() * config.frames_per_code;
   const std::size_t latents = voice.latents.size() / config.z;
-  return {own, latents > own ? latents - own : 0};
+  return {own, latents > own ? latents - own : 0, own > latents ? own - latents : 0};
 }
 
 // The last `prompt_codes` codes of a voice with their latents, and all that reach into the reply.
@@ -86,6 +87,7 @@ struct VoiceSetup {
   PromptFrames prompt;
   std::vector<float> modulations;            // [evaluations, M]
   std::vector<float> noise;                  // [prompt frames, z]
+  std::vector<float> tail;                   // [tail, z] normalised, where the mode is cached
   std::shared_ptr<const PromptCache> cache;  // where the mode is cached
 };
 

@@ -115,11 +115,12 @@ def locate(checkpoint: Path, places: Places = USUAL, location: str = "") -> Layo
         BundleError: it is no checkpoint; names every part that is missing.
     """
     check_folder(checkpoint)
+    own = checkpoint.resolve().name
     t2w = places.token2wav or checkpoint / "token2wav"
     layout = Layout(
         folder=checkpoint,
-        name=location.partition("@")[0].rpartition("/")[2] or checkpoint.resolve().name,
-        location=location or checkpoint.resolve().name,
+        name=location.partition("@")[0].rpartition("/")[2] or own,
+        location=location or own,
         token2wav=t2w,
         decoder_config=places.decoder_config or t2w / "config.json",
         voice=places.voice,

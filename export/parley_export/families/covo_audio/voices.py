@@ -30,6 +30,7 @@ def read_voice(folder: Path, flow: FlowConfig) -> Voice:
     Raises:
         BundleError: a file is missing, of a wrong type or shape, holds a code that the decoder
             does not know, or a value that is not finite; names all of it.
+        OSError: a file cannot be read.
     """
     problems = Problems("voice.read", "give --voice a folder with " + ", ".join(FILES))
     tokens = _load(folder / FILES[0], "iu", 2, problems)
@@ -66,7 +67,10 @@ def _load(path: Path, kinds: str, dims: int, problems: Problems) -> np.ndarray |
         array = np.load(path, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("an archive")
-    except (OSError, ValueError, EOFError) as e:
+    except FileNotFoundError:
+        problems.add(f"expected an array in {path}, got no such file")
+        return None
+    except (ValueError, EOFError) as e:
         problems.add(f"expected an array in {path}, got {e}")
         return None
     if array.dtype.kind not in kinds or array.ndim != dims or array.shape[0] != 1 or not array.size:

@@ -1,5 +1,5 @@
 // A turn's chunks become segments, features and a prompt, which the backbone reads in portions.
-#include "session/turn_listener.h"
+#include "session/listen/turns_listener.h"
 #include "audio/turn.h"
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 namespace parley {
 
-TurnListener::TurnListener(ListenerParts parts, TurnsConfig turns, std::string system,
-                           std::int32_t placeholder, std::size_t room, int budget)
+TurnsListener::TurnsListener(ListenerParts parts, TurnsConfig turns, std::string system,
+                             std::int32_t placeholder, std::size_t room, int budget)
     : parts_(std::move(parts)),
       turns_(std::move(turns)),
       system_(std::move(system)),
@@ -22,10 +22,10 @@ TurnListener::TurnListener(ListenerParts parts, TurnsConfig turns, std::string s
                    parts_.chunk_samples);
 }
 
-void TurnListener::take_in(std::span<const float> chunk, State state, Timing& timing,
-                           const StopFlag& stop) {
-  if (state == State::preparing && !encoded_) finish_segments(timing, stop);
-  if (state != State::listening) return;
+void TurnsListener::take_in(std::span<const float> chunk, Floor floor, Timing& timing,
+                            const StopFlag& stop) {
+  if (floor == Floor::preparing && !encoded_) finish_segments(timing, stop);
+  if (floor != Floor::listening) return;
   const std::size_t n = n_turn_samples_ + chunk.size();
   if (count_features(n, parts_.front_end) > room_) {
     throw ContextError("[session.step] expected a turn of at most " + std::to_string(room_) +
@@ -48,24 +48,24 @@ void TurnListener::take_in(std::span<const float> chunk, State state, Timing& ti
 
 // How much of the turn's last segment is encoded. The convolutions of the last feature reach one
 // mel frame beyond its own, so the silence of one more feature stays.
-std::size_t TurnListener::mel_frames_for(std::size_t n_features) const {
+std::size_t TurnsListener::mel_frames_for(std::size_t n_features) const {
   const std::size_t whole = segments_.mel_frames();
   if (!turns_.short_segments) return whole;
   return std::min((n_features + 1) << parts_.front_end.feature_halvings, whole);
 }
 
-void TurnListener::append(std::span<const float> rows) {
+void TurnsListener::append(std::span<const float> rows) {
   features_.insert(features_.end(), rows.begin(), rows.end());
 }
 
 // Waits for the segment that was begun beside the steps before, where there is one.
-void TurnListener::collect(Timing& timing, const StopFlag& stop) {
+void TurnsListener::collect(Timing& timing, const StopFlag& stop) {
   if (!begun_ || collected_) return;
   append(segments_.finish(timing, stop));
   collected_ = true;
 }
 
-void TurnListener::finish_segments(Timing& timing, const StopFlag& stop) {
+void TurnsListener::finish_segments(Timing& timing, const StopFlag& stop) {
   const std::size_t width = parts_.encoder->width();
   collect(timing, stop);
   const TurnSegments cut = cut_turn(samples_, parts_.front_end);
@@ -86,18 +86,18 @@ void TurnListener::finish_segments(Timing& timing, const StopFlag& stop) {
   encoded_ = true;
 }
 
-std::span<const Position> TurnListener::positions() {
+std::span<const Position> TurnsListener::positions() {
   const std::size_t left = encoded_ ? prompt_.size() - cursor_ : 0;
   portion_ = budget_ == 0 ? left : std::min(left, budget_);
   return std::span<const Position>(prompt_).subspan(cursor_, portion_);
 }
 
-bool TurnListener::complete() const {
+bool TurnsListener::complete() const {
   return encoded_ && cursor_ + portion_ == prompt_.size();
 }
 
-void TurnListener::build_prompt(std::string_view pattern, std::string_view user,
-                                std::size_t n_features, std::int64_t held) {
+void TurnsListener::build_prompt(std::string_view pattern, std::string_view user,
+                                 std::size_t n_features, std::int64_t held) {
   std::vector<std::int32_t> ids =
       expand_template(*parts_.tokens, pattern, system_, user, placeholder_, n_features);
   // One more position, so that there is room for an answer.
@@ -116,7 +116,7 @@ void TurnListener::build_prompt(std::string_view pattern, std::string_view user,
   ++turns_taken_;
 }
 
-void TurnListener::end_turn(std::int64_t held) {
+void TurnsListener::end_turn(std::int64_t held) {
   const std::size_t n = count_features(n_turn_samples_, parts_.front_end);
   if (n == 0) {
     throw InputError("[session.end_turn] expected a turn of at least " +
@@ -126,7 +126,7 @@ void TurnListener::end_turn(std::int64_t held) {
   build_prompt(turns_taken_ == 0 ? turns_.first : turns_.next, {}, n, held);
 }
 
-void TurnListener::end_turn_with_text(std::string_view text, std::int64_t held) {
+void TurnsListener::end_turn_with_text(std::string_view text, std::int64_t held) {
   if (text.empty()) {
     throw InputError(
         "[session.send_text] expected some text, got none; do pass what the user says");
@@ -134,12 +134,12 @@ void TurnListener::end_turn_with_text(std::string_view text, std::int64_t held) 
   build_prompt(turns_taken_ == 0 ? turns_.first_text : turns_.next_text, text, 0, held);
 }
 
-void TurnListener::abandon() {
+void TurnsListener::abandon() {
   --turns_taken_;
   forget_turn();
 }
 
-void TurnListener::forget_turn() {
+void TurnsListener::forget_turn() {
   samples_.clear();
   features_.clear();
   prompt_.clear();
@@ -150,7 +150,7 @@ void TurnListener::forget_turn() {
   commit();
 }
 
-void TurnListener::commit() {
+void TurnsListener::commit() {
   cursor_ += portion_;
   portion_ = 0;
   if (std::exchange(collected_, false)) begun_ = false;
@@ -177,7 +177,7 @@ void TurnListener::commit() {
   committed_encoded_ = encoded_;
 }
 
-void TurnListener::rollback() {
+void TurnsListener::rollback() {
   portion_ = full_samples_ = 0;
   collected_ = false;
   samples_.resize(committed_samples_);
@@ -186,7 +186,7 @@ void TurnListener::rollback() {
   encoded_ = committed_encoded_;
 }
 
-void TurnListener::reset() {
+void TurnsListener::reset() {
   turns_taken_ = 0;
   forget_turn();
 }

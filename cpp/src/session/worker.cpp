@@ -1,5 +1,5 @@
 // A thread that does one task beside its owner's thread, again and again; knows no stage.
-#include "session/beside.h"
+#include "session/worker.h"
 
 #include <utility>
 
@@ -7,11 +7,11 @@
 
 namespace parley {
 
-Beside::Beside(std::function<void()> task) : task_(std::move(task)), thread_([this] { loop(); }) {
+Worker::Worker(std::function<void()> task) : task_(std::move(task)), thread_([this] { loop(); }) {
   name_thread(thread_, "parley-beside");
 }
 
-Beside::~Beside() {
+Worker::~Worker() {
   {
     std::unique_lock<std::mutex> lock(mutex_);
     changed_.wait(lock, [this] { return phase_ != Phase::working; });
@@ -21,7 +21,7 @@ Beside::~Beside() {
   thread_.join();
 }
 
-void Beside::start() {
+void Worker::start() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     phase_ = Phase::working;
@@ -29,7 +29,7 @@ void Beside::start() {
   changed_.notify_all();
 }
 
-void Beside::wait() {
+void Worker::wait() {
   std::unique_lock<std::mutex> lock(mutex_);
   if (phase_ == Phase::idle) return;
   changed_.wait(lock, [this] { return phase_ == Phase::over; });
@@ -37,7 +37,7 @@ void Beside::wait() {
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
-void Beside::loop() {
+void Worker::loop() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] { return phase_ == Phase::working || phase_ == Phase::ending; });

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "session/config.h"
+#include "session/listen/segment_encoder.h"
 #include "session/listener.h"
-#include "session/segment_encoder.h"
 
 namespace parley {
 
@@ -16,12 +16,12 @@ void check_short_form(const TurnsConfig& turns, const Encoder& encoder, const st
 // Turns: chunks add up to a turn; its end makes a prompt, which is read in portions. Whole segments
 // are encoded as soon as they are full, in that step or beside those that follow, so a long turn
 // costs no wait at its end and no memory.
-class TurnListener final : public Listener {
+class TurnsListener final : public Listener {
  public:
   // `room`: positions that a turn may take at the most. `budget`: positions per step, 0: all.
-  TurnListener(ListenerParts parts, TurnsConfig turns, std::string system, std::int32_t placeholder,
-               std::size_t room, int budget);
-  void take_in(std::span<const float> chunk, State state, Timing& timing,
+  TurnsListener(ListenerParts parts, TurnsConfig turns, std::string system,
+                std::int32_t placeholder, std::size_t room, int budget);
+  void take_in(std::span<const float> chunk, Floor floor, Timing& timing,
                const StopFlag& stop) override;
   std::span<const Position> positions() override;
   bool complete() const override;

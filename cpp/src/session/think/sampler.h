@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "session/slots.h"
+#include "session/think/slots.h"
 
 namespace parley {
 

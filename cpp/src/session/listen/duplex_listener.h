@@ -8,10 +8,10 @@
 namespace parley {
 
 // Duplex: every chunk gives one feature, whoever has the floor.
-class ChunkListener final : public Listener {
+class DuplexListener final : public Listener {
  public:
-  explicit ChunkListener(ListenerParts parts);
-  void take_in(std::span<const float> chunk, State state, Timing& timing,
+  explicit DuplexListener(ListenerParts parts);
+  void take_in(std::span<const float> chunk, Floor floor, Timing& timing,
                const StopFlag& stop) override;
   std::span<const Position> positions() override { return {&position_, 1}; }
   bool complete() const override { return true; }

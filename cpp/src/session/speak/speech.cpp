@@ -1,5 +1,5 @@
 // A reply's way from codes to sound: flow decoder, vocoder, playback queue; knows no backbone.
-#include "session/speech.h"
+#include "session/speak/speech.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,9 +11,10 @@ Speech::Speech(Parts parts) : parts_(std::move(parts)) {
   const VocoderConfig& vocoder = parts_.vocoder->config();
   samples_per_latent_ = vocoder.samples_per_latent;
   samples_per_code_ = flow.frames_per_code * samples_per_latent_;
-  delay_ =
-      flow.lookahead_codes * samples_per_code_ + vocoder.lookahead_frames * samples_per_latent_;
-  const std::size_t frames = max_frames(flow, parts_.max_codes_per_step);
+  lead_ = flow.lookahead_codes * samples_per_code_ + vocoder.lookahead_frames * samples_per_latent_;
+  const std::size_t tail = parts_.flow->tail_frames(*parts_.voice);
+  delay_ = lead_ + tail * samples_per_latent_;
+  const std::size_t frames = max_frames(flow, parts_.max_codes_per_step) + tail;
   latents_.resize(frames * flow.z);
   // One begin (a lead of silence), then all samples that the codes and both look-aheads can give.
   staged_.resize(delay_ + (frames + vocoder.lookahead_frames) * samples_per_latent_);
@@ -38,15 +39,15 @@ void Speech::begin(std::uint64_t seed, std::uint32_t reply) {
   began_ = true;
   ended_ = false;
   // The look-ahead becomes silence in front, so sample n of a reply always has the same delay.
-  std::fill_n(staged_.begin(), delay_, 0.0F);
-  n_staged_ = delay_;
+  std::fill_n(staged_.begin(), lead_, 0.0F);
+  n_staged_ = lead_;
 }
 
 void Speech::push(std::span<const std::int32_t> codes, bool last, Timing& timing,
                   const StopFlag& stop) {
   FlowDecoder::Frames frames;
   {
-    const Stopwatch watch(*parts_.clock, timing.flow_ns);
+    const Stopwatch watch(*parts_.clock, timing[Stage::flow]);
     frames = parts_.flow->push(*flow_state_, codes, last, latents_, stop);
   }
   // Latent frames under the voice prompt are heard as silence: chunk borders stay where they are.
@@ -54,7 +55,7 @@ void Speech::push(std::span<const std::int32_t> codes, bool last, Timing& timing
   std::fill_n(staged_.begin() + static_cast<std::ptrdiff_t>(n_staged_), silent, 0.0F);
   n_staged_ += silent;
 
-  const Stopwatch watch(*parts_.clock, timing.vocoder_ns);
+  const Stopwatch watch(*parts_.clock, timing[Stage::vocoder]);
   const std::size_t z = parts_.flow->shape().z;
   const auto spoken =
       std::span<const float>(latents_).subspan(frames.skip * z, (frames.n - frames.skip) * z);

@@ -1,5 +1,5 @@
 // Segments of a turn become features, at once or on a thread beside the steps; knows no turn.
-#include "session/segment_encoder.h"
+#include "session/listen/segment_encoder.h"
 #include "audio/resampler.h"
 
 #include <algorithm>
@@ -28,8 +28,8 @@ SegmentEncoder::SegmentEncoder(std::shared_ptr<const Encoder> encoder,
   if (!beside) return;
   begun_ = make_work();
   begun_samples_.reserve(static_cast<std::size_t>(config.segment_samples));
-  beside_.emplace([this] {
-    run(begun_, begun_samples_, mel_frames(), beside_timing_, never_);
+  thread_.emplace([this] {
+    run(begun_, begun_samples_, mel_frames(), thread_timing_, never_);
     finished_ = true;
   });
 }
@@ -44,13 +44,13 @@ std::span<const float> SegmentEncoder::run(Work& work, std::span<const float> sa
                                            std::size_t n_mel_frames, Timing& timing,
                                            const StopFlag& stop) const {
   {
-    const Stopwatch watch(*clock_, timing.front_end_ns);
+    const Stopwatch watch(*clock_, timing[Stage::front_end]);
     const std::vector<float> wave = resample(samples, config_.input_hz, config_.encoder_hz,
                                              config_.resampler_zeros, config_.resampler_rolloff);
     log_mel_.compute(wave, work.log_mel);
     keep_columns(work.log_mel, mel_frames(), n_mel_frames);
   }
-  const Stopwatch watch(*clock_, timing.encoder_ns);
+  const Stopwatch watch(*clock_, timing[Stage::encoder]);
   const std::span<float> rows = std::span<float>(work.rows).first(
       encoder_->segment_features(n_mel_frames) * encoder_->width());
   encoder_->encode_segment(std::span<const float>(work.log_mel)
@@ -69,12 +69,12 @@ void SegmentEncoder::begin(std::span<const float> samples) {
   settle();  // of a turn that was given up, perhaps
   begun_samples_.assign(samples.begin(), samples.end());
   finished_ = false;
-  beside_->start();
+  thread_->start();
 }
 
 std::span<const float> SegmentEncoder::finish(Timing& timing, const StopFlag& stop) {
   {
-    const Stopwatch watch(*clock_, timing.encoder_ns);
+    const Stopwatch watch(*clock_, timing[Stage::encoder]);
     settle();
   }
   // What failed beside is done again here, where the caller hears of it.
@@ -85,7 +85,7 @@ std::span<const float> SegmentEncoder::finish(Timing& timing, const StopFlag& st
 
 void SegmentEncoder::settle() {
   try {
-    beside_->wait();
+    thread_->wait();
   } catch (...) {  // finished_ tells
   }
 }

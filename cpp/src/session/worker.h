@@ -11,12 +11,12 @@ namespace parley {
 
 // What happened before start() is seen by the task, and what the task did by the owner after
 // wait(). Allocates nothing after construction unless the task throws.
-class Beside {
+class Worker {
  public:
-  explicit Beside(std::function<void()> task);
-  ~Beside();  // waits for the task under way
-  Beside(const Beside&) = delete;
-  Beside& operator=(const Beside&) = delete;
+  explicit Worker(std::function<void()> task);
+  ~Worker();  // waits for the task under way
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
 
   // The task begins, or begins once more. wait() comes in between.
   void start();

@@ -1,5 +1,5 @@
 // Forgetting old chunks in the backbone, and moving the others down; knows no turn.
-#include "session/window.h"
+#include "session/think/window.h"
 
 #include <algorithm>
 

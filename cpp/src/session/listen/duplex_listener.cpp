@@ -1,11 +1,11 @@
 // A chunk of samples becomes log-mel, then a feature; the encoder carries what it remembers.
-#include "session/chunk_listener.h"
+#include "session/listen/duplex_listener.h"
 
 #include <utility>
 
 namespace parley {
 
-ChunkListener::ChunkListener(ListenerParts parts)
+DuplexListener::DuplexListener(ListenerParts parts)
     : parts_(std::move(parts)), log_mel_(parts_.front_end, parts_.chunk_samples) {
   encoder_state_ = parts_.encoder->create_state();
   frames_.resize(static_cast<std::size_t>(parts_.front_end.n_mels) * log_mel_.frames_per_chunk());
@@ -13,27 +13,27 @@ ChunkListener::ChunkListener(ListenerParts parts)
   position_.feature = feature_.data();
 }
 
-void ChunkListener::take_in(std::span<const float> chunk, State, Timing& timing,
-                            const StopFlag& stop) {
+void DuplexListener::take_in(std::span<const float> chunk, Floor, Timing& timing,
+                             const StopFlag& stop) {
   {
-    const Stopwatch watch(*parts_.clock, timing.front_end_ns);
+    const Stopwatch watch(*parts_.clock, timing[Stage::front_end]);
     log_mel_.push(chunk, frames_);
   }
-  const Stopwatch watch(*parts_.clock, timing.encoder_ns);
+  const Stopwatch watch(*parts_.clock, timing[Stage::encoder]);
   parts_.encoder->encode_chunk(*encoder_state_, frames_, feature_, stop);
 }
 
-void ChunkListener::commit() {
+void DuplexListener::commit() {
   log_mel_.commit();
   encoder_state_->commit();
 }
 
-void ChunkListener::rollback() {
+void DuplexListener::rollback() {
   log_mel_.rollback();
   encoder_state_->rollback();
 }
 
-void ChunkListener::reset() {
+void DuplexListener::reset() {
   log_mel_.reset();
   encoder_state_->reset();
 }

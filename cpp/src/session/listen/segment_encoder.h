@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/stop.h"
 #include "parley/events.h"
-#include "session/beside.h"
+#include "session/worker.h"
 #include "stages/encoder.h"
 
 namespace parley {
@@ -28,7 +28,7 @@ class SegmentEncoder {
   std::span<const float> encode(std::span<const float> samples, std::size_t n_mel_frames,
                                 Timing& timing, const StopFlag& stop);
 
-  bool has_thread() const { return beside_.has_value(); }
+  bool has_thread() const { return thread_.has_value(); }
   // A whole segment, beside what its owner does next. Throws nothing.
   void begin(std::span<const float> samples);
   // The rows of that segment as soon as they are there, as often as wanted until the next begin().
@@ -53,9 +53,9 @@ class SegmentEncoder {
   Work begun_;
   std::vector<float> begun_samples_;
   bool finished_ = true;          // the segment begun last
-  Timing beside_timing_;          // of the thread
+  Timing thread_timing_;          // of the thread
   StopFlag never_;                // a graph cannot be stopped halfway
-  std::optional<Beside> beside_;  // last: its task uses the others
+  std::optional<Worker> thread_;  // last: its task uses the others
 };
 
 }  // namespace parley

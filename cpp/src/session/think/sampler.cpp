@@ -1,5 +1,5 @@
 // Draws one id from logits under a slot: penalties, temperature, top-k, top-p; knows no turn.
-#include "session/sampler.h"
+#include "session/think/sampler.h"
 
 #include <algorithm>
 #include <array>

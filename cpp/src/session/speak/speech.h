@@ -49,7 +49,7 @@ class Speech {
 
   explicit Speech(Parts parts);
 
-  // From a code to its sound, in samples: the look-ahead of both stages.
+  // From a code to its sound, in samples: the look-ahead of both stages and the voice's tail.
   std::size_t delay() const { return delay_; }
 
   // At most once between two commits.
@@ -76,6 +76,7 @@ class Speech {
   Parts parts_;
   std::size_t samples_per_code_ = 0;
   std::size_t samples_per_latent_ = 0;
+  std::size_t lead_ = 0;  // of silence, before a reply's sound
   std::size_t delay_ = 0;
   StatePtr flow_state_;
   StatePtr vocoder_state_;

@@ -7,7 +7,7 @@
 
 #include "parley/events.h"
 #include "session/config.h"
-#include "session/slots.h"
+#include "session/think/slots.h"
 
 namespace parley {
 
@@ -19,11 +19,11 @@ inline Drawn spoken_or_written(const Vocabulary& vocabulary, std::int32_t id) {
   return id - vocabulary.audio_begin < vocabulary.audio_codes ? Drawn::audio : Drawn::silent_text;
 }
 
-class TurnPolicy {
+class Policy {
  public:
-  virtual ~TurnPolicy() = default;
+  virtual ~Policy() = default;
   // Null where nothing is drawn in that state.
-  virtual const Plan* plan(State state) const = 0;
+  virtual const Plan* plan(Floor floor) const = 0;
   // What follows SHIFT in its own chunk; empty: nothing.
   virtual const Plan& after_shift() const = 0;
   virtual Drawn meaning(std::int32_t id) const = 0;
@@ -32,16 +32,16 @@ class TurnPolicy {
 };
 
 // The model's own THINK, SHIFT and BREAK decide.
-class NativePolicy final : public TurnPolicy {
+class DuplexPolicy final : public Policy {
  public:
-  NativePolicy(const DuplexConfig& config, const Vocabulary& vocabulary, std::int32_t vocab_size)
+  DuplexPolicy(const DuplexConfig& config, const Vocabulary& vocabulary, std::int32_t vocab_size)
       : vocabulary_(vocabulary),
         listen_(compile_plan(config.plans.listen, vocabulary, vocab_size)),
         shift_(compile_plan(config.plans.shift, vocabulary, vocab_size)),
         speak_(compile_plan(config.plans.speak, vocabulary, vocab_size)) {}
 
-  const Plan* plan(State state) const override {
-    return state == State::speaking ? &speak_ : &listen_;
+  const Plan* plan(Floor floor) const override {
+    return floor == Floor::speaking ? &speak_ : &listen_;
   }
   const Plan& after_shift() const override { return shift_; }
   Drawn meaning(std::int32_t id) const override {
@@ -61,17 +61,17 @@ class NativePolicy final : public TurnPolicy {
 };
 
 // A reply is drawn freely until an end token, as published.
-class WholeTurnPolicy final : public TurnPolicy {
+class TurnsPolicy final : public Policy {
  public:
-  WholeTurnPolicy(const TurnsConfig& config, const Vocabulary& vocabulary, std::int32_t vocab_size)
+  TurnsPolicy(const TurnsConfig& config, const Vocabulary& vocabulary, std::int32_t vocab_size)
       : config_(config), vocabulary_(vocabulary) {
     for (const auto& [name, id] : vocabulary.control) control_.push_back(id);
     free_.slots = {compile_slot({SlotKind::any}, vocabulary, vocab_size)};
     free_.repeats = true;
   }
 
-  const Plan* plan(State state) const override {
-    return state == State::speaking ? &free_ : nullptr;
+  const Plan* plan(Floor floor) const override {
+    return floor == Floor::speaking ? &free_ : nullptr;
   }
   const Plan& after_shift() const override { return nothing_; }
   Drawn meaning(std::int32_t id) const override {
