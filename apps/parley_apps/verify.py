@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from parley_apps import errors, options
+from parley_apps import errors, inside, options
 from parley_apps.golden import Row, compare, skipped
 from parley_apps.progress import Progress
 
@@ -37,6 +37,12 @@ export --backbone f32`): a quantized one differs, and how much is what this comm
 examples:
   parley verify my.bundle --golden golden.npz
   parley verify my.bundle --golden golden.npz --audio a.wav b.wav --json
+
+With --inside STAGE, the stage's graphs run on made-up inputs instead, and every value that a layer
+of them gives is compared with what the checkpoint's PyTorch module gives there: the table says
+where the two part first. Needs parley[export] and the checkpoint.
+
+  parley verify my.bundle --inside vocoder --checkpoint CHECKPOINT
 """
 
 
@@ -44,8 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = EXAMPLES
     parser.epilog = errors.EXIT_CODES_HELP
     options.add_bundle(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--golden", type=Path, metavar="F.NPZ", help="the golden numbers")
+    what.add_argument(
+        "--inside",
+        metavar="STAGE",
+        help="look into a graph, or into all whose names begin so: encoder, flow, vocoder, ...",
+    )
     parser.add_argument(
-        "--golden", required=True, type=Path, metavar="F.NPZ", help="the golden numbers"
+        "--checkpoint", type=Path, metavar="DIR", help="what the bundle was made from (--inside)"
     )
     parser.add_argument(
         "--audio",
@@ -57,9 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_machine(parser)
     options.add_json(parser, "the table")
+    parser.set_defaults(usage=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
+    if (args.inside is None) != (args.checkpoint is None):
+        args.usage("expected --inside with --checkpoint, got one of them")
+    if args.inside is not None:
+        return inside.run(args)
     progress = Progress()
     golden = load_golden(args.golden)
     recordings = find_recordings(args.golden, args.audio)

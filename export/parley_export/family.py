@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from parley_export.backbone_gguf import TokenModel
 from parley_export.graph_builder import GraphInfo
 from parley_export.loading import Module
@@ -69,16 +72,29 @@ class Choices:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """One run on made-up inputs: what a graph is fed, states apart, and its modules' own way.
+
+    run: graph output -> the modules' value, for those that the modules have.
+    """
+
+    feeds: Mapping[str, np.ndarray]
+    run: Callable[[], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
 class Part:
     """One graph of a bundle.
 
     name: one of contract.py's. modules: what it is made from. export: writes it,
-    `export(*modules, path, **choices)`. bytes: about what its weights take.
+    `export(*modules, path, **choices)`. probe: `probe(*modules)`, for looking inside. bytes: about
+    what its weights take.
     """
 
     name: str
     modules: tuple[Module, ...]
     export: Callable[..., GraphInfo]
+    probe: Callable[..., Probe]
     bytes: int
     choices: Mapping[str, Any] = field(default_factory=dict)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+from parley_export.families.covo_audio import probes
 from parley_export.families.covo_audio.checkpoint import Checkpoint
 from parley_export.families.covo_audio.encoder_graphs import (
     export_encoder_chunk,
@@ -15,8 +18,19 @@ from parley_export.families.covo_audio.flow_graphs import (
     export_flow_modulation,
 )
 from parley_export.families.covo_audio.vocoder_graphs import export_vocoder
-from parley_export.family import Choices, Part
+from parley_export.family import Choices, Part, Probe
+from parley_export.graph_builder import GraphInfo
 from parley_export.loading import Module, module_shapes
+
+# Graph -> what writes it, and what looks inside.
+GRAPHS: dict[str, tuple[Callable[..., GraphInfo], Callable[..., Probe]]] = {
+    "encoder_segment": (export_encoder_segment, probes.encoder_segment),
+    "encoder_chunk": (export_encoder_chunk, probes.encoder_chunk),
+    "flow_condition": (export_flow_condition, probes.flow_condition),
+    "flow_modulation": (export_flow_modulation, probes.flow_modulation),
+    "flow_field": (export_flow_field, probes.flow_field),
+    "vocoder": (export_vocoder, probes.vocoder),
+}
 
 
 def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
@@ -31,16 +45,18 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
     field = max(0, width * _weights(flow) - known - modulation)
     cache = {**precision, "cache": settings.flow_cache or choices.graphs}
     voice = {"precision": choices.vocoder or choices.graphs, "fused": choices.fused}
-    segment = Part("encoder_segment", hearing, export_encoder_segment, heard, precision)
-    chunk = Part("encoder_chunk", hearing, export_encoder_chunk, heard, precision)
     return [
-        *([segment] if settings.turns else []),
-        *([chunk] if choices.duplex else []),
-        Part("flow_condition", (flow,), export_flow_condition, known, precision),
-        Part("flow_modulation", (flow,), export_flow_modulation, modulation, precision),
-        Part("flow_field", (flow,), export_flow_field, field, cache),
-        Part("vocoder", (vocoder,), export_vocoder, width * _weights(vocoder), voice),
+        *([_part("encoder_segment", hearing, heard, precision)] if settings.turns else []),
+        *([_part("encoder_chunk", hearing, heard, precision)] if choices.duplex else []),
+        _part("flow_condition", (flow,), known, precision),
+        _part("flow_modulation", (flow,), modulation, precision),
+        _part("flow_field", (flow,), field, cache),
+        _part("vocoder", (vocoder,), width * _weights(vocoder), voice),
     ]
+
+
+def _part(name: str, modules: tuple[Module, ...], n_bytes: int, choices: dict[str, Any]) -> Part:
+    return Part(name, modules, *GRAPHS[name], n_bytes, choices)
 
 
 def _weights(*modules: Module) -> int:
