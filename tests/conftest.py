@@ -8,9 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from layers import LAYERS, layer_of
 from synthetic_signal import synthetic_signal
 
 RECORDING_S = 1.5
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for layer, what in LAYERS.items():
+        config.addinivalue_line("markers", f"{layer}: {what}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test gets the marker of its layer: `pytest -m unit` runs those alone."""
+    for item in items:
+        fixtures = list(getattr(item, "fixturenames", ()))
+        marks = {mark.name for mark in item.iter_markers()}
+        item.add_marker(layer_of(item.path, fixtures, marks))
 
 
 @pytest.fixture(scope="session")

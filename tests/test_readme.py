@@ -23,6 +23,7 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.nano
 @pytest.mark.skipif(not NANO.is_dir(), reason="no models/nano/bundle; make nano makes one")
 def test_the_python_example_runs(tmp_path: Path) -> None:
     (example,) = blocks(README, "python")
