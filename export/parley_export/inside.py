@@ -139,8 +139,8 @@ def hooked(modules: dict[str, nn.Module], probe: Probe) -> dict[str, np.ndarray]
     for top, module in modules.items():
         for name, inner in module.named_modules():
 
-            def keep(_m: nn.Module, _in: Any, out: Any, path: str = f"{top}.{name}") -> None:
-                if isinstance(out, torch.Tensor):
+            def keep(*call: Any, path: str = f"{top}.{name}") -> None:
+                if isinstance(out := call[2], torch.Tensor):
                     seen.setdefault(path, out.float().numpy().copy())
 
             handles.append(inner.register_forward_hook(keep))

@@ -33,14 +33,15 @@ def look(bundle: Path, checkpoint: Path, stage: str, capsys) -> tuple[int, dict]
 
 
 @pytest.mark.parametrize(
-    ("stage", "graphs", "layer"),
+    "expected",
     [
         ("encoder", ["encoder_segment", "encoder_chunk"], "encoder.layers.0.self_attn.q_proj"),
         ("flow", ["flow_condition", "flow_modulation", "flow_field"], "flow.token_proj.1"),
         ("vocoder", ["vocoder"], "vocoder.resblocks.3.convs2.1"),
     ],
 )
-def test_every_layer_is_as_its_module(stage, graphs, layer, made, intact_checkpoint, capsys):
+def test_every_layer_is_as_its_module(expected, made, intact_checkpoint, capsys):
+    stage, graphs, layer = expected
     code, told = look(made, intact_checkpoint, stage, capsys)
     assert code == 0 and told["pass"] and told["first"] is None
     assert list(told["graphs"]) == graphs
