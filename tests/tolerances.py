@@ -125,3 +125,6 @@ ECHO_UNTOUCHED = 1e-6
 CODEC_S = 0.1
 # Loudness of a mixture of channels of which one was left out: what is quiet there is not quite 0.
 MIXED = 0.05
+
+# A share counted in 2000 draws: four standard deviations of a half.
+SHARE_OF_2000 = 0.045

@@ -1,6 +1,9 @@
 """Dialogues for training: labels of hand-made cases, seeds, nothing held out; over tones."""
 
+from collections import Counter
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 from synthetic_bank import CHUNKS, tone_speech, write_bank
 from train.bank import Bank, BankError
-from train.dialogues import DialogueSampler, Mix
+from train.dialogues import SHARES, DialogueSampler, Mix, _by_synthesizer
 from train.reply_bank import Codebook, assign, k_means, schedule, warp
 from train.scene import (
     BREAK,
@@ -165,6 +168,32 @@ def test_evaluation_reads_what_training_does_not(bank: Bank) -> None:
         sampler = DialogueSampler(bank, split, 1)
         assert {(user.voices, user.group) for user in sampler.commands} == {("held", group)}
         assert {user.text for user in sampler.stop_words} == {"stop", "enough"}
+
+
+def test_training_hears_each_synthesizer_by_its_share(bank: Bank) -> None:
+    """However few of its utterances there are; evaluation takes what it has as it comes."""
+    sampler = DialogueSampler(bank, "train", 1)
+    speakers = ["af_heart", "kal", *["en+f1"] * 18]
+    users = [replace(bank.users[0], voice=voice) for voice in speakers]
+    assert [user.synthesizer for user in users[:3]] == ["kokoro", "flite", "espeak"]
+    sampler._by_synthesizer["commands"] = _by_synthesizer(users)
+    sampler.commands = users
+    heard = Counter(sampler._choose("commands").synthesizer for _ in range(2000))
+    for name, share in SHARES.items():
+        assert abs(heard[name] / 2000 - share) < tolerances.SHARE_OF_2000
+    sampler.training = False
+    heard = Counter(sampler._choose("commands").synthesizer for _ in range(2000))
+    assert heard["espeak"] > 1600
+
+
+def test_held_out_neural_voices_are_their_own(bank: Bank) -> None:
+    def reads(split: str) -> set[str]:
+        return {user.voices for user in DialogueSampler(mixed, split, 1).commands}
+
+    mixed = copy(bank)
+    mixed.users = [*bank.users, replace(bank.users[0], voices="neural", voice="af_nova")]
+    assert reads("neural_voices") == {"neural"}
+    assert reads("held_voices") == {"held"} and reads("train") == {"train"}
 
 
 def test_what_is_said_over_a_reply(bank: Bank) -> None:

@@ -7,6 +7,8 @@ give a held-out item.
 
 import argparse
 import json
+import struct
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,7 @@ class Bank:
 
     latent_mean, latent_var [64]: of raw latents over both voices. silence_code: the code of
     closing silence. reply_words, user_words, phones: what the indices mean. users=False leaves the
-    users' side (1.4 GB) on the disk.
+    users' side unread.
     """
 
     def __init__(
@@ -153,8 +155,10 @@ class Bank:
 
 
 def read_users(path: Path) -> list[Utterance]:
+    """A shard's utterances; the waves stay in the file until they are heard."""
     with np.load(path) as file:
-        data = {name: file[name] for name in file.files}
+        data = {name: file[name] for name in file.files if name != "wave"}
+    data["wave"] = map_array(path, "wave")
     rows = json.loads(data["rows"].tobytes())
     ends = [np.cumsum(data[name]) for name in ("lengths", "word_counts", "phone_counts")]
     cuts = [np.split(data[name], end[:-1]) for name, end in (
@@ -169,6 +173,21 @@ def read_users(path: Path) -> list[Utterance]:
         )
         for row, wave, words, phones, starts in zip(rows, *cuts, strict=True)
     ]  # fmt: skip
+
+
+def map_array(path: Path, name: str) -> npt.NDArray[Any]:
+    """An array of an uncompressed .npz, mapped: trainings of one bank share its memory."""
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+    assert info.compress_type == zipfile.ZIP_STORED, path
+    with path.open("rb") as file:
+        # A local header of 30 bytes ends with the lengths of the name and of the extra field.
+        file.seek(info.header_offset + 26)
+        file.seek(sum(struct.unpack("<HH", file.read(4))), 1)
+        version = np.lib.format.read_magic(file)
+        read = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}")
+        shape, _, dtype = read(file)
+        return np.memmap(path, dtype, "r", file.tell(), shape)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -39,7 +39,7 @@ FRAME = 320  # samples of an encoder frame
 # A causal frame ends where the published one has its middle, and the first convolution, too, looks
 # back instead of ahead: the teacher hears what the student does, this many samples later.
 DELAY = 200
-BATCH = 2  # windows of 30 s
+BATCH = 1  # windows of 30 s
 RATE, DECAY_FROM = 4e-4, 0.3
 MINUTES = 120.0
 REFRESH_STEPS = 200
