@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -70,6 +71,7 @@ def all_checks() -> Iterator[Check]:
     yield _package("numpy", "arrays", "numpy", required=True)
     yield _tried("ONNX Runtime", "runs encoder, flow decoder, vocoder", _onnxruntime, "")
     yield _tried("llama.cpp", "runs the backbone", _llama, "")
+    yield _kernels()
     yield _package("soundfile", "reads recordings", "soundfile", required=True)
     yield from _accelerators()
     yield _package("matplotlib", "talk --plot", "'parley[plot]'")
@@ -110,6 +112,19 @@ def _llama() -> str:
     from parley import libraries
 
     return f"{libraries.llama_version()} ({libraries.llama_path()})"
+
+
+def _kernels() -> Check:
+    """Whose operators the graphs have here; nothing is missing where none has run yet."""
+    from parley import kernel_forms, libraries
+
+    found = "not measured yet: the first conversation with a bundle that has any does it"
+    with contextlib.suppress(Exception):  # the lines above have told it
+        text = kernel_forms.file(libraries.onnxruntime_version()).read_text()
+        chosen = kernel_forms.chosen(text)
+        own = sum(form == "parley" for form in chosen.values())
+        found = f"the faster one by measurement: parley's {own}, ONNX Runtime's {len(chosen) - own}"
+    return Check("convolutions", False, True, found, "graphs in bfloat16", "")
 
 
 def _accelerators() -> Iterator[Check]:

@@ -41,6 +41,8 @@ void register_libraries(py::module_& module) {
   module.def("llama_version", &llama_version_of, py::arg("library") = "", release);
   module.def("try_onnxruntime_device", &try_onnxruntime_device, py::arg("library"),
              py::arg("device"), release);
+  module.def("kernel_forms", &kernel_forms, release);
+  module.def("set_kernel_forms", &set_kernel_forms, py::arg("text"), release);
   module.def("set_log", &set_python_log, py::arg("log").none(true));
 }
 

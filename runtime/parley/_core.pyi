@@ -32,6 +32,12 @@ def llama_version(library: Path = "") -> str: ...
 def try_onnxruntime_device(library: Path, device: str) -> None:
     """Runs a graph of one node on cpu, cuda or tensorrt; raises LibraryError where it cannot."""
 
+def kernel_forms() -> str:
+    """What was measured: lines of an operation, microseconds of our form and of ONNX Runtime's."""
+
+def set_kernel_forms(text: str) -> None:
+    """Takes such lines for measured."""
+
 def set_log(log: Callable[[int, str, str], None] | None) -> None:
     """Who gets the libraries' messages: level (0 debug to 3 error), library, text. Any thread."""
 

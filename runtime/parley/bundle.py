@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from parley import _core, arguments
+from parley import _core, arguments, kernel_forms
 from parley.arguments import LARGEST_INT, LARGEST_SEED, LARGEST_THREADS
 from parley.audio import check_rate, check_samples
 from parley.errors import BundleError, InputError
@@ -58,6 +58,9 @@ class Bundle:
         do = "0 takes as many as there are"
         threads = arguments.whole_number(where, "threads", threads, 0, LARGEST_THREADS, do=do)
         self.folder = Path(folder)
+        library = os.fsencode(onnxruntime_path(onnxruntime))
+        self._kernels = kernel_forms.file(_core.onnxruntime_version(library))
+        kernel_forms.restore(self._kernels)
         self._core: _core.Bundle | None = _core.Bundle(
             os.fsencode(folder),
             device=arguments.text(where, "device", device),  # type: ignore[arg-type]
@@ -65,7 +68,7 @@ class Bundle:
             verify=arguments.flag(where, "verify", verify),
             kv=arguments.text(where, "kv", kv),  # type: ignore[arg-type]
             flow=_settings(flow),
-            onnxruntime=os.fsencode(onnxruntime_path(onnxruntime)),
+            onnxruntime=library,
             llama=os.fsencode(llama_path(llama)),
         )
         self._manifest = self._core.manifest
@@ -190,6 +193,8 @@ class Bundle:
         """Closes all sessions and lets go of the models; twice does no harm."""
         for session in list(self._sessions):
             session.close()
+        if self._core is not None:
+            kernel_forms.keep(self._kernels)
         self._core = None
 
     def __enter__(self) -> Self:

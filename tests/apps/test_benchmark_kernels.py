@@ -21,10 +21,13 @@ def test_result(capsys: pytest.CaptureFixture[str]) -> None:
             assert [row["samples"] for row in stages] == [5, 15, 30, 60, 120, 240]
             assert whole["calls"] == calls + extra
             assert whole["times"] == whole["plain_us"] / whole["fused_us"] > 0
+            forms = {row["form"] for row in stages}
+            assert forms <= {"parley", "onnxruntime", "both"}
+            assert whole["form"] in (forms if len(forms) == 1 else {"both"})
 
 
 def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch", reason="pip install 'parley[export]'")
-    assert main(FLAGS) == 0
+    assert main([*FLAGS, "--threads", "2"]) == 0
     out = capsys.readouterr().out
     assert "published" in out and out.count(" all ") == 4

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import parley
-from parley import libraries
+from parley import kernel_forms, libraries
 from parley_apps import doctor, machine
 from parley_apps.main import main
 
@@ -35,6 +35,16 @@ def test_everything_required_is_there(capsys: pytest.CaptureFixture[str]) -> Non
     assert not checks["CUDA"]["present"] and checks["CUDA"]["get"] == "no cuda; do buy one"
     for check in checks.values():
         assert check["present"] or check["get"], check
+    assert "not measured yet" in str(checks["convolutions"]["found"])
+
+
+def test_which_convolutions_are_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    path = kernel_forms.file(libraries.onnxruntime_version())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("conv1d 3 3 7 12.5 9\nconv1d 3 3 3 1e1 20\nconv1d 4 4 3 5 -1\n")
+    assert main(["doctor", "--json"]) == 0
+    path.unlink()
+    assert "parley's 2, ONNX Runtime's 1" in str(findings(capsys)["convolutions"]["found"])
 
 
 def test_a_missing_library_is_5_and_says_how_to_get_it(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,11 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             yield f"{'':22s} {'all':>8s} {'':8s} {row['calls']:6d} {_figures(row)}"
 
 
-_HEAD = "channels  samples  calls     nodes  operator times"
+_HEAD = "channels  samples  calls     nodes  operator times form"
 
 
 def _figures(row: dict[str, Any]) -> str:
-    return f"{row['plain_us']:9.1f} {row['fused_us']:9.1f} {row['times']:5.1f}"
+    return f"{row['plain_us']:9.1f} {row['fused_us']:9.1f} {row['times']:5.1f} {row['form']}"
 
 
 def _model(operation: str, model: Model, args: argparse.Namespace) -> dict[str, Any]:
@@ -111,9 +112,10 @@ def _model(operation: str, model: Model, args: argparse.Namespace) -> dict[str, 
         samples *= rate
         kinds = model.taps if operation == "conv1d" else (0,)
         rows = [_turns(width, samples, taps, args) for taps in kinds]
+        form = _together(_form(width, taps) for taps in kinds)
         sums = {key: sum(row[key] for row in rows) for key in rows[0]}
         calls = model.calls // len(kinds)
-        stages.append({"channels": width, "samples": samples, "calls": calls, **sums})
+        stages.append({"channels": width, "samples": samples, "calls": calls, **sums, "form": form})
     if operation == "snakebeta":
         stages[-1]["calls"] += 1  # before the last convolution
     for row in stages:
@@ -121,7 +123,24 @@ def _model(operation: str, model: Model, args: argparse.Namespace) -> dict[str, 
     sums = {key: sum(r["calls"] * r[key] for r in stages) for key in ("plain_us", "fused_us")}
     calls = model.calls * len(stages) + (operation == "snakebeta")
     whole = {"calls": calls, **sums, "times": sums["plain_us"] / sums["fused_us"]}
+    whole["form"] = _together(row["form"] for row in stages)
     return {"stages": stages, "all": whole}
+
+
+def _form(channels: int, taps: int) -> str:
+    """Of an operator that has run: what it found to be faster here."""
+    import parley
+    from parley import kernel_forms
+
+    operators = ctypes.CDLL(parley.ops_library())
+    operators.parley_kernel_forms.restype = ctypes.c_char_p
+    chosen = kernel_forms.chosen(operators.parley_kernel_forms().decode())
+    return chosen.get(f"conv1d {channels} {channels} {taps}", "parley")
+
+
+def _together(forms: Iterable[str]) -> str:
+    different = set(forms)
+    return different.pop() if len(different) == 1 else "both"
 
 
 def _turns(channels: int, samples: int, taps: int, args: argparse.Namespace) -> dict[str, float]:
@@ -133,7 +152,7 @@ def _turns(channels: int, samples: int, taps: int, args: argparse.Namespace) -> 
             form: _session(Path(folder) / f"{form}.onnx", channels, taps, form == "fused_us", args)
             for form in ("plain_us", "fused_us")
         }
-        clock = time.process_time if args.threads == 1 else time.perfoptions.counter
+        clock = time.process_time if args.threads == 1 else time.perf_counter
         took: dict[str, list[float]] = {form: [] for form in runs}
         for _ in range(args.repeats):
             for form, session in runs.items():

@@ -26,8 +26,7 @@ OrtStatus* read_input(const OrtApi& api, const OrtKernelContext* context, std::s
 }
 
 OrtStatus* make_output(const OrtApi& api, OrtKernelContext* context, const std::int64_t (&dims)[3],
-                       float*& out) {
-  OrtValue* value = nullptr;
+                       OrtValue*& value, float*& out) {
   PARLEY_TRY(api.KernelContext_GetOutput(context, 0, dims, 3, &value));
   void* data = nullptr;
   PARLEY_TRY(api.GetTensorMutableData(value, &data));

@@ -20,9 +20,9 @@ struct Tensor {
 OrtStatus* read_tensor(const OrtApi& api, const OrtValue* value, Tensor& out);
 OrtStatus* read_input(const OrtApi& api, const OrtKernelContext* context, std::size_t index,
                       Tensor& out);
-// Makes the only output, [dims[0], dims[1], dims[2]].
+// Makes the only output, [dims[0], dims[1], dims[2]]; `out` is its memory.
 OrtStatus* make_output(const OrtApi& api, OrtKernelContext* context, const std::int64_t (&dims)[3],
-                       float*& out);
+                       OrtValue*& value, float*& out);
 // "[op.verb] expected ..., got ...; do export the graph again"
 OrtStatus* complain(const OrtApi& api, const char* where, const char* expected, std::size_t got);
 // An integer attribute; 0 where the node has none.

@@ -4,6 +4,7 @@
 
 #include "parley/errors.h"
 #include "runners/ort/devices.h"
+#include "runners/ort/forms.h"
 #include "runners/ort/library.h"
 #include "runners/ort/ort.h"
 #include "runners/ort/session_options.h"
@@ -217,6 +218,13 @@ class OrtGraph final : public GraphRunner {
 };
 
 }  // namespace
+
+std::string kernel_forms() {
+  return forms().text();
+}
+void set_kernel_forms(std::string_view text) {
+  forms().read(text);
+}
 
 const std::vector<std::string>& graph_custom_ops() {
   return custom_op_names();

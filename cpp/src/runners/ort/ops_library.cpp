@@ -1,5 +1,8 @@
 // The entry of libparley_ops: parley's operators for any program that runs ONNX Runtime.
+#include <string>
+
 #include "runners/ort/custom_ops.h"
+#include "runners/ort/forms.h"
 
 #define PARLEY_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -15,4 +18,16 @@ PARLEY_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const Ort
   OrtCustomOpDomain* domain = nullptr;
   OrtStatus* status = parley::ort::make_custom_ops(*api, &domain);
   return status == nullptr ? api->AddCustomOpDomain(options, domain) : status;
+}
+
+// What Forms::text() and read() say, of the operators in this library; the text is valid until the
+// thread's next call.
+PARLEY_EXPORT const char* parley_kernel_forms() {
+  thread_local std::string text;
+  text = parley::ort::forms().text();
+  return text.c_str();
+}
+
+PARLEY_EXPORT void parley_set_kernel_forms(const char* text) {
+  parley::ort::forms().read(text);
 }

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runners/runner.h"
@@ -30,6 +31,11 @@ std::shared_ptr<const GraphRunner> open_graph(const std::string& library,
 
 // Operators beyond ONNX's own that any graph may use, as "domain.Name".
 const std::vector<std::string>& graph_custom_ops();
+
+// Operations of graphs that ran and which form each has, ours or ONNX Runtime's: see Forms in
+// forms.h. What is set is not measured again.
+std::string kernel_forms();
+void set_kernel_forms(std::string_view text);
 
 // For `parley doctor`: the library's version, and the devices it was built for, by its own names
 // such as CPUExecutionProvider. Both throw LibraryError.

@@ -52,7 +52,8 @@ OrtStatus* read_call(const Kernel& kernel, OrtKernelContext* context, Call& call
   call.beta = static_cast<const float*>(inputs[kBeta].data);
   const std::int64_t dims[] = {x.dims[0], x.dims[1],
                                static_cast<std::int64_t>(samples - kernel.left - kernel.right)};
-  PARLEY_TRY(make_output(api, context, dims, call.out));
+  OrtValue* value = nullptr;
+  PARLEY_TRY(make_output(api, context, dims, value, call.out));
   const std::size_t outputs = call.rows * static_cast<std::size_t>(dims[2]);
   call.tasks =
       std::clamp<std::size_t>(outputs / kOutputsPerTask, 1, std::max<std::size_t>(call.rows, 1));
