@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOGS = ROOT / "build" / "log"
 SOURCES = ("pyproject.toml", "CMakeLists.txt", "LICENSE", "cpp", "kernels", "runtime", "export")
-SOURCES += ("apps", "models/nano/bundle")
+SOURCES += ("apps", "models/nano/bundle", "third_party")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
