@@ -25,6 +25,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("threads_and_locks", "cpp/src/runners/ort/library.cpp"): "one library per process and path",
     ("threads_and_locks", "cpp/src/runners/llama/token_runner.cpp"): "counts the cores, no more",
     ("threads_and_locks", "cpp/src/runners/llama/library.h"): "one logger in a process",
+    ("threads_and_locks", "cpp/src/runners/ort/conv1d_op.cpp"): "compares its forms once",
+    ("threads_and_locks", "cpp/src/runners/ort/forms.h"): "one measurement at a time",
     ("threads_and_locks", "cpp/src/runners/ort/library.h"): "one environment for all graphs",
     ("threads_and_locks", "cpp/src/runners/ort/pool.cpp"): "makes ONNX Runtime's threads, named",
     ("threads_and_locks", "cpp/src/runners/ort/session_options.cpp"): "counts the cores, no more",
