@@ -75,9 +75,11 @@ lint-only:
 	@$(VENV_PATH) mypy
 	@echo "   all clean"
 
+# By clang where there is one, so that two compilers see every file: make install takes the usual one.
 test-cpp-only:
-	@echo "== C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "== C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, by $$(.make/clang.sh)"
 	@$(VENV_PATH) cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS=-O1 \
+	  -DCMAKE_CXX_COMPILER="$$(.make/clang.sh)" \
 	  -DPARLEY_TESTS=ON -DPARLEY_PYTHON=OFF -DPARLEY_SANITIZE=address,undefined \
 	  -DPython_EXECUTABLE="$$PWD/.venv/bin/python" >build/log/sanitize.log \
 	  || { tail -n 15 build/log/sanitize.log; echo "the whole output is in build/log/sanitize.log"; exit 1; }
