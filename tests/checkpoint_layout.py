@@ -202,16 +202,16 @@ def decoder_config(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _linear(name: str, out: int, in_: int, bias: bool = True) -> Shapes:
+def linear(name: str, out: int, in_: int, bias: bool = True) -> Shapes:
     weight = {f"{name}.weight": (out, in_)}
     return weight | {f"{name}.bias": (out,)} if bias else weight
 
 
-def _conv(name: str, *shape: int, out: int | None = None) -> Shapes:
+def conv(name: str, *shape: int, out: int | None = None) -> Shapes:
     return {f"{name}.weight": shape, f"{name}.bias": (shape[0] if out is None else out,)}
 
 
-def _norm(name: str, width: int) -> Shapes:
+def norm(name: str, width: int) -> Shapes:
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
@@ -230,13 +230,13 @@ def backbone_shapes(spec: Spec) -> Shapes:
     shapes: Shapes = {"llm.model.embed_tokens.weight": (vocab, width)}
     for i in range(spec.layers):
         p = f"llm.model.layers.{i}."
-        shapes |= _linear(p + "self_attn.q_proj", width, width)
-        shapes |= _linear(p + "self_attn.k_proj", kv, width)
-        shapes |= _linear(p + "self_attn.v_proj", kv, width)
-        shapes |= _linear(p + "self_attn.o_proj", width, width, bias=False)
-        shapes |= _linear(p + "mlp.gate_proj", spec.ffn, width, bias=False)
-        shapes |= _linear(p + "mlp.up_proj", spec.ffn, width, bias=False)
-        shapes |= _linear(p + "mlp.down_proj", width, spec.ffn, bias=False)
+        shapes |= linear(p + "self_attn.q_proj", width, width)
+        shapes |= linear(p + "self_attn.k_proj", kv, width)
+        shapes |= linear(p + "self_attn.v_proj", kv, width)
+        shapes |= linear(p + "self_attn.o_proj", width, width, bias=False)
+        shapes |= linear(p + "mlp.gate_proj", spec.ffn, width, bias=False)
+        shapes |= linear(p + "mlp.up_proj", spec.ffn, width, bias=False)
+        shapes |= linear(p + "mlp.down_proj", width, spec.ffn, bias=False)
         shapes[p + "input_layernorm.weight"] = (width,)
         shapes[p + "post_attention_layernorm.weight"] = (width,)
     return shapes | {"llm.model.norm.weight": (width,), "llm.lm_head.weight": (vocab, width)}
@@ -245,47 +245,47 @@ def backbone_shapes(spec: Spec) -> Shapes:
 def encoder_shapes(spec: Spec) -> Shapes:
     """Tensors under `encoder.` and `audio_adapter.`."""
     width = spec.encoder_width
-    shapes = _conv("encoder.conv1", width, spec.n_mels, 3)
-    shapes |= _conv("encoder.conv2", width, width, 3)
+    shapes = conv("encoder.conv1", width, spec.n_mels, 3)
+    shapes |= conv("encoder.conv2", width, width, 3)
     shapes["encoder.embed_positions.weight"] = (spec.positions, width)
     for i in range(spec.encoder_layers):
         p = f"encoder.layers.{i}."
-        shapes |= _linear(p + "self_attn.k_proj", width, width, bias=False)
+        shapes |= linear(p + "self_attn.k_proj", width, width, bias=False)
         for leaf in ("v_proj", "q_proj", "out_proj"):
-            shapes |= _linear(p + "self_attn." + leaf, width, width)
-        shapes |= _norm(p + "self_attn_layer_norm", width)
-        shapes |= _linear(p + "fc1", spec.encoder_ffn, width)
-        shapes |= _linear(p + "fc2", width, spec.encoder_ffn)
-        shapes |= _norm(p + "final_layer_norm", width)
-    shapes |= _norm("encoder.layer_norm", width)
+            shapes |= linear(p + "self_attn." + leaf, width, width)
+        shapes |= norm(p + "self_attn_layer_norm", width)
+        shapes |= linear(p + "fc1", spec.encoder_ffn, width)
+        shapes |= linear(p + "fc2", width, spec.encoder_ffn)
+        shapes |= norm(p + "final_layer_norm", width)
+    shapes |= norm("encoder.layer_norm", width)
     for i, out in enumerate((width, width, spec.width)):
         p = f"audio_adapter.downsample_layers.{i}."
-        shapes |= _conv(p + "conv1d", width, width, 3)
-        shapes |= _linear(p + "linear1", spec.adapter_hidden, width)
-        shapes |= _linear(p + "linear2", out, spec.adapter_hidden)
+        shapes |= conv(p + "conv1d", width, width, 3)
+        shapes |= linear(p + "linear1", spec.adapter_hidden, width)
+        shapes |= linear(p + "linear2", out, spec.adapter_hidden)
     return shapes
 
 
 def flow_shapes(spec: Spec) -> Shapes:
     """Tensors under `token2latent.`."""
     width, top = spec.flow_width, "token2latent."
-    shapes = _linear(top + "cond_proj", width, width + spec.speaker_width)
-    shapes |= _linear(top + "token_proj.0", width, spec.code_width)
-    shapes |= _conv(top + "token_proj.1", width, width, 8)
-    shapes |= _linear(top + "transformer_input_proj", width, width + 2 * spec.z)
-    shapes |= _linear(top + "time_embedder.mlp.0", width, 256)
-    shapes |= _linear(top + "time_embedder.mlp.2", width, width)
-    shapes |= _conv(top + "conv_embed.conv", width, width // 16, 31)
+    shapes = linear(top + "cond_proj", width, width + spec.speaker_width)
+    shapes |= linear(top + "token_proj.0", width, spec.code_width)
+    shapes |= conv(top + "token_proj.1", width, width, 8)
+    shapes |= linear(top + "transformer_input_proj", width, width + 2 * spec.z)
+    shapes |= linear(top + "time_embedder.mlp.0", width, 256)
+    shapes |= linear(top + "time_embedder.mlp.2", width, width)
+    shapes |= conv(top + "conv_embed.conv", width, width // 16, 31)
     for i in range(spec.flow_layers):
         p = f"{top}blocks.{i}."
         for leaf in ("q_proj", "k_proj", "v_proj"):
-            shapes |= _linear(p + "attn." + leaf, width, width, bias=False)
-        shapes |= _linear(p + "attn.o_proj", width, width)
-        shapes |= _linear(p + "ffn.fc1", spec.flow_ffn, width)
-        shapes |= _linear(p + "ffn.fc2", width, spec.flow_ffn)
-        shapes |= _linear(p + "modulation_layer.1", 6 * width, width)
-    shapes |= _linear(top + "output_layer.adaLN_modulation.1", 2 * width, width)
-    shapes |= _linear(top + "output_layer.linear", spec.z, width)
+            shapes |= linear(p + "attn." + leaf, width, width, bias=False)
+        shapes |= linear(p + "attn.o_proj", width, width)
+        shapes |= linear(p + "ffn.fc1", spec.flow_ffn, width)
+        shapes |= linear(p + "ffn.fc2", width, spec.flow_ffn)
+        shapes |= linear(p + "modulation_layer.1", 6 * width, width)
+    shapes |= linear(top + "output_layer.adaLN_modulation.1", 2 * width, width)
+    shapes |= linear(top + "output_layer.linear", spec.z, width)
     return shapes | {top + "token_embedding.weight": (spec.codes, spec.code_width)}
 
 

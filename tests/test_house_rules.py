@@ -223,6 +223,10 @@ FAMILY_WORDS = {
         r"covo|c_?AUDIO\b|token2latent|wavegan|audio_adapter|adapter_downsample|encoder_config",
         re.IGNORECASE,
     ),
+    "step_audio_2": re.compile(
+        r"step.?audio|\btts_(start|end|pad)|\bhift|flow\.pt|flow\.yaml|campplus|<\|BOT\|>",
+        re.IGNORECASE,
+    ),
 }
 # The registers, and who makes checkpoints of a family.
 FAMILY_HOMES = ("export/parley_export/families/__init__.py", "cpp/src/bundle/", "tests/", "models/")

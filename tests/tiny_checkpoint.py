@@ -101,17 +101,17 @@ def mean_and_variance(spec: Spec) -> np.ndarray:
     return np.concatenate([mean, variance]).astype(np.float32)[None]
 
 
-def write_tokenizer(folder: Path, spec: Spec) -> None:
+def write_tokenizer(folder: Path, base_vocab: int, specials: list[str]) -> None:
     """A byte-level BPE in Qwen2's layout: bytes first, then padding, then special tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    padding = [f"<|pad_{i}|>" for i in range(len(alphabet), spec.base_vocab)]
+    padding = [f"<|pad_{i}|>" for i in range(len(alphabet), base_vocab)]
     vocab = {text: i for i, text in enumerate(alphabet + padding)}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    for text in spec.specials:
+    for text in specials:
         tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False)])
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {"tokenizer_class": "Qwen2TokenizerFast", "eos_token": "<|endoftext|>"}
@@ -138,9 +138,22 @@ def write_safetensors(path: Path, values: dict[str, np.ndarray], dtype: str) -> 
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
-def write_state_dict(path: Path, values: dict[str, np.ndarray]) -> None:
-    """`{"model": values}` as torch.save lays it out: a zip with one pickle and raw storages."""
-    pickle = b"\x80\x02}X\x05\0\0\0model}("
+def write_shards(folder: Path, values: dict[str, np.ndarray], n: int, dtype: str) -> None:
+    """The tensors dealt out to `n` safetensors files, and their index."""
+    index = {}
+    for i in range(n):
+        file = f"model-{i + 1:05d}-of-{n:05d}.safetensors"
+        part = {name: values[name] for name in list(values)[i::n]}
+        write_safetensors(folder / file, part, dtype)
+        index |= dict.fromkeys(part, file)
+    text = json.dumps({"metadata": {}, "weight_map": index})
+    (folder / "model.safetensors.index.json").write_text(text)
+
+
+def write_state_dict(path: Path, values: dict[str, np.ndarray], wrapped: bool = True) -> None:
+    """`{"model": values}`, or the values alone, as torch.save lays them out: a zip with one pickle
+    and raw storages."""
+    pickle = b"\x80\x02" + (b"}X\x05\0\0\0model" if wrapped else b"") + b"}("
     for i, (name, array) in enumerate(values.items()):
         strides = [s // array.itemsize for s in np.ascontiguousarray(array).strides]
         pickle += _text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(("
@@ -148,7 +161,7 @@ def write_state_dict(path: Path, values: dict[str, np.ndarray]) -> None:
         pickle += _number(array.size) + b"tQ" + _number(0) + _tuple(array.shape) + _tuple(strides)
         pickle += b"\x89ccollections\nOrderedDict\n)RtR"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("model/data.pkl", pickle + b"us.")
+        archive.writestr("model/data.pkl", pickle + (b"us." if wrapped else b"u."))
         archive.writestr("model/byteorder", "little")
         for i, array in enumerate(values.values()):
             archive.writestr(f"model/data/{i}", array.astype("<f4").tobytes())
@@ -173,15 +186,9 @@ def write_checkpoint(folder: Path, spec: Spec = TINY) -> Path:
     (t2w / "prompt").mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(model_config(spec)))
     (t2w / "config.json").write_text(json.dumps(decoder_config(spec)))
-    write_tokenizer(folder, spec)
-    values, index = tensors(backbone_shapes(spec) | encoder_shapes(spec)), {}
-    for i in range(spec.n_shards):
-        file = f"model-{i + 1:05d}-of-{spec.n_shards:05d}.safetensors"
-        part = {name: values[name] for name in list(values)[i :: spec.n_shards]}
-        write_safetensors(folder / file, part, spec.dtype)
-        index |= dict.fromkeys(part, file)
-    text = json.dumps({"metadata": {}, "weight_map": index})
-    (folder / "model.safetensors.index.json").write_text(text)
+    write_tokenizer(folder, spec.base_vocab, spec.specials)
+    values = tensors(backbone_shapes(spec) | encoder_shapes(spec))
+    write_shards(folder, values, spec.n_shards, spec.dtype)
     write_state_dict(t2w / "model.pt", tensors(flow_shapes(spec) | vocoder_shapes(spec)))
     np.save(t2w / "global_mean_var.npy", mean_and_variance(spec))
     for name, array in voice(spec).items():

@@ -99,6 +99,21 @@ GRAPHS = (
         (_f32("token_features", 1, "FRAMES", "hidden"),),
     ),
     GraphContract(
+        "flow_encoder",
+        # The last few codes are only seen ahead; -1 where nothing is known of them.
+        (TensorContract("codes", "i64", (1, "N")), _f32("speaker", 1, "speaker_width")),
+        (_f32("token_features", 1, "FRAMES", "hidden"),),
+        (
+            StateContract("lookahead", "f32", (1, "width", "lookahead_rows")),
+            StateContract("upsampled", "f32", (1, "width", "upsampled_rows")),
+            StateContract("keys", "f32", ("blocks", "heads", "past", "head_width")),
+            StateContract("values", "f32", ("blocks", "heads", "past", "head_width")),
+            StateContract("up_keys", "f32", ("up_blocks", "heads", "up_past", "head_width")),
+            StateContract("up_values", "f32", ("up_blocks", "heads", "up_past", "head_width")),
+            StateContract("filled", "i64", (1,)),
+        ),
+    ),
+    GraphContract(
         "flow_modulation",
         (_f32("t", "K"), _f32("speaker", 1, "speaker_width")),
         (_f32("modulation", "K", "modulation_width"),),
@@ -112,7 +127,7 @@ GRAPHS = (
             TensorContract("positions", "i64", ("T",)),
             TensorContract("prompt_positions", "i64", ("T",)),
             _f32("mask", "ROWS"),  # added to the scores of the past's rows, then of the own ones
-            _f32("carried", "B", "carried_frames", "hidden"),
+            _f32("carried", "B", "carried_frames", "carried_width"),
             _cache("prompt_keys.", "B", "heads", "PROMPT", "head_width"),  # rotated
             _cache("prompt_values.", "B", "heads", "head_width", "PROMPT"),
             _cache("past_keys.", "B", "heads", "PAST", "head_width"),  # rotated
@@ -120,7 +135,8 @@ GRAPHS = (
         ),
         (
             _f32("velocity", "B", "T", "z"),
-            _f32("rows", "B", "T", "hidden"),  # what later frames carry
+            # What later frames carry: the last carried_frames of these, behind those before.
+            _f32("rows", "B", "ROWS_LEFT", "carried_width"),
             _cache("keys.", "B", "heads", "T", "head_width"),  # rotated; for both kinds of memory
             _cache("values.", "B", "heads", "T", "head_width"),
         ),
@@ -132,6 +148,18 @@ GRAPHS = (
         # of `latents`.
         (
             _f32("latents", 1, "z", "T"),
+            TensorContract("range", "i64", (2,)),
+            TensorContract("kept", "i64", (1,)),
+        ),
+        (_f32("wave", 1, 1, "SAMPLES"),),
+        (StateContract("history", "f32", ("history",)),),
+    ),
+    GraphContract(
+        "source_vocoder",
+        # As the vocoder, with a source that is drawn: one noise per sample of it.
+        (
+            _f32("latents", 1, "z", "T"),
+            _f32("noise", 1, 1, "SAMPLES"),
             TensorContract("range", "i64", (2,)),
             TensorContract("kept", "i64", (1,)),
         ),

@@ -47,6 +47,30 @@ inline constexpr char kCodes[] = "codes";
 inline constexpr char kTokenFeatures[] = "token_features";
 }  // namespace flow_condition
 
+namespace flow_encoder {
+inline constexpr char kGraph[] = "flow_encoder";
+// i64 [1, N]
+inline constexpr char kCodes[] = "codes";
+// f32 [1, speaker_width]
+inline constexpr char kSpeaker[] = "speaker";
+// f32 [1, FRAMES, hidden]
+inline constexpr char kTokenFeatures[] = "token_features";
+// f32 [1, width, lookahead_rows]
+inline constexpr char kLookahead[] = "lookahead";
+// f32 [1, width, upsampled_rows]
+inline constexpr char kUpsampled[] = "upsampled";
+// f32 [blocks, heads, past, head_width]
+inline constexpr char kKeys[] = "keys";
+// f32 [blocks, heads, past, head_width]
+inline constexpr char kValues[] = "values";
+// f32 [up_blocks, heads, up_past, head_width]
+inline constexpr char kUpKeys[] = "up_keys";
+// f32 [up_blocks, heads, up_past, head_width]
+inline constexpr char kUpValues[] = "up_values";
+// i64 [1]
+inline constexpr char kFilled[] = "filled";
+}  // namespace flow_encoder
+
 namespace flow_modulation {
 inline constexpr char kGraph[] = "flow_modulation";
 // f32 [K]
@@ -69,7 +93,7 @@ inline constexpr char kPositions[] = "positions";
 inline constexpr char kPromptPositions[] = "prompt_positions";
 // f32 [ROWS]
 inline constexpr char kMask[] = "mask";
-// f32 [B, carried_frames, hidden]
+// f32 [B, carried_frames, carried_width]
 inline constexpr char kCarried[] = "carried";
 // cache [B, heads, PROMPT, head_width]
 inline constexpr char kPromptKeys[] = "prompt_keys.";
@@ -81,7 +105,7 @@ inline constexpr char kPastKeys[] = "past_keys.";
 inline constexpr char kPastValues[] = "past_values.";
 // f32 [B, T, z]
 inline constexpr char kVelocity[] = "velocity";
-// f32 [B, T, hidden]
+// f32 [B, ROWS_LEFT, carried_width]
 inline constexpr char kRows[] = "rows";
 // cache [B, heads, T, head_width]
 inline constexpr char kKeys[] = "keys.";
@@ -102,5 +126,21 @@ inline constexpr char kWave[] = "wave";
 // f32 [history]
 inline constexpr char kHistory[] = "history";
 }  // namespace vocoder
+
+namespace source_vocoder {
+inline constexpr char kGraph[] = "source_vocoder";
+// f32 [1, z, T]
+inline constexpr char kLatents[] = "latents";
+// f32 [1, 1, SAMPLES]
+inline constexpr char kNoise[] = "noise";
+// i64 [2]
+inline constexpr char kRange[] = "range";
+// i64 [1]
+inline constexpr char kKept[] = "kept";
+// f32 [1, 1, SAMPLES]
+inline constexpr char kWave[] = "wave";
+// f32 [history]
+inline constexpr char kHistory[] = "history";
+}  // namespace source_vocoder
 
 }  // namespace parley::contract

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from parley_export import contract
+from parley_export.column_graphs import Columns, attend, attend_all, modulate, silu
 from parley_export.families.covo_audio.modules import FlowField
 from parley_export.families.covo_audio.modules.flow import FlowBlock
 from parley_export.graph_builder import GraphBuilder, GraphInfo
@@ -46,12 +46,12 @@ def export_flow_modulation(flow: FlowField, path: Path, precision: str = "f32") 
     t = g.op("Unsqueeze", "t", g.ints(1))
     angles = g.op("Mul", t, g.floats("time_rates", flow.time_embedder.rates))
     x = g.cast(g.concat(-1, g.op("Cos", angles), g.op("Sin", angles)), precision, "f32")
-    x = _silu(g, g.linear(x, flow.time_embedder.mlp[0], "time.0"))
+    x = silu(g, g.linear(x, flow.time_embedder.mlp[0], "time.0"))
     x = g.linear(x, flow.time_embedder.mlp[2], "time.2")
     rows = g.op("Shape", x, start=0, end=1)
     shape = g.concat(0, rows, g.ints(config.speaker_width))
     x = g.concat(-1, x, g.op("Expand", g.input("speaker"), shape))
-    c = _silu(g, g.linear(x, flow.cond_proj, "cond_proj"))
+    c = silu(g, g.linear(x, flow.cond_proj, "cond_proj"))
     layers = [block.modulation_layer[1] for block in flow.blocks]
     layers.append(flow.output_layer.adaLN_modulation[1])
     parts = [g.linear(c, layer, f"modulation.{i}") for i, layer in enumerate(layers)]
@@ -71,76 +71,26 @@ def export_flow_field(
         "field_width": config.hidden + 2 * config.z,
         "modulation_width": flow.modulation_width,
         "z": config.z,
-        "hidden": config.hidden,
+        "carried_width": config.hidden,
         "layers": config.layers,
         "heads": config.heads,
         "head_width": config.hidden // config.heads,
         "carried_frames": config.conv_kernel // 2,
     }
     g = GraphBuilder(contract.graph("flow_field"), sizes, precision, cache=cache)
-    columns = _Columns(g, flow)
+    columns = Columns(g, config.hidden)
     x = _embed(g, flow, columns)
     sight = _Sight(g, flow)
     for i, block in enumerate(flow.blocks):
         with g.scope(f"blocks.{i}"):
             x = _flow_block(g, x, (i, block), columns, sight)
-    normed = _modulate(g, x, 6 * config.layers, columns)
+    normed = modulate(g, x, 6 * config.layers, columns)
     velocity = columns.linear(normed, flow.output_layer.linear, "output")
     g.output("velocity", columns.rows_of(velocity, config.z))
     return g.save(path)
 
 
-class _Columns:
-    """Frames of both branches as columns `[D, B T]`, the form in which most of the field computes.
-
-    A product of weights `[N, D]` and few columns reads the weights once, as they lie; with frames
-    as rows a matrix product packs them or misses the cache (measured on weights that lie in
-    memory, 32 frames of width 1024: 200 against 133 GFLOPS, one thread).
-    """
-
-    def __init__(self, g: GraphBuilder, flow: FlowField) -> None:
-        self.g, hidden = g, flow.config.hidden
-        self.frames = g.op("Shape", "inputs", start=0, end=2)  # [B, T]
-        modulation = g.input("modulation")
-        self.vectors = g.op("Reshape", modulation, g.ints(-1, hidden))
-        self.upright_vectors = g.op("Reshape", modulation, g.ints(-1, hidden, 1))
-
-    def linear(self, x: str, module: nn.Linear, name: str) -> str:
-        """Columns `[in, B T]` -> `[out, B T]`."""
-        g = self.g
-        y = g.op("MatMul", g.weight(f"{name}.weight", lambda: module.weight), x)
-        if module.bias is None:
-            return y
-        bias = module.bias
-        return g.op("Add", y, g.weight(f"{name}.bias", lambda: bias[:, None]))
-
-    def turn(self, x: str) -> str:
-        """Rows to columns, or columns to rows."""
-        return self.g.transpose(x, 1, 0)
-
-    def shaped(self, x: str, *sizes: int) -> str:
-        """Columns to `[*sizes, B, T]`."""
-        return self.g.op("Reshape", x, self.g.concat(0, self.g.ints(*sizes), self.frames))
-
-    def flat(self, x: str, width: int) -> str:
-        """Back from any shape that ends in B, T."""
-        return self.g.op("Reshape", x, self.g.ints(width, -1))
-
-    def rows_of(self, x: str, width: int) -> str:
-        """Columns to `[B, T, width]`."""
-        return self.g.transpose(self.shaped(x, width), 1, 2, 0)
-
-    def vector(self, i: int) -> str:
-        """Modulation vector `[D]`."""
-        return self.g.op("Gather", self.vectors, self.g.index(i), axis=0)
-
-    def gate(self, x: str, i: int) -> str:
-        """Columns times modulation vector `i`."""
-        gate = self.g.op("Gather", self.upright_vectors, self.g.index(i), axis=0)
-        return self.g.op("Mul", x, gate)
-
-
-def _embed(g: GraphBuilder, flow: FlowField, columns: _Columns) -> str:
+def _embed(g: GraphBuilder, flow: FlowField, columns: Columns) -> str:
     """Projected inputs and their convolution, which goes on from the carried rows."""
     config, conv, half = flow.config, flow.conv_embed.conv, flow.config.conv_kernel // 2
     inputs = g.op("Reshape", g.input("inputs"), g.ints(-1, config.hidden + 2 * config.z))
@@ -173,12 +123,12 @@ class _Sight:
 
 
 def _flow_block(
-    g: GraphBuilder, x: str, numbered: tuple[int, FlowBlock], columns: _Columns, sight: _Sight
+    g: GraphBuilder, x: str, numbered: tuple[int, FlowBlock], columns: Columns, sight: _Sight
 ) -> str:
     layer, block = numbered
     attn, ffn, first = block.attn, block.ffn, 6 * layer
     width, head_width = attn.q_proj.out_features, attn.q_proj.out_features // attn.heads
-    normed = _modulate(g, x, first, columns)
+    normed = modulate(g, x, first, columns)
     q, k, v = (
         columns.shaped(columns.linear(normed, project, name), attn.heads, head_width)
         for project, name in (
@@ -195,57 +145,17 @@ def _flow_block(
     g.output(f"values.{layer}", v)
     mixed = g.choose(
         sight.alone,
-        lambda: _attend(g, _rotate(g, q, sight.angles)[0], k, v),
-        lambda: _attend_all(
-            g, _rotate(g, q, sight.angles, sight.prompt_angles), (k, v), sight, layer
+        lambda: attend(g, _rotate(g, q, sight.angles)[0], k, v),
+        lambda: attend_all(
+            g, _rotate(g, q, sight.angles, sight.prompt_angles), (k, v), sight.mask, layer
         ),
     )
     mixed = columns.flat(g.transpose(mixed, 1, 2, 0, 3), width)
     mixed = columns.linear(mixed, attn.o_proj, "o_proj")
     x = g.op("Add", x, columns.gate(mixed, first + 2))
-    inner = columns.linear(_modulate(g, x, first + 3, columns), ffn.fc1, "fc1")
+    inner = columns.linear(modulate(g, x, first + 3, columns), ffn.fc1, "fc1")
     inner = columns.linear(g.op("Gelu", inner, approximate="tanh"), ffn.fc2, "fc2")
     return g.op("Add", x, columns.gate(inner, first + 5))
-
-
-def _attend(g: GraphBuilder, q: str, k: str, v: str) -> str:
-    """Queries are upright `[B, H, d, T]`, and so is the result."""
-    scores = g.op("MatMul", g.transpose(q, 0, 1, 3, 2), g.transpose(k, 0, 1, 3, 2))
-    return g.transpose(g.op("MatMul", g.op("Softmax", scores, axis=-1), v), 0, 1, 3, 2)
-
-
-def _attend_all(
-    g: GraphBuilder, queries: list[str], own: tuple[str, str], sight: _Sight, layer: int
-) -> str:
-    """Over the prompt where it lies, and over the past and the `own` keys and values.
-
-    Scores stand upright, `[keys, T]`: so a matrix product packs the few queries and not the many
-    keys, which halves its time. The softmax is written out, since its two parts stay apart.
-    """
-    k, v = (
-        g.concat(2, g.input(f"past_{name}.{layer}"), part)
-        for name, part in zip(("keys", "values"), own, strict=True)
-    )
-    far = g.op("MatMul", g.input(f"prompt_keys.{layer}"), queries[1])
-    near = g.op("Add", g.op("MatMul", k, queries[0]), sight.mask)
-    axis = g.ints(2)
-    top = g.op("Max", g.op("ReduceMax", far, axis), g.op("ReduceMax", near, axis))
-    far, near = (g.op("Exp", g.op("Sub", part, top)) for part in (far, near))
-    total = g.op("Add", g.op("ReduceSum", far, axis), g.op("ReduceSum", near, axis))
-    far = g.op("MatMul", g.input(f"prompt_values.{layer}"), far)
-    near = g.op("MatMul", g.transpose(v, 0, 1, 3, 2), near)
-    return g.op("Div", g.op("Add", far, near), total)
-
-
-def _modulate(g: GraphBuilder, x: str, first: int, columns: _Columns) -> str:
-    """Normalised, shifted by modulation vector `first` and scaled by the next.
-
-    They stand in for the norm's own affine: one pass instead of three.
-    """
-    scale = g.op("Add", columns.vector(first + 1), g.scalar(1.0))
-    rows = columns.turn(x)
-    rows = g.op("LayerNormalization", rows, scale, columns.vector(first), axis=-1, epsilon=1e-6)
-    return columns.turn(rows)
 
 
 def _rotate(g: GraphBuilder, x: str, *angles: list[str]) -> list[str]:
@@ -253,7 +163,3 @@ def _rotate(g: GraphBuilder, x: str, *angles: list[str]) -> list[str]:
     low, high = g.ops("Split", 2, x, axis=2, num_outputs=2)
     turned = g.concat(2, g.op("Neg", high), low)
     return [g.op("Add", g.op("Mul", x, cos), g.op("Mul", turned, sin)) for cos, sin in angles]
-
-
-def _silu(g: GraphBuilder, x: str) -> str:
-    return g.op("Mul", x, g.op("Sigmoid", x))
