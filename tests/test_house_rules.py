@@ -220,11 +220,11 @@ def first_line_says_what(path: Path) -> Iterator[str]:
 # Folder of a family -> words of its checkpoints and prompts; they stand there and nowhere else.
 FAMILY_WORDS = {
     "covo_audio": re.compile(
-        r"covo|c_?AUDIO\b|token2latent|wavegan|audio_adapter|adapter_downsample|encoder_config",
+        r"covo|c_?AUDIO\b|token2latent|wavegan|audio_adapter|adapter_downsample|\bencoder_config",
         re.IGNORECASE,
     ),
     "step_audio_2": re.compile(
-        r"step.?audio|\btts_(start|end|pad)|\bhift|flow\.pt|flow\.yaml|campplus|<\|BOT\|>",
+        r"step_audio|\btts_(start|end|pad)|\bhift|flow\.pt|flow\.yaml|campplus|<\|BOT\|>",
         re.IGNORECASE,
     ),
 }

@@ -19,8 +19,11 @@ struct FrontEndConfig {
   int trim_samples = 240;  // a turn is cut to a multiple of this
   int pad_samples = 480;   // then padded to a multiple of this
   int segment_samples = 720000;
+  int tail_samples = 0;  // of silence behind a segment, where it is not filled up to a whole one
   int positions_hz = 100;
   int feature_halvings = 4;
+  int pooled_halving = 0;         // which of them averages pairs and drops an odd one; 0: none
+  int hidden_mel_frames = 0;      // the last ones of a segment, which do not count
   double chunk_log_floor = 1e-6;  // chunk form: fixed floor, no clamp
   int chunk_frame_pad = 240;      // chunk form: zeros before the first sample
 };

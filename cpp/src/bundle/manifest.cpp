@@ -64,6 +64,8 @@ static void visit(Fields& f, FrontEndConfig& c) {
   f("segment_samples", c.segment_samples, kSamples);
   f("feature_halvings", c.feature_halvings, Range{0, 16});
   f("positions_hz", c.positions_hz, kHz);
+  f.may("tail_samples", c.tail_samples, kCount).may("pooled_halving", c.pooled_halving, kCount);
+  f.may("hidden_mel_frames", c.hidden_mel_frames, kCount);
   ResamplerFields resampler{c};
   f("resampler", resampler);
 }
@@ -110,6 +112,11 @@ static void visit(Fields& f, SamplingConfig& s) {
   f("recent_penalty", s.recent_penalty, kFactor)("recent_window", s.recent_window, kCount);
 }
 
+static void visit(Fields& f, SpeechConfig& s) {
+  f("begin", s.begin, kId)("end", s.end, kId)("text_pad", s.text_pad, kId);
+  f("text", s.text, kSize)("audio", s.audio, kSize);
+}
+
 static void visit(Fields& f, TurnsConfig& t) {
   f("first", t.first)("next", t.next)("first_text", t.first_text)("next_text", t.next_text);
   f("end", t.end, kId)("close", t.close, kId);
@@ -117,7 +124,7 @@ static void visit(Fields& f, TurnsConfig& t) {
   f("max_tokens_per_step", t.max_tokens_per_step,
     Range{1, 512});  // a step keeps room for its events
   f("first_sampling", t.first_sampling)("sampling", t.sampling);
-  f.may("short_segments", t.short_segments);
+  f.may("short_segments", t.short_segments).may("speech", t.speech);
 }
 
 static void read(const json::Node& node, SlotKind& out) {
@@ -194,6 +201,7 @@ static void visit(Fields& f, FlowFields& flow) {
   f("z", c.z, kSize)("hidden", c.hidden, kSize)("prompt_codes", c.prompt_codes, kCount);
   f("past_codes", c.past_codes, kContextCodes);
   f("lookahead_codes", c.lookahead_codes, kContextCodes);
+  f.may("codes_per_run", c.codes_per_run, kContextCodes).may("free_condition", c.free_condition);
   f("latent_mean", c.latent_mean, Range{-1e9, 1e9})("latent_var", c.latent_var, Range{1e-20, 1e9});
 }
 
@@ -201,6 +209,7 @@ static void visit(Fields& f, VocoderConfig& v) {
   f("samples_per_latent", v.samples_per_latent, kSize);
   f("full_lookahead_frames", v.full_lookahead_frames, kCount);
   f("lookahead_frames", v.lookahead_frames, kCount);
+  f.may("source_lookahead_samples", v.source_lookahead_samples, kCount);
 }
 
 static void visit(Fields& f, ArrayEntry& a) {

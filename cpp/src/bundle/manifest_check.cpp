@@ -117,19 +117,24 @@ void check_graph(const Manifest& m, const std::string& name, const GraphEntry& g
 void check_graphs(const Manifest& m) {
   static constexpr std::array kNames = {
       contract::encoder_segment::kGraph, contract::encoder_chunk::kGraph,
-      contract::flow_condition::kGraph,  contract::flow_modulation::kGraph,
-      contract::flow_field::kGraph,      contract::vocoder::kGraph};
+      contract::flow_condition::kGraph,  contract::flow_encoder::kGraph,
+      contract::flow_modulation::kGraph, contract::flow_field::kGraph,
+      contract::vocoder::kGraph,         contract::source_vocoder::kGraph};
   for (const auto& [name, graph] : m.graphs) {
     const bool known = std::any_of(kNames.begin(), kNames.end(),
                                    [&name = name](const char* k) { return name == k; });
     expect(known, "a name in graphs", "a graph of this version's contract", name);
     check_graph(m, name, graph);
   }
-  const auto needs = [&](const char* name, const char* why) {
-    expect(m.graph(name) != nullptr, "graphs",
-           std::string("with ") + name + ", which " + why + " needs", "a bundle without it");
+  const auto needs = [&](const char* name, const char* why, const char* other = "") {
+    const bool one = (m.graph(name) != nullptr) != (m.graph(other) != nullptr);
+    const std::string names = *other == 0 ? name : std::string(name) + " or " + other;
+    expect(one, "graphs", "with " + names + ", which " + why + " needs", "a bundle without it");
   };
-  for (std::size_t i = 2; i < kNames.size(); ++i) needs(kNames[i], "every bundle");
+  needs(contract::flow_condition::kGraph, "every bundle", contract::flow_encoder::kGraph);
+  needs(contract::flow_modulation::kGraph, "every bundle");
+  needs(contract::flow_field::kGraph, "every bundle");
+  needs(contract::vocoder::kGraph, "every bundle", contract::source_vocoder::kGraph);
   if (m.turns) needs(contract::encoder_segment::kGraph, "\"turns\"");
   if (m.duplex) needs(contract::encoder_chunk::kGraph, "\"duplex\"");
   expect(m.turns || m.duplex, "turns or duplex", "there", "null for both");

@@ -32,6 +32,16 @@ struct SamplingConfig {
   int recent_window = 0;
 };
 
+// How a spoken reply lies: between begin and end some text and some audio tokens in turn, then
+// text.
+struct SpeechConfig {
+  std::int32_t begin = -1;  // none: text and audio in any order
+  std::int32_t end = -1;
+  std::int32_t text_pad = -1;
+  int text = 1;
+  int audio = 4;
+};
+
 // Half-duplex: whole turns. In templates {system} and {user} stand for the text or the features.
 struct TurnsConfig {
   std::string first;
@@ -42,7 +52,8 @@ struct TurnsConfig {
   std::int32_t close = 0;         // ends an interrupted reply in the history
   int max_new_tokens = 2048;
   int max_tokens_per_step = 40;
-  bool short_segments = false;    // a turn's last segment is encoded without its silence
+  bool short_segments = false;  // a turn's last segment is encoded without its silence
+  SpeechConfig speech;
   SamplingConfig first_sampling;  // of the session's first turn
   SamplingConfig sampling;
 };

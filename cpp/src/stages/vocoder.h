@@ -14,9 +14,10 @@ namespace parley {
 struct VocoderConfig {
   std::size_t z = 64;
   std::size_t samples_per_latent = 240;
-  std::size_t full_lookahead_frames = 13;  // latent frames ahead that a frame's samples depend on
-  std::size_t lookahead_frames = 13;       // how many of them are waited for
-  std::size_t max_push_frames = 64;        // the most that one push brings
+  std::size_t full_lookahead_frames = 13;    // latent frames ahead that a frame's samples depend on
+  std::size_t lookahead_frames = 13;         // how many of them are waited for
+  std::size_t max_push_frames = 64;          // the most that one push brings
+  std::size_t source_lookahead_samples = 0;  // by which a drawn source comes late; 0: none is drawn
 };
 
 class Vocoder {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # model_type of a checkpoint's config.json -> the module that holds its FAMILY.
 FAMILIES = {
     "covo_audio": "parley_export.families.covo_audio.family",
+    "step_audio_2": "parley_export.families.step_audio_2.family",
 }
 
 

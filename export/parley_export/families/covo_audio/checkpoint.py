@@ -23,7 +23,7 @@ from parley_export.families.covo_audio.configs import (
 from parley_export.families.covo_audio.prompts import DUPLEX_CONTROL, REQUIRED
 from parley_export.families.covo_audio.settings import Settings
 from parley_export.families.covo_audio.voices import FILES as VOICE_FILES
-from parley_export.families.covo_audio.voices import Voice, read_voice
+from parley_export.families.covo_audio.voices import read_voice
 from parley_export.family import USUAL, Places
 from parley_export.family import Checkpoint as ReadCheckpoint
 from parley_export.family import Layout as AnyLayout
@@ -36,6 +36,7 @@ from parley_export.settings import read_settings
 from parley_export.state_dict import read_state_dict, require_torch
 from parley_export.tokenizer import FILES as TOKENIZER_FILES
 from parley_export.tokenizer import Tokenizer, read_tokenizer
+from parley_export.voices import Voice
 from parley_export.weights import Shards
 
 DEFAULT_VOICE = "default"

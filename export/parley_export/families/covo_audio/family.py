@@ -8,8 +8,8 @@ from typing import Any
 from parley_export.backbone_gguf import TokenModel
 from parley_export.families.covo_audio import checkpoint, manifest, parts, prompts, published
 from parley_export.families.covo_audio.settings import Settings
-from parley_export.families.covo_audio.voices import write_voice
 from parley_export.family import Family
+from parley_export.voices import write_voice
 
 
 def _token_model(read: checkpoint.Checkpoint) -> TokenModel:

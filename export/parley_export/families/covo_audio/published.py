@@ -18,8 +18,8 @@ from parley_export.families.covo_audio.configs import (
 )
 from parley_export.families.covo_audio.prompts import DUPLEX_CONTROL, REQUIRED
 from parley_export.families.covo_audio.settings import Settings
-from parley_export.families.covo_audio.voices import Voice
 from parley_export.random_weights import WHOLE, RandomShards, byte_tokenizer
+from parley_export.voices import Voice
 
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text("utf-8"))
 STAGES = ("encoder", "backbone", "flow", "vocoder")

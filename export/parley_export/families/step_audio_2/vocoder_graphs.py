@@ -1,8 +1,16 @@
-"""The vocoder's graph, one for streams and for whole replies: VocoderStream in ONNX's nodes."""
+"""The vocoder's graph, one for streams and for whole replies; knows no checkpoint and no manifest.
+
+Every layer gives out as many samples as it gets. A layer that looks ahead answers late by what it
+looks ahead, and all that a layer must remember is the last samples of what went into it: they are
+the state. So a run computes nothing twice, and its samples belong to frames that came
+`full_lookahead` frames before. The state takes in the first `kept` of its frames; those behind them
+only show the layers what comes. The source's phases are carried on, so nothing clicks.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,9 +90,9 @@ class _VocoderGraph:
 
     # ------------------------------------------------ what is remembered
 
-    def once(self, key: tuple[object, ...], make: object) -> str:
+    def once(self, key: tuple[object, ...], make: Callable[[], str]) -> str:
         if key not in self.shared:
-            self.shared[key] = make()  # type: ignore[operator]
+            self.shared[key] = make()
         return self.shared[key]
 
     def remember(self, x: _Signal, length: int) -> str:
