@@ -14,11 +14,6 @@ constexpr size_t kBlock = CONV1D_BLOCK;
 constexpr size_t kVectors = 6;  // of a tile, at most
 constexpr size_t kSpare = 16;   // a last vector may read so far over its row
 
-template <size_t kLanes>
-using Floats __attribute__((vector_size(4 * kLanes))) = float;
-template <size_t kLanes>
-using Words __attribute__((vector_size(4 * kLanes))) = uint32_t;
-
 size_t outputs_of(const conv1d_shape& s) {
   const size_t reach = s.dilation * (s.taps - 1);
   return s.samples > reach ? s.samples - reach : 0;
@@ -27,77 +22,6 @@ size_t outputs_of(const conv1d_shape& s) {
 size_t pairs_of(const conv1d_shape& s) {
   return (s.in + 1) / 2;
 }
-
-// Adds the products of two pairs of bfloat16 per lane, by shifts and float32 arithmetic.
-template <size_t kLanes>
-struct Plain {
-  static constexpr size_t lanes = kLanes;
-  using F = Floats<kLanes>;
-  using W = Words<kLanes>;
-
-  static CONV1D_INLINE F add(F sum, W x, W w) {
-    const F low = (F)(x << 16) * (F)(w << 16);
-    return sum + low + (F)(x & 0xffff0000U) * (F)(w & 0xffff0000U);
-  }
-};
-
-// Clang takes no 512-bit operand of an asm in a function that is compiled for any processor.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CONV1D_BF16
-struct Bf16 {
-  static constexpr size_t lanes = 16;
-  using F = Floats<16>;
-  using W = Words<16>;
-
-  // No intrinsic: it could not be inlined through functions that are compiled for any processor.
-  static CONV1D_INLINE F add(F sum, W x, W w) {
-    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
-    return sum;
-  }
-};
-#endif
-
-// kBlock output channels (`rows` of them real) by count vectors of outputs (`n` of them real).
-struct Tile {
-  const conv1d_shape& shape;
-  const uint32_t *weights, *input;
-  const float* bias;
-  size_t rows, n, row_words, n_outputs;
-  float* y;
-
-  template <class Ops, size_t kCount = kVectors>
-  CONV1D_INLINE void run(size_t count) const {
-    if (count == kCount) {
-      compute<Ops, kCount>();
-    } else if constexpr (kCount > 1) {
-      run<Ops, kCount - 1>(count);
-    }
-  }
-
-  template <class Ops, size_t kCount>
-  CONV1D_INLINE void compute() const {
-    typename Ops::F sums[kBlock][kCount], done[kBlock][kCount];
-    for (size_t o = 0; o < kBlock; ++o) {
-      for (auto& sum : sums[o]) sum = typename Ops::F{} + (o < rows ? bias[o] : 0);
-    }
-    const uint32_t *w = weights, *row = input;
-    for (size_t pair = 0; pair < pairs_of(shape); ++pair, row += row_words) {
-      for (size_t k = 0; k < shape.taps; ++k, w += kBlock) {
-        typename Ops::W x[kCount];
-        memcpy(x, row + k * shape.dilation, sizeof x);
-        for (size_t o = 0; o < kBlock; ++o) {
-          const auto weight = typename Ops::W{} + w[o];
-          for (size_t v = 0; v < kCount; ++v) sums[o][v] = Ops::add(sums[o][v], x[v], weight);
-        }
-      }
-    }
-    // Copied with constant indices only, for the sums themselves stay in registers then.
-    for (size_t o = 0; o < kBlock; ++o) {
-      for (size_t v = 0; v < kCount; ++v) done[o][v] = sums[o][v];
-    }
-    for (size_t o = 0; o < rows; ++o) memcpy(y + o * n_outputs, done[o], n * sizeof(float));
-  }
-};
 
 struct Call {
   const conv1d_shape& shape;
@@ -108,33 +32,7 @@ struct Call {
   float* y;
 };
 
-template <class Ops>
-CONV1D_INLINE void forward(const Call& call) {
-  const conv1d_shape& s = call.shape;
-  const size_t n_outputs = outputs_of(s), row_words = s.samples + kSpare;
-  const size_t block_words = pairs_of(s) * s.taps * kBlock;
-  const size_t vectors = (n_outputs + Ops::lanes - 1) / Ops::lanes;
-  const size_t tiles = (vectors + kVectors - 1) / kVectors;
-  for (size_t block = call.begin; block < call.end; ++block) {
-    const uint32_t* weights = call.weights + block * block_words;
-    const size_t rows = std::min(kBlock, s.out - block * kBlock);
-    for (size_t t = 0; t < tiles; ++t) {
-      // Tiles of about the same size, for a narrow one leaves arithmetic units idle.
-      const size_t first = vectors * t / tiles, count = vectors * (t + 1) / tiles - first;
-      const size_t at = first * Ops::lanes, n = std::min(count * Ops::lanes, n_outputs - at);
-      const Tile tile{s,
-                      weights,
-                      call.input + at,
-                      call.bias + block * kBlock,
-                      rows,
-                      n,
-                      row_words,
-                      n_outputs,
-                      call.y + block * kBlock * n_outputs + at};
-      tile.run<Ops>(count);
-    }
-  }
-}
+#include "kernels/conv1d/conv1d_tile.h"
 
 void portable(const Call& call) {
   forward<Plain<4>>(call);
@@ -152,17 +50,46 @@ struct Version {
   }
 CONV1D_VERSION_OF(avx2, "avx2,fma", Plain<8>)
 CONV1D_VERSION_OF(avx512, "avx512f,avx512vl,fma", Plain<16>)
-#if defined(CONV1D_BF16)
-CONV1D_VERSION_OF(avx512bf16, "avx512f,avx512vl,avx512bf16,fma", Bf16)
+
+// Anew, for clang takes no 512-bit operand of an asm in a function that is compiled for any
+// processor; every function of the namespace is compiled for this one.
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,fma")
 #endif
+namespace bf16 {
+#include "kernels/conv1d/conv1d_tile.h"
+
+// An asm, for compilers differ in how they name the intrinsic's type.
+struct Products {
+  static constexpr size_t lanes = 16;
+  using F = Floats<16>;
+  using W = Words<16>;
+
+  static CONV1D_INLINE F add(F sum, W x, W w) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
+  }
+};
+
+void run(const Call& call) {
+  bf16::forward<Products>(call);
+}
+}  // namespace bf16
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+constexpr auto avx512bf16 = bf16::run;
 
 Version choose() {
 #if defined(CONV1D_VERSION)
   return CONV1D_VERSION;  // for tests
 #endif
-#if defined(CONV1D_BF16)
   if (__builtin_cpu_supports("avx512bf16")) return {"avx512bf16", avx512bf16};
-#endif
   if (__builtin_cpu_supports("avx512vl")) return {"avx512", avx512};
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {"avx2", avx2};
   return {"portable", portable};
