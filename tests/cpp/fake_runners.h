@@ -253,6 +253,16 @@ class Tokens final : public parley::TokenRunner {
     }
   }
 
+  void save(parley::ByteWriter& to) override {
+    to.put_all(std::span<const Cell>(log_->cells));
+    std::fill(logits_.begin(), logits_.end(), -1e9F);  // as a pass that saving may need
+  }
+  void load(parley::ByteReader& from) override {
+    const auto cells = from.get_some<Cell>(static_cast<std::size_t>(options_.n_cells));
+    log_->cells.assign(cells.begin(), cells.end());
+    std::fill(logits_.begin(), logits_.end(), -1e9F);
+  }
+
   int stop_at = 0;  // the feed that sets the flag after its first row
   StopFlag* to_stop = nullptr;
 

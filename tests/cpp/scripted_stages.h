@@ -59,6 +59,20 @@ class Backbone final : public parley::Backbone {
       draws = 0;
       commit();
     }
+    void save(ByteWriter& to) const override {
+      to.put_all(std::span<const Row>(rows).first(committed_rows));
+      to.put(committed_next);
+      to.put(committed_draws);
+      to.put_all(std::span<const float>(logits));
+    }
+    void load(ByteReader& from) override {
+      const auto saved = from.get_some<Row>(rows.capacity());
+      rows.assign(saved.begin(), saved.end());
+      next = from.get<std::int64_t>();
+      draws = from.get<std::size_t>();
+      from.get_all(std::span<float>(logits));
+      commit();
+    }
   };
 
   std::vector<std::int32_t> script;
@@ -143,6 +157,8 @@ struct NoState final : StageState {
   void commit() override {}
   void rollback() override {}
   void reset() override {}
+  void save(ByteWriter&) const override {}
+  void load(ByteReader&) override {}
 };
 
 // A feature is the sum of its log-mel frames; a whole segment gives as many rows as it has chunks.
@@ -194,6 +210,15 @@ class FlowDecoder final : public parley::FlowDecoder {
     }
     void reset() override {
       n = 0;
+      commit();
+    }
+    void save(ByteWriter& to) const override {
+      to.put_all(std::span<const float>(committed).first(n_committed));
+    }
+    void load(ByteReader& from) override {
+      const auto saved = from.get_some<float>(waiting.size());
+      n = saved.size();
+      std::copy(saved.begin(), saved.end(), waiting.begin());
       commit();
     }
   };
@@ -326,20 +351,10 @@ struct Stages {
     parts.tokens = std::make_shared<Tokens>();
     parts.voice = std::make_shared<Voice>();
     parts.clock = std::make_shared<Clock>();
-    parts.vocabulary = {110,
-                        kAudio,
-                        100,
-                        kPlaceholder,
-                        {{"think", kThink},
-                         {"shift", kShift},
-                         {"break", kBreak},
-                         {"pad", kPad},
-                         {"end", kEnd},
-                         {"placeholder", kPlaceholder}},
-                        kThink,
-                        kShift,
-                        kBreak,
-                        kPad};
+    parts.vocabulary = {110, kAudio, 100, kPlaceholder, {}, kThink, kShift, kBreak, kPad};
+    parts.vocabulary.control = {{"think", kThink}, {"shift", kShift},
+                                {"break", kBreak}, {"pad", kPad},
+                                {"end", kEnd},     {"placeholder", kPlaceholder}};
     parts.system = "SYS";
     return parts;
   }

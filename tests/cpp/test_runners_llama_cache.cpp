@@ -66,6 +66,75 @@ TEST(other_cache_types_stay_close) {
   CHECK_THROWS_MSG(InputError, "kv_q8_0 and kv_f32", model->create(options));
 }
 
+TEST(a_saved_cache_goes_on_bit_for_bit) {
+  support::need(kLlama);
+  const auto model = open_decoder();
+  for (const bool f32 : {true, false}) {
+    TokenRunnerOptions options = exact();
+    options.kv_f32 = f32;
+    const auto runner = model->create(options);
+    feed(*runner, *model, some_ids(40), 0);
+    ByteWriter bytes;
+    runner->save(bytes);
+    const auto other = model->create(options);
+    feed(*other, *model, some_ids(9, 5), 0);  // what the saved one takes the place of
+    ByteReader reader(bytes.bytes());
+    other->load(reader);
+    CHECK_EQ(reader.left(), 0U);
+    feed(*runner, *model, {4, 5}, 40);
+    feed(*other, *model, {4, 5}, 40);
+    CHECK(logits_of(*other) == logits_of(*runner));
+    other->erase(41, -1);
+    feed(*other, *model, {5}, 41);
+    CHECK(distance(other->logits(), runner->logits()) < kOrder);
+  }
+}
+
+// Positions that were moved and not read since: llama.cpp would save their keys unmoved.
+TEST(a_cache_is_saved_with_its_gaps_and_shifts) {
+  support::need(kLlama);
+  const auto model = open_decoder();
+  const auto runner = model->create(exact());
+  feed(*runner, *model, some_ids(40), 0);
+  runner->erase(10, 20);
+  for (const bool shifted : {false, true}) {
+    if (shifted) runner->shift(20, -1, -10);
+    ByteWriter bytes;
+    runner->save(bytes);
+    const auto other = model->create(exact());
+    ByteReader reader(bytes.bytes());
+    other->load(reader);
+    const std::int64_t position = shifted ? 30 : 40;
+    feed(*runner, *model, {4, 5}, position);
+    feed(*other, *model, {4, 5}, position);
+    CHECK(distance(other->logits(), runner->logits()) < kOrder);
+    runner->erase(position, -1);
+  }
+}
+
+TEST(another_cache_is_refused_and_nothing_is_held) {
+  support::need(kLlama);
+  const auto model = open_decoder();
+  const auto runner = model->create(exact());
+  feed(*runner, *model, some_ids(40), 0);
+  ByteWriter bytes;
+  runner->save(bytes);
+  const auto refuse = [&](const TokenRunnerOptions& options, std::size_t n) {
+    const auto other = model->create(options);
+    ByteReader reader(bytes.bytes().first(n));
+    CHECK_THROWS_MSG(InputError, "load] expected", other->load(reader));
+    feed(*other, *model, {4, 5}, 7);
+    CHECK(distance(other->logits(), once(*model, {4, 5}, options, 7)) < kOrder);
+  };
+  const std::size_t all = bytes.bytes().size();
+  refuse(exact(), 3);
+  refuse(exact(), all / 2);
+  refuse(exact(512, 32), all);  // too few cells
+  TokenRunnerOptions other_type = exact();
+  other_type.kv_f32 = false;
+  refuse(other_type, all);
+}
+
 TEST(logits_need_a_feed_that_wants_them) {
   support::need(kLlama);
   const auto model = open_decoder();

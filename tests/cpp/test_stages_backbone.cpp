@@ -220,6 +220,33 @@ TEST(eviction_counts_and_rebase_closes_the_gap) {
   CHECK_EQ(rig.backbone->rebase((rig.state->commit(), *rig.state), 2), 0);
 }
 
+TEST(a_fork_goes_on_by_itself) {
+  Rig rig;
+  rig.feed_ids({1, 2, 3, 4, 5, 6, 7});
+  rig.state->commit();
+  rig.backbone->evict(*rig.state, 2, 4);
+  Rig other;
+  other.feed_ids({9, 9});
+  other.state->commit();
+  const auto logits = rig.logits();
+  copy_state(*rig.state, *other.state);
+  CHECK(rig.logits() == logits);  // though saving may take a pass
+  CHECK(other.logits() == logits);
+  CHECK_EQ(other.next(), 7);
+  CHECK_EQ(other.held(), 5);
+  rig.feed_ids({8});
+  const auto expected = rig.logits();
+  rig.state->rollback();
+  other.feed_ids({8});
+  CHECK(other.logits() == expected);
+  other.state->commit();
+  CHECK_EQ(other.backbone->rebase(*other.state, 0), 2);
+  CHECK_EQ(rig.next(), 7);
+  rig.feed_ids({8});
+  ByteWriter bytes;
+  CHECK_THROWS_MSG(Error, "committed state", rig.state->save(bytes));
+}
+
 TEST(truncate_forgets_the_end_and_its_logits) {
   Rig rig;
   rig.feed_ids({0, 1, 2, 3, 4, 5});

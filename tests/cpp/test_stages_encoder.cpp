@@ -204,7 +204,25 @@ TEST(a_contract_that_differs_is_named) {
   CHECK_THROWS_MSG(BundleError, "state_in.count f32 [1], got i64 [1]", with_states(other_type));
   auto free_shape = states();
   free_shape[0].tensor.shape = {-1};
-  CHECK_THROWS_MSG(BundleError, "fixed shape", with_states(free_shape));
+  CHECK_THROWS_MSG(BundleError, "state_in.count i64 [any]", with_states(free_shape));
+}
+
+TEST(a_fork_goes_on_by_itself) {
+  const auto encoder = chunk_encoder();
+  const StatePtr state = encoder->create_state();
+  const StatePtr fork = encoder->create_state();
+  for (int chunk = 0; chunk < 3; ++chunk) {
+    encode(*encoder, *state, chunk);
+    state->commit();
+  }
+  encode(*encoder, *fork, 9);
+  fork->commit();
+  copy_state(*state, *fork);
+  const auto forked = encode(*encoder, *fork, 3);
+  fork->commit();
+  CHECK(encode(*encoder, *fork, 4) != encode(*encoder, *state, 4));
+  state->rollback();
+  CHECK(encode(*encoder, *state, 3) == forked);
 }
 
 TEST(a_missing_state_output_is_named) {

@@ -148,6 +148,30 @@ TEST(a_shortened_voice_keeps_its_tail) {
   CHECK_EQ(Rig(config, -7).flow->tail_frames(*voice_of(-7)), 4U);  // of the one code that is left
 }
 
+TEST(a_fork_goes_on_by_itself) {
+  for (const FlowMode mode : {FlowMode::window, FlowMode::cached}) {
+    for (const std::size_t at : {0U, 3U, 17U, 40U}) {
+      Rig whole(config_of(6, 2, mode));
+      const auto codes = codes_of(40);
+      const auto expected = whole.reply(codes, 4, 2);
+      Rig rig(config_of(6, 2, mode));
+      rig.flow->begin_reply(*rig.state, 4, 2);
+      std::vector<float> out;
+      rig.push(std::span(codes).first(at), false, out);
+      rig.state->commit();
+      Rig other(config_of(6, 2, mode));
+      other.reply(codes_of(30, 8));  // what the copy takes the place of
+      other.state->commit();
+      copy_state(*rig.state, *other.state);
+      std::vector<float> forked = out;
+      rig.push(codes_of(20, 9), true, out);
+      rig.state->rollback();
+      other.push(std::span(codes).subspan(at), true, forked);
+      CHECK(forked == expected);
+    }
+  }
+}
+
 TEST(skip_counts_the_frames_under_the_prompt) {
   for (int overlap : {0, 3, 6, 17}) {
     Rig rig(config_of(4, 0), overlap);

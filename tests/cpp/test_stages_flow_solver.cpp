@@ -44,7 +44,7 @@ std::vector<float> plain_velocity(const Rig& rig, const std::vector<float>& feat
   std::vector<float> result(2 * frames * kZ);
   const auto rows = static_cast<std::int64_t>(frames);
   const FlowPlan both = {{.guided = true}};
-  NoMemory nothing(
+  WholeRun nothing(
       {.layers = 1, .heads = 1, .head_width = kHidden, .hidden = kHidden, .carried = 3}, both,
       frames);
   const FieldMemory& memory = nothing.recall(0, frames);

@@ -148,6 +148,32 @@ TEST(rollback_equals_never_having_run) {
   }
 }
 
+TEST(a_fork_goes_on_by_itself) {
+  const auto latents = latents_of(60);
+  const std::span<const float> all(latents);
+  for (const std::size_t at : {0U, 1U, 20U, 59U}) {
+    Rig rig;
+    rig.vocoder->begin_reply(*rig.state);
+    std::vector<float> out;
+    rig.push(all.first(at * kZ), false, out);
+    rig.state->commit();
+    Rig other;
+    other.vocoder->begin_reply(*other.state);
+    std::vector<float> forked;
+    other.push(latents_of(7), false, forked);
+    other.state->commit();
+    copy_state(*rig.state, *other.state);
+    forked = out;
+    std::vector<float> dropped;
+    rig.push(latents_of(9), true, dropped);
+    other.push(all.subspan(at * kZ), true, forked);
+    CHECK(forked == rig.vocoder->decode(latents, kGo));
+    rig.state->rollback();
+    rig.push(all.subspan(at * kZ), true, out);
+    CHECK(out == forked);
+  }
+}
+
 TEST(replies_do_not_see_one_another) {
   Rig rig;
   const auto latents = latents_of(20);

@@ -215,7 +215,7 @@ std::vector<float> Workbench::flow_field(std::span<const float> inputs, std::siz
   const FlowGraphRuns runs(bundle_->flow_graphs(), config);
   const std::vector<float> modulation = runs.modulations(voice_->speaker, {&t, 1}, never_);
   const FlowPlan plan = {{.t = t, .guided = batch == 2}};
-  NoMemory memory(runs.sizes(), plan, frames);
+  WholeRun memory(runs.sizes(), plan, frames);
   FlowWorkspace workspace(config, runs.sizes(), frames / config.frames_per_code + 1);
   std::copy(inputs.begin(), inputs.end(), workspace.inputs.begin());
   runs.run_field(workspace, batch, frames, modulation, memory.recall(0, frames), never_);

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/stop.h"
 #include "base/tensor.h"
 
@@ -47,6 +48,11 @@ class TokenRunner {
   virtual void erase(std::int64_t begin, std::int64_t end) = 0;
   // Moves the positions in [begin, end) by `by` (negative: towards the start). end < 0: to the end.
   virtual void shift(std::int64_t begin, std::int64_t end, std::int64_t by) = 0;
+  // All that is held, as bytes; and instead of what is held, what a runner of the same model and
+  // options saved. Both may change what logits() gives. load() throws InputError for other bytes,
+  // and holds nothing then.
+  virtual void save(ByteWriter& to) = 0;
+  virtual void load(ByteReader& from) = 0;
 };
 
 // The weights and the tokenizer. Const and thread-safe: sessions share it.

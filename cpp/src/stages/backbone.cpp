@@ -29,7 +29,7 @@ class BackboneState final : public StageState {
   void rollback() override {
     if (dirty) {
       runner->erase(committed_, -1);
-      has_logits = false;
+      forget_logits();
     }
     current = committed_;
     dirty = false;
@@ -39,7 +39,39 @@ class BackboneState final : public StageState {
     runner->erase(0, -1);
     gaps.clear();
     current = committed_ = 0;
-    has_logits = dirty = false;
+    dirty = false;
+    forget_logits();
+  }
+
+  void save(ByteWriter& to) const override {
+    require_committed("save");
+    to.put(current);
+    to.put_all(std::span<const PositionGaps::Range>(gaps.ranges()));
+    const std::span<const float> row = logits();
+    to.put_all(row);
+    // Saving may move the runner on to another pass, so its logits are kept here.
+    if (kept_logits_.empty()) kept_logits_.assign(row.begin(), row.end());
+    runner->save(to);
+  }
+  void load(ByteReader& from) override {
+    reset();
+    const auto position = from.get<std::int64_t>();
+    for (const PositionGaps::Range& gap : from.get_some<PositionGaps::Range>(kMostGaps))
+      gaps.add(gap.begin, gap.end);
+    kept_logits_ = from.get_some<float>(kMostLogits);
+    runner->load(from);
+    current = committed_ = position;
+    has_logits = !kept_logits_.empty();
+  }
+
+  // Of the last position, empty where it has none.
+  std::span<const float> logits() const {
+    if (!has_logits) return {};
+    return kept_logits_.empty() ? runner->logits() : std::span<const float>(kept_logits_);
+  }
+  void forget_logits() {
+    has_logits = false;
+    kept_logits_.clear();
   }
 
   // Edits of the history are not undone, so nothing may be provisional when they come.
@@ -54,12 +86,16 @@ class BackboneState final : public StageState {
   PositionGaps gaps;  // what was evicted
   std::int64_t current = 0;
   bool dirty = false;             // the cache may hold more than was committed
-  bool has_logits = false;        // the runner's are those of the last position
+  bool has_logits = false;        // there are those of the last position
   std::vector<float> rows;        // [n_batch, width]
   std::vector<std::int32_t> ids;  // [n_batch]
 
  private:
+  static constexpr std::size_t kMostGaps = 1U << 20U;
+  static constexpr std::size_t kMostLogits = 1U << 24U;
+
   std::int64_t committed_ = 0;
+  mutable std::vector<float> kept_logits_;  // instead of the runner's, where not empty
 };
 
 class TokenBackbone final : public Backbone {
@@ -89,7 +125,7 @@ class TokenBackbone final : public Backbone {
     check_room(mine, positions.size());
     const std::int64_t before = mine.current;
     mine.dirty = true;
-    mine.has_logits = false;
+    mine.forget_logits();
     try {
       const auto n_batch = static_cast<std::size_t>(options_.n_batch);
       for (std::size_t begin = 0; begin < positions.size(); begin += n_batch) {
@@ -110,8 +146,7 @@ class TokenBackbone final : public Backbone {
   }
 
   std::span<const float> logits(const StageState& state) const override {
-    const auto& mine = state_as<const BackboneState>(state);
-    return mine.has_logits ? mine.runner->logits() : std::span<const float>();
+    return state_as<const BackboneState>(state).logits();
   }
 
   std::int64_t next_position(const StageState& state) const override {
@@ -148,7 +183,7 @@ class TokenBackbone final : public Backbone {
     mine.runner->erase(position, -1);
     mine.gaps.clip(position);
     mine.current = position;
-    mine.has_logits = false;
+    mine.forget_logits();
     mine.commit();
   }
 

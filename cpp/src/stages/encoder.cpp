@@ -32,58 +32,35 @@ void check_size(const char* verb, const char* what, std::size_t got, std::size_t
                    "; size the buffer by the encoder's own shape");
 }
 
-// All states of one moment, in one allocation each.
-using StateValues = std::vector<std::vector<std::byte>>;
-
 class EncoderState final : public StageState {
  public:
-  explicit EncoderState(const std::vector<StateSpec>& specs) : specs_(specs) {
-    for (StateValues& values : values_) {
-      for (const StateSpec& spec : specs) {
-        values.emplace_back(static_cast<std::size_t>(shape_of(spec.tensor.shape).count()) *
-                            size_of(spec.tensor.type));
-      }
-    }
-    inputs.resize(specs.size() + 1);
-    outputs.resize(specs.size() + 1);
-    EncoderState::reset();
-  }
+  explicit EncoderState(const std::vector<StateSpec>& specs)
+      : tensors(specs, WholeTensors::Runs::one),
+        inputs(specs.size() + 1),
+        outputs(specs.size() + 1) {}
 
   void commit() override {
-    if (pending) committed_ = 1 - committed_;
+    tensors.commit();
     pending = false;
   }
-  void rollback() override { pending = false; }
+  void rollback() override {
+    tensors.rollback();
+    pending = false;
+  }
   void reset() override {
+    tensors.reset();
     pending = false;
-    for (std::size_t i = 0; i < specs_.size(); ++i) fill(values_[committed_][i], specs_[i]);
+  }
+  void save(ByteWriter& to) const override { tensors.save(to); }
+  void load(ByteReader& from) override {
+    tensors.load(from);
+    pending = false;
   }
 
-  TensorView committed(std::size_t i) { return view_of(values_[committed_][i], i); }
-  TensorView next(std::size_t i) { return view_of(values_[1 - committed_][i], i); }
-
+  WholeTensors tensors;
   bool pending = false;            // a chunk was encoded and neither committed nor rolled back
   std::vector<TensorView> inputs;  // kept so that a chunk allocates nothing
   std::vector<TensorView> outputs;
-
- private:
-  TensorView view_of(std::vector<std::byte>& value, std::size_t i) const {
-    return {value.data(), specs_[i].tensor.type, shape_of(specs_[i].tensor.shape)};
-  }
-
-  static void fill(std::vector<std::byte>& value, const StateSpec& spec) {
-    if (spec.tensor.type == DType::f32) {
-      std::fill_n(reinterpret_cast<float*>(value.data()), value.size() / sizeof(float),
-                  static_cast<float>(spec.initial));
-    } else {
-      std::fill_n(reinterpret_cast<std::int64_t*>(value.data()),
-                  value.size() / sizeof(std::int64_t), static_cast<std::int64_t>(spec.initial));
-    }
-  }
-
-  const std::vector<StateSpec> specs_;
-  std::array<StateValues, 2> values_;
-  std::size_t committed_ = 0;
 };
 
 // The segment graph and where its tensors stand.
@@ -104,14 +81,13 @@ std::int64_t halved(std::size_t n, int times) {
   return static_cast<std::int64_t>(n);
 }
 
-// The chunk graph and where its tensors stand; states follow the manifest's order.
+// The chunk graph and where its tensors stand.
 struct ChunkForm {
   std::shared_ptr<const GraphRunner> graph;
   std::size_t log_mel = 0;
   std::size_t features = 0;
-  std::vector<std::size_t> state_in;
-  std::vector<std::size_t> state_out;
   Shape features_shape;
+  GraphStates states;
 };
 
 SegmentForm bind_segment(std::shared_ptr<const GraphRunner> graph, const EncoderShape& shape) {
@@ -144,16 +120,6 @@ std::vector<TensorSpec> with_prefix(const char* prefix, const std::vector<StateS
 
 ChunkForm bind_chunk(std::shared_ptr<const GraphRunner> graph, const std::vector<StateSpec>& states,
                      const EncoderShape& shape) {
-  for (const StateSpec& state : states) {
-    const auto& dims = state.tensor.shape;
-    const bool fixed = std::all_of(dims.begin(), dims.end(), [](std::int64_t d) { return d > 0; });
-    if (!fixed || dims.size() > Shape::kMaxRank) {
-      throw BundleError(std::string("[") + kWhere + "] expected a fixed shape of at most " +
-                        std::to_string(Shape::kMaxRank) + " dimensions for state " +
-                        state.tensor.name + ", got " + describe(state.tensor) +
-                        "; export the bundle again");
-    }
-  }
   std::vector<TensorSpec> inputs = with_prefix(contract::kStateIn, states);
   inputs.push_back({chunk_names::kLogMel,
                     DType::f32,
@@ -167,9 +133,10 @@ ChunkForm bind_chunk(std::shared_ptr<const GraphRunner> graph, const std::vector
   form.log_mel = in.back().index;
   form.features = out.back().index;
   form.features_shape = {1, 1, out.back().shape[2]};
-  for (std::size_t i = 0; i < states.size(); ++i) {
-    form.state_in.push_back(in[i].index);
-    form.state_out.push_back(out[i].index);
+  form.states = GraphStates(*graph, contract::kStateIn, contract::kStateOut);
+  for (StateSpec& spec : form.states.specs()) {
+    for (const StateSpec& state : states)
+      if (state.tensor.name == spec.tensor.name) spec.initial = state.initial;
   }
   form.graph = std::move(graph);
   return form;
@@ -178,14 +145,14 @@ ChunkForm bind_chunk(std::shared_ptr<const GraphRunner> graph, const std::vector
 class GraphEncoder final : public Encoder {
  public:
   GraphEncoder(std::shared_ptr<const GraphRunner> segment, std::shared_ptr<const GraphRunner> chunk,
-               std::vector<StateSpec> states, EncoderShape shape)
-      : shape_(shape), states_(std::move(states)) {
+               const std::vector<StateSpec>& states, EncoderShape shape)
+      : shape_(shape) {
     if (!segment && !chunk) {
       throw BundleError(std::string("[") + kWhere + "] expected graph " + segment_names::kGraph +
                         " or " + chunk_names::kGraph + ", got neither; export the bundle again");
     }
     if (segment) segment_ = bind_segment(std::move(segment), shape_);
-    if (chunk) chunk_ = bind_chunk(std::move(chunk), states_, shape_);
+    if (chunk) chunk_ = bind_chunk(std::move(chunk), states, shape_);
     const std::int64_t whole = has_segment_form() ? segment_.features_shape[2] : -1;
     const std::int64_t piece = has_chunk_form() ? chunk_.features_shape[2] : whole;
     if (has_segment_form() && whole != piece) {
@@ -232,7 +199,7 @@ class GraphEncoder final : public Encoder {
 
   StatePtr create_state() const override {
     require(chunk_.graph, "create_state", chunk_names::kGraph);
-    return std::make_unique<EncoderState>(states_);
+    return std::make_unique<EncoderState>(chunk_.states.specs());
   }
 
   void encode_chunk(StageState& state, std::span<const float> log_mel, std::span<float> feature,
@@ -248,11 +215,9 @@ class GraphEncoder final : public Encoder {
     }
     mine.inputs[chunk_.log_mel] = view(log_mel.data(), mel_shape(log_mel.size()));
     mine.outputs[chunk_.features] = view(feature.data(), chunk_.features_shape);
-    for (std::size_t i = 0; i < states_.size(); ++i) {
-      mine.inputs[chunk_.state_in[i]] = mine.committed(i);
-      mine.outputs[chunk_.state_out[i]] = mine.next(i);
-    }
+    mine.tensors.bind(chunk_.states, mine.inputs, mine.outputs);
     chunk_.graph->run(mine.inputs, mine.outputs, stop);
+    mine.tensors.step();
     mine.pending = true;
   }
 
@@ -282,7 +247,6 @@ class GraphEncoder final : public Encoder {
   }
 
   EncoderShape shape_;
-  std::vector<StateSpec> states_;
   SegmentForm segment_;
   ChunkForm chunk_;
   std::size_t width_ = 0;
@@ -292,9 +256,9 @@ class GraphEncoder final : public Encoder {
 
 std::unique_ptr<Encoder> make_graph_encoder(std::shared_ptr<const GraphRunner> segment,
                                             std::shared_ptr<const GraphRunner> chunk,
-                                            std::vector<StateSpec> states, EncoderShape shape) {
-  return std::make_unique<GraphEncoder>(std::move(segment), std::move(chunk), std::move(states),
-                                        shape);
+                                            const std::vector<StateSpec>& states,
+                                            EncoderShape shape) {
+  return std::make_unique<GraphEncoder>(std::move(segment), std::move(chunk), states, shape);
 }
 
 }  // namespace parley

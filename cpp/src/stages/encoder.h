@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/stop.h"
+#include "runners/graph_state.h"
 #include "runners/runner.h"
 #include "stages/stage.h"
 
@@ -42,15 +43,11 @@ struct EncoderShape {
   int feature_halvings = 4;  // from mel frames to features
 };
 
-// A state of the chunk graph as the manifest describes it; the engine does not look inside.
-struct StateSpec {
-  TensorSpec tensor;  // without the state_in. / state_out. prefix
-  double initial = 0.0;
-};
-
-// Either graph may be null: a bundle has one form or both.
+// Either graph may be null: a bundle has one form or both. `states`: of the chunk graph, as the
+// manifest has them; their initial values count.
 std::unique_ptr<Encoder> make_graph_encoder(std::shared_ptr<const GraphRunner> segment,
                                             std::shared_ptr<const GraphRunner> chunk,
-                                            std::vector<StateSpec> states, EncoderShape shape);
+                                            const std::vector<StateSpec>& states,
+                                            EncoderShape shape);
 
 }  // namespace parley

@@ -64,6 +64,7 @@ class PositionGaps {
 
   void clear() { ranges_.clear(); }
   std::size_t size() const { return ranges_.size(); }
+  const std::vector<Range>& ranges() const { return ranges_; }
 
  private:
   std::vector<Range> ranges_;

@@ -3,6 +3,7 @@
 #pragma once
 #include <memory>
 
+#include "base/bytes.h"
 #include "parley/errors.h"
 
 namespace parley {
@@ -16,7 +17,21 @@ class StageState {
   virtual void rollback() = 0;
   // As created, without allocating anew.
   virtual void reset() = 0;
+  // What the last commit left, as bytes; and of bytes that a state of the same stage (and voice)
+  // saved, so that what follows is the same. Both need a state with nothing provisional. load()
+  // throws InputError for other bytes, and leaves a state to be reset().
+  virtual void save(ByteWriter& to) const = 0;
+  virtual void load(ByteReader& from) = 0;
 };
+
+// Makes `to` what `from` is, so that both go on by themselves: a fork. The states are of one stage
+// and voice, and hold nothing provisional.
+inline void copy_state(const StageState& from, StageState& to) {
+  ByteWriter bytes;
+  from.save(bytes);
+  ByteReader reader(bytes.bytes());
+  to.load(reader);
+}
 
 using StatePtr = std::unique_ptr<StageState>;
 

@@ -16,6 +16,7 @@ namespace {
 namespace names = contract::vocoder;
 
 constexpr char kWhere[] = "vocoder.create";
+constexpr std::size_t kOwnInputs = 3;  // beside states
 // A reply whose end is not known: further ahead than any reply reaches.
 constexpr std::int64_t kNoEnd = std::int64_t{1} << 40U;
 
@@ -23,54 +24,84 @@ std::int64_t signed_size(std::size_t n) {
   return static_cast<std::int64_t>(n);
 }
 
-// What the graph remembers of the frames before, and the last of them `[z]`.
-struct Memory {
-  std::vector<float> history;
-  std::vector<float> last_frame;
-};
-
-// Where a reply stands: a handle, which costs nothing to copy.
-struct Reply {
+// Where a reply stands.
+struct Progress {
   bool started = false;
   bool ended = false;
-  std::int64_t received = 0;  // latent frames
-  std::int64_t emitted = 0;   // latent frames whose samples are out
-  std::size_t memory = 0;     // which of the state's memories
+  std::int64_t received = 0;      // latent frames
+  std::int64_t emitted = 0;       // latent frames whose samples are out
+  std::vector<float> last_frame;  // [z], of those received
+
+  void clear() {
+    started = ended = false;
+    received = emitted = 0;
+    std::fill(last_frame.begin(), last_frame.end(), 0.0F);
+  }
 };
 
 class VocoderState final : public StageState {
  public:
-  VocoderState(const VocoderConfig& config, std::size_t n_history) {
-    for (Memory& memory : memories) {
-      memory.history.resize(n_history);
-      memory.last_frame.resize(config.z);
-    }
+  VocoderState(const VocoderConfig& config, const std::vector<StateSpec>& specs)
+      : tensors(specs, WholeTensors::Runs::many) {
+    for (Progress* progress : {&current, &marked_, &committed_})
+      progress->last_frame.resize(config.z);
     const std::size_t frames = config.max_push_frames + config.full_lookahead_frames;
     transposed.resize(frames * config.z);
     wave.resize(frames * config.samples_per_latent);
+    inputs.resize(kOwnInputs + specs.size());
+    outputs.resize(1 + specs.size());
   }
 
-  void commit() override { committed_ = current; }
-  void rollback() override { current = committed_; }
+  // Runs that belong together begin here; where one fails, back() forgets them.
+  void mark() {
+    tensors.mark();
+    marked_ = current;
+  }
+  void back() {
+    tensors.back();
+    current = marked_;
+  }
+
+  void commit() override {
+    tensors.commit();
+    committed_ = current;
+  }
+  void rollback() override {
+    tensors.rollback();
+    current = committed_;
+  }
   void reset() override {
-    current = {};
+    current.clear();
+    commit();
+  }
+  void save(ByteWriter& to) const override {
+    to.put(committed_.started);
+    to.put(committed_.ended);
+    to.put(committed_.received);
+    to.put(committed_.emitted);
+    to.put_all(std::span(committed_.last_frame));
+    tensors.save(to);
+  }
+  void load(ByteReader& from) override {
+    current.started = from.get<bool>();
+    current.ended = from.get<bool>();
+    current.received = from.get<std::int64_t>();
+    current.emitted = from.get<std::int64_t>();
+    from.get_all(std::span(current.last_frame));
+    tensors.load(from);
     commit();
   }
 
-  // A memory that neither this moment nor the current or the committed one needs.
-  std::size_t free_memory(const Reply& now) const {
-    std::size_t i = 0;
-    while (i == now.memory || i == current.memory || i == committed_.memory) ++i;
-    return i;
-  }
-
-  Reply current;
-  std::array<Memory, 4> memories;
+  WholeTensors tensors;
+  Progress current;
   std::vector<float> transposed;  // [z, T]
   std::vector<float> wave;        // [samples_per_latent * T]
+  std::vector<TensorView> inputs;
+  std::vector<TensorView> outputs;
 
  private:
-  Reply committed_;
+  Progress marked_;
+  Progress committed_;
 };
 
 class GraphVocoder final : public Vocoder {
@@ -101,46 +132,45 @@ class GraphVocoder final : public Vocoder {
         {contract::kStateOut + history, DType::f32, {kAnyFixed}}};
     const auto in = bind_inputs(*graph_, kWhere, names::kGraph, inputs);
     const auto out = bind_outputs(*graph_, kWhere, names::kGraph, outputs);
-    for (std::size_t i = 0; i < in.size(); ++i) in_[i] = in[i].index;
-    for (std::size_t i = 0; i < out.size(); ++i) out_[i] = out[i].index;
-    n_history_ = static_cast<std::size_t>(in.back().shape[0]);
+    for (std::size_t i = 0; i < in_.size(); ++i) in_[i] = in[i].index;
+    wave_ = out[0].index;
+    states_ = GraphStates(*graph_, contract::kStateIn, contract::kStateOut);
   }
 
   const VocoderConfig& config() const override { return config_; }
 
   StatePtr create_state() const override {
-    return std::make_unique<VocoderState>(config_, n_history_);
+    return std::make_unique<VocoderState>(config_, states_.specs());
   }
 
   void begin_reply(StageState& state) const override {
     auto& mine = state_as<VocoderState>(state);
-    Reply reply;
-    reply.started = true;
-    reply.memory = mine.free_memory(mine.current);
-    Memory& memory = mine.memories[reply.memory];
-    std::fill(memory.history.begin(), memory.history.end(), 0.0F);
-    std::fill(memory.last_frame.begin(), memory.last_frame.end(), 0.0F);
-    mine.current = reply;
+    mine.tensors.clear();
+    mine.current.clear();
+    mine.current.started = true;
   }
 
   std::size_t push(StageState& state, std::span<const float> latents, bool last,
                    std::span<float> samples, const StopFlag& stop) const override {
     auto& mine = state_as<VocoderState>(state);
     check_push(mine.current, latents.size(), last, samples.size());
-    Reply now = mine.current;
+    mine.mark();
     std::size_t written = 0;
-    bool done = latents.empty() && !last;
-    while (!done) {
-      stop.check();
-      const auto piece =
-          latents.first(std::min(latents.size(), config_.max_push_frames * config_.z));
-      latents = latents.subspan(piece.size());
-      done = latents.empty();
-      const Ahead ahead = !done ? Ahead::nothing : last ? Ahead::end : Ahead::held;
-      written += advance(mine, now, piece, ahead, samples.subspan(written), stop);
+    try {
+      for (bool done = latents.empty() && !last; !done;) {
+        stop.check();
+        const auto piece =
+            latents.first(std::min(latents.size(), config_.max_push_frames * config_.z));
+        latents = latents.subspan(piece.size());
+        done = latents.empty();
+        const Ahead ahead = !done ? Ahead::nothing : last ? Ahead::end : Ahead::held;
+        written += advance(mine, piece, ahead, samples.subspan(written), stop);
+      }
+    } catch (...) {
+      mine.back();
+      throw;
     }
-    now.ended = last;
-    mine.current = now;
+    mine.current.ended = last;
     return written;
   }
 
@@ -149,10 +179,10 @@ class GraphVocoder final : public Vocoder {
     const std::size_t frames = latents.size() / config_.z;
     std::vector<float> samples((frames + full()) * config_.samples_per_latent);
     if (frames > 0) {
+      VocoderState fresh(config_, states_.specs());
       std::vector<float> transposed(config_.z * (frames + full()));
       transpose(latents, frames, frames + full(), transposed);
-      const std::vector<float> silence(n_history_);
-      run(transposed, {0, signed_size(frames)}, frames, silence, nullptr, samples, stop);
+      run(fresh, transposed, {0, signed_size(frames)}, frames, samples, stop);
     }
     samples.erase(samples.begin(), samples.begin() + static_cast<std::ptrdiff_t>(
                                                          full() * config_.samples_per_latent));
@@ -168,56 +198,48 @@ class GraphVocoder final : public Vocoder {
   // will come the last one held (measured 13 to 19 dB better than the end).
   enum class Ahead : std::uint8_t { nothing, end, held };
 
-  // One run: `transposed` [z, T] behind `history` to `wave` [samples_per_latent * T], which is
-  // `full()` frames late. `next` takes the history behind the first `kept` frames; null: nobody
-  // wants it.
-  void run(std::span<const float> transposed, const Range& range, std::size_t kept,
-           std::span<const float> history, float* next, std::span<float> wave,
-           const StopFlag& stop) const {
-    const std::int64_t n_history = signed_size(n_history_);
+  // One run: `transposed` [z, T] behind what the state holds to `wave` [samples_per_latent * T],
+  // which is `full()` frames late. The next state is that behind the first `kept` frames.
+  void run(VocoderState& mine, std::span<const float> transposed, const Range& range,
+           std::size_t kept, std::span<float> wave, const StopFlag& stop) const {
     const std::int64_t n_kept = signed_size(kept);
-    std::array<TensorView, 4> inputs;
-    inputs[in_[0]] = view(transposed.data(),
-                          {1, signed_size(config_.z), signed_size(transposed.size() / config_.z)});
-    inputs[in_[1]] = view(range.data(), {2});
-    inputs[in_[2]] = view(&n_kept, {1});
-    inputs[in_[3]] = view(history.data(), {n_history});
-    std::array<TensorView, 2> outputs;
-    outputs[out_[0]] = view(wave.data(), {1, 1, signed_size(wave.size())});
-    outputs[out_[1]] = view(next, {n_history});
-    graph_->run(inputs, outputs, stop);
+    mine.inputs[in_[0]] = view(
+        transposed.data(), {1, signed_size(config_.z), signed_size(transposed.size() / config_.z)});
+    mine.inputs[in_[1]] = view(range.data(), {2});
+    mine.inputs[in_[2]] = view(&n_kept, {1});
+    mine.outputs[wave_] = view(wave.data(), {1, 1, signed_size(wave.size())});
+    mine.tensors.bind(states_, mine.inputs, mine.outputs);
+    graph_->run(mine.inputs, mine.outputs, stop);
+    mine.tensors.step();
   }
 
   // Takes frames into the memory, past ones are not computed again, and writes the samples that can
   // be heard now. What is ahead comes in the same run and stays out of the memory.
-  std::size_t advance(VocoderState& mine, Reply& now, std::span<const float> latents, Ahead ahead,
+  std::size_t advance(VocoderState& mine, std::span<const float> latents, Ahead ahead,
                       std::span<float> samples, const StopFlag& stop) const {
+    Progress& now = mine.current;
     const std::size_t own = latents.size() / config_.z;
     const std::size_t seen = ahead == Ahead::end    ? full()
                              : ahead == Ahead::held ? full() - config_.lookahead_frames
                                                     : 0;
     const std::size_t frames = own + seen;
-    const Memory& before = mine.memories[now.memory];
-    const std::size_t to = mine.free_memory(now);
-    Memory& after = mine.memories[to];
     const auto transposed = std::span(mine.transposed).first(frames * config_.z);
     transpose(latents, own, frames, transposed);
-    const std::span<const float> last = own > 0 ? latents.last(config_.z) : before.last_frame;
+    const std::span<const float> last = own > 0 ? latents.last(config_.z) : now.last_frame;
     for (std::size_t c = 0; c < config_.z; ++c)
       std::fill_n(transposed.begin() + static_cast<std::ptrdiff_t>(c * frames + own), seen,
                   ahead == Ahead::end ? 0.0F : last[c]);
     const auto wave = std::span(mine.wave).first(frames * config_.samples_per_latent);
     const std::int64_t end = ahead == Ahead::end ? signed_size(own) : kNoEnd;
-    run(transposed, {-now.received, end}, own, before.history, after.history.data(), wave, stop);
-    std::copy(last.begin(), last.end(), after.last_frame.begin());
+    run(mine, transposed, {-now.received, end}, own, wave, stop);
+    if (own > 0) std::copy(last.begin(), last.end(), now.last_frame.begin());
     const std::size_t written = emit(now, wave, samples);
     now.received += signed_size(own);
-    now.memory = to;
     return written;
   }
 
   // Writes what is new in the wave of a run behind `now.received` frames.
-  std::size_t emit(Reply& now, std::span<const float> wave, std::span<float> samples) const {
+  std::size_t emit(Progress& now, std::span<const float> wave, std::span<float> samples) const {
     const std::int64_t first = now.received - signed_size(full());
     const std::int64_t end = first + signed_size(wave.size() / config_.samples_per_latent);
     if (end <= now.emitted) return 0;
@@ -235,7 +257,7 @@ class GraphVocoder final : public Vocoder {
       for (std::size_t c = 0; c < config_.z; ++c) to[c * width + t] = latents[t * config_.z + c];
   }
 
-  void check_push(const Reply& reply, std::size_t n_values, bool last, std::size_t room) const {
+  void check_push(const Progress& reply, std::size_t n_values, bool last, std::size_t room) const {
     if (!reply.started || reply.ended) {
       throw InputError(std::string("[vocoder.push] expected begin_reply() first, got frames ") +
                        (reply.ended ? "behind the last ones" : "of no reply") +
@@ -262,9 +284,9 @@ class GraphVocoder final : public Vocoder {
 
   std::shared_ptr<const GraphRunner> graph_;
   VocoderConfig config_;
-  std::array<std::size_t, 4> in_{};   // latents, range, kept, history among the graph's inputs
-  std::array<std::size_t, 2> out_{};  // wave, history
-  std::size_t n_history_ = 0;
+  std::array<std::size_t, kOwnInputs> in_{};  // latents, range, kept among the graph's inputs
+  std::size_t wave_ = 0;
+  GraphStates states_;
 };
 
 }  // namespace

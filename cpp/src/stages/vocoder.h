@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/stop.h"
+#include "runners/graph_state.h"
 #include "runners/runner.h"
 #include "stages/stage.h"
 

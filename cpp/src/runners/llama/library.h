@@ -42,6 +42,9 @@ static_assert(sizeof(llama_model_params) == 80 && sizeof(llama_context_params) =
   X(llama_memory_seq_rm)          \
   X(llama_memory_seq_add)         \
   X(llama_memory_can_shift)       \
+  X(llama_state_seq_get_size)     \
+  X(llama_state_seq_get_data)     \
+  X(llama_state_seq_set_data)     \
   X(llama_decode)                 \
   X(llama_get_logits_ith)         \
   X(llama_vocab_n_tokens)         \

@@ -26,6 +26,9 @@ class PositionSpans {
   }
   const std::vector<Range>& ranges() const { return ranges_; }
 
+  // A range behind all others, apart from them.
+  void add(const Range& range) { ranges_.push_back(range); }
+
   // `begin` is end(), or anything where nothing is held.
   void append(std::int64_t begin, std::int64_t n) {
     if (n == 0) return;

@@ -159,6 +159,7 @@ std::int32_t Runner::decode(const float* rows, std::int64_t position, std::int64
   clear_log();
   const std::int32_t code = f_.llama_decode(context_.get(), batch);
   last = 0;
+  shifted_ = false;
   return code;
 }
 
@@ -205,6 +206,49 @@ void Runner::shift(std::int64_t begin, std::int64_t end, std::int64_t by) {
   }
   f_.llama_memory_seq_add(memory_, sequence_, static_cast<llama_pos>(from),
                           static_cast<llama_pos>(to), static_cast<llama_pos>(by));
+  shifted_ = true;
+}
+
+// llama.cpp turns the keys of shifted positions with the next pass alone. A row that is forgotten
+// again makes one.
+void Runner::apply_shifts() {
+  if (!shifted_ || held_.empty()) return;
+  const std::int64_t position = held_.end();
+  const std::vector<float> row(static_cast<std::size_t>(model_->width()));
+  const std::int32_t code = decode(row.data(), position, 1, false);
+  if (code != 0) undo(position, code, StopFlag());
+  f_.llama_memory_seq_rm(memory_, sequence_, static_cast<llama_pos>(position), -1);
+}
+
+void Runner::save(ByteWriter& to) {
+  apply_shifts();
+  to.put_all(std::span<const PositionSpans::Range>(held_.ranges()));
+  std::vector<std::uint8_t> bytes(f_.llama_state_seq_get_size(context_.get(), sequence_));
+  bytes.resize(f_.llama_state_seq_get_data(context_.get(), bytes.data(), bytes.size(), sequence_));
+  to.put_all(std::span<const std::uint8_t>(bytes));
+}
+
+void Runner::load(ByteReader& from) {
+  erase(0, -1);
+  logits_ = nullptr;
+  PositionSpans held;
+  for (const PositionSpans::Range& range :
+       from.get_some<PositionSpans::Range>(static_cast<std::size_t>(options_.n_cells))) {
+    if (range.begin < held.end() || range.end <= range.begin)
+      refuse("load] expected ascending positions, got others; take up what this parley saved");
+    held.add(range);
+  }
+  const auto bytes = from.get_some<std::uint8_t>(from.left());
+  clear_log();
+  const bool empty = held.empty();
+  if (!empty && (held.count() > options_.n_cells ||
+                 f_.llama_state_seq_set_data(context_.get(), bytes.data(), bytes.size(),
+                                             sequence_) != bytes.size())) {
+    f_.llama_memory_seq_rm(memory_, sequence_, -1, -1);
+    refuse("load] expected a cache that a model like this one saved, got '" + one_line(last_log()) +
+           "'; take up what was saved of the same bundle with the same kv");
+  }
+  held_ = std::move(held);
 }
 
 }  // namespace parley::llama

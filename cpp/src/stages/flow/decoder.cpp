@@ -99,7 +99,7 @@ class GraphFlowDecoder final : public FlowDecoder {
               std::span<float> latents, const StopFlag& stop) const override {
     auto& mine = state_as<FlowState>(state);
     check_push(mine, codes, last, latents.size());
-    Reply& reply = mine.next;
+    ReplyCodes& reply = mine.next;
     reply = mine.current;
     const std::int64_t first_code = reply.decoded;
     std::size_t taken = 0;
@@ -145,7 +145,7 @@ class GraphFlowDecoder final : public FlowDecoder {
     }
     if (n_codes == 0) return {};
     const std::size_t frames = n_codes * config_.frames_per_code;
-    NoMemory memory(runs_.sizes(), runs_.plan(), frames);
+    WholeRun memory(runs_.sizes(), runs_.plan(), frames);
     runs_.fill_inputs(workspace, n_codes, frames, latents_of(voice, 0, frames), stop);
     runs_.solve(workspace, frames, modulations, memory, trajectory, stop);
     const std::size_t begin =
@@ -179,7 +179,7 @@ class GraphFlowDecoder final : public FlowDecoder {
     }
     const std::size_t most = setup->voice.tokens.size() + config_.past_codes + own;
     auto memory =
-        std::make_unique<NoMemory>(runs_.sizes(), runs_.plan(), most * config_.frames_per_code);
+        std::make_unique<WholeRun>(runs_.sizes(), runs_.plan(), most * config_.frames_per_code);
     return std::make_unique<FlowState>(std::move(setup), config_, runs_.sizes(), most,
                                        std::move(memory), nullptr);
   }
@@ -262,7 +262,7 @@ class GraphFlowDecoder final : public FlowDecoder {
   // others.
   std::size_t copy_codes(FlowState& mine, std::int64_t from, const FlowWindow& window,
                          std::size_t n) const {
-    const Reply& reply = mine.next;
+    const ReplyCodes& reply = mine.next;
     const auto first = reply.codes.begin() + static_cast<std::ptrdiff_t>(from - reply.first);
     std::copy_n(first, window.end - from,
                 mine.workspace.codes.begin() + static_cast<std::ptrdiff_t>(n));
@@ -271,7 +271,7 @@ class GraphFlowDecoder final : public FlowDecoder {
 
   // Solves [voice prompt | past | own | look-ahead] and returns where own values begin.
   std::size_t solve_window(FlowState& mine, const FlowWindow& window, const StopFlag& stop) const {
-    const Reply& reply = mine.next;
+    const ReplyCodes& reply = mine.next;
     const VoiceSetup& setup = *mine.setup;
     FlowWorkspace& workspace = mine.workspace;
     std::copy(setup.voice.tokens.begin(), setup.voice.tokens.end(), workspace.codes.begin());
@@ -287,13 +287,13 @@ class GraphFlowDecoder final : public FlowDecoder {
         setup.prompt.own + (window.begin == 0 ? setup.prompt.lead_in : 0);
     const auto condition = latents_of(setup.voice, 0, std::min(n_condition, frames));
     runs_.fill_inputs(workspace, n_codes, frames, condition, stop);
-    runs_.solve(workspace, frames, setup.modulations, *mine.alone, nullptr, stop);
+    runs_.solve(workspace, frames, setup.modulations, *mine.whole, nullptr, stop);
     return setup.noise.size() + static_cast<std::size_t>(window.own - window.begin) * code_values();
   }
 
   // Solves [own | look-ahead], which recall the rest, and returns where own values begin.
   std::size_t solve_own(FlowState& mine, const FlowWindow& window, const StopFlag& stop) const {
-    const Reply& reply = mine.next;
+    const ReplyCodes& reply = mine.next;
     const VoiceSetup& setup = *mine.setup;
     FlowWorkspace& workspace = mine.workspace;
     // Token features of a code depend on its neighbours, so one code before comes along.
@@ -318,7 +318,7 @@ class GraphFlowDecoder final : public FlowDecoder {
 
   void check_push(const FlowState& mine, std::span<const std::int32_t> codes, bool last,
                   std::size_t room) const {
-    const Reply& reply = mine.current;
+    const ReplyCodes& reply = mine.current;
     if (!reply.started || reply.ended) {
       throw InputError(std::string("[flow_decoder.push] expected begin_reply() first, got codes ") +
                        (reply.ended ? "behind the last ones" : "of no reply") +

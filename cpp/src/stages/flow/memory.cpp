@@ -2,7 +2,6 @@
 #include "stages/flow/memory.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -17,8 +16,8 @@ std::int64_t signed_size(std::size_t n) {
   return static_cast<std::int64_t>(n);
 }
 
-TensorView cache_view(const FieldSizes& sizes, const std::byte* data, Shape shape) {
-  return {const_cast<std::byte*>(data), sizes.cache, shape};
+std::size_t f32_bytes(std::size_t n) {
+  return n * sizeof(float);
 }
 
 std::size_t branches_of(const FlowPlan& plan) {
@@ -28,16 +27,16 @@ std::size_t branches_of(const FlowPlan& plan) {
 }
 
 template <typename T>
-void transpose(const std::byte* in, std::byte* out, std::size_t rows, std::size_t columns) {
-  const T* from = reinterpret_cast<const T*>(in);
-  T* to = reinterpret_cast<T*>(out);
+void transpose(const void* in, void* out, std::size_t rows, std::size_t columns) {
+  const T* from = static_cast<const T*>(in);
+  T* to = static_cast<T*>(out);
   for (std::size_t r = 0; r < rows; ++r)
     for (std::size_t c = 0; c < columns; ++c) to[c * rows + r] = from[r * columns + c];
 }
 
 }  // namespace
 
-NoMemory::NoMemory(const FieldSizes& sizes, const FlowPlan& plan, std::size_t max_frames)
+WholeRun::WholeRun(const FieldSizes& sizes, const FlowPlan& plan, std::size_t max_frames)
     : sizes_(sizes),
       plan_(plan),
       memory_(sizes),
@@ -46,7 +45,7 @@ NoMemory::NoMemory(const FieldSizes& sizes, const FlowPlan& plan, std::size_t ma
   std::iota(positions_.begin(), positions_.end(), 0);
 }
 
-const FieldMemory& NoMemory::recall(std::size_t evaluation, std::size_t frames) {
+const FieldMemory& WholeRun::recall(std::size_t evaluation, std::size_t frames) {
   const std::int64_t branches = signed_size(plan_[evaluation].branches());
   const std::int64_t hidden = signed_size(sizes_.hidden);
   const std::int64_t heads = signed_size(sizes_.heads);
@@ -56,9 +55,9 @@ const FieldMemory& NoMemory::recall(std::size_t evaluation, std::size_t frames) 
   memory_.mask = view(zeros_.data(), {signed_size(frames)});
   memory_.carried = view(zeros_.data(), {branches, signed_size(sizes_.carried), hidden});
   for (std::size_t i = 0; i < sizes_.layers; ++i) {
-    memory_.prompt_keys[i] = cache_view(sizes_, nullptr, {branches, heads, 0, width});
-    memory_.prompt_values[i] = cache_view(sizes_, nullptr, {branches, heads, width, 0});
-    memory_.past_keys[i] = cache_view(sizes_, nullptr, {branches, heads, 0, width});
+    memory_.prompt_keys[i] = {nullptr, sizes_.cache, {branches, heads, 0, width}};
+    memory_.prompt_values[i] = {nullptr, sizes_.cache, {branches, heads, width, 0}};
+    memory_.past_keys[i] = {nullptr, sizes_.cache, {branches, heads, 0, width}};
     memory_.past_values[i] = memory_.past_keys[i];
   }
   return memory_;
@@ -71,59 +70,72 @@ std::size_t PromptCache::bytes(const FieldSizes& sizes, const FlowPlan& plan, st
 
 PromptMemory::PromptMemory(const FieldSizes& sizes, const FlowPlan& plan, std::size_t frames,
                            PromptCache& cache, const SetupProgress& progress)
-    : NoMemory(sizes, plan, frames),
+    : WholeRun(sizes, plan, frames),
       cache_(cache),
       progress_(progress),
-      rows_(2 * frames * sizes.hidden),
+      rows_(f32_bytes(2 * frames * sizes.hidden)),
       values_(2 * sizes.layers * frames * sizes.row_bytes()) {
   cache_.frames = frames;
   cache_.evaluations.resize(plan.size());
   for (std::size_t i = 0; i < plan.size(); ++i) {
     const std::size_t branches = plan[i].branches();
-    cache_.evaluations[i].keys.resize(sizes.layers * branches * frames * sizes.row_bytes());
-    cache_.evaluations[i].values.resize(cache_.evaluations[i].keys.size());
-    cache_.evaluations[i].rows.resize(branches * sizes.carried * sizes.hidden);
+    const std::size_t bytes = sizes.layers * branches * frames * sizes.row_bytes();
+    cache_.evaluations[i] = {Memory(bytes), Memory(bytes),
+                             Memory(f32_bytes(branches * sizes.carried * sizes.hidden))};
   }
 }
 
 const FieldMemory& PromptMemory::recall(std::size_t evaluation, std::size_t frames) {
-  NoMemory::recall(evaluation, frames);
+  WholeRun::recall(evaluation, frames);
   const std::size_t branches = plan_[evaluation].branches();
   const Shape by_head = {signed_size(branches), signed_size(sizes_.heads), signed_size(frames),
                          signed_size(sizes_.head_width)};
   const std::size_t layer_bytes = branches * frames * sizes_.row_bytes();
   for (std::size_t i = 0; i < sizes_.layers; ++i) {
-    std::byte* keys = cache_.evaluations[evaluation].keys.data() + i * layer_bytes;
-    memory_.keys[i] = cache_view(sizes_, keys, by_head);
-    memory_.values[i] = cache_view(sizes_, values_.data() + i * layer_bytes, by_head);
+    memory_.keys[i] =
+        cache_.evaluations[evaluation].keys.view(i * layer_bytes, sizes_.cache, by_head);
+    memory_.values[i] = values_.view(i * layer_bytes, sizes_.cache, by_head);
   }
-  memory_.rows =
-      view(rows_.data(), {signed_size(branches), signed_size(frames), signed_size(sizes_.hidden)});
+  memory_.rows = rows_.view(
+      0, DType::f32, {signed_size(branches), signed_size(frames), signed_size(sizes_.hidden)});
   return memory_;
 }
 
 void PromptMemory::keep(std::size_t evaluation) {
-  stand_up(evaluation);
+  transpose_values(evaluation);
   // A prompt shorter than the convolution's reach leaves zeros before it, as there are outside.
   const std::size_t n = std::min(sizes_.carried, cache_.frames);
-  std::vector<float>& kept = cache_.evaluations[evaluation].rows;
+  const std::size_t row_bytes = f32_bytes(sizes_.hidden);
+  Memory& kept = cache_.evaluations[evaluation].rows;
   for (std::size_t b = 0; b < plan_[evaluation].branches(); ++b) {
-    const float* from = rows_.data() + ((b + 1) * cache_.frames - n) * sizes_.hidden;
-    std::copy_n(from, n * sizes_.hidden,
-                kept.data() + ((b + 1) * sizes_.carried - n) * sizes_.hidden);
+    kept.copy(((b + 1) * sizes_.carried - n) * row_bytes, rows_,
+              ((b + 1) * cache_.frames - n) * row_bytes, n * row_bytes);
   }
   if (progress_) progress_(evaluation + 1, plan_.size());
 }
 
 // Values lie as the later matrix products read them.
-void PromptMemory::stand_up(std::size_t evaluation) {
-  std::vector<std::byte>& values = cache_.evaluations[evaluation].values;
+void PromptMemory::transpose_values(std::size_t evaluation) {
+  const Memory& values = cache_.evaluations[evaluation].values;
   const std::size_t head_bytes = cache_.frames * sizes_.head_width * size_of(sizes_.cache);
-  const auto turn =
+  const auto transposed =
       size_of(sizes_.cache) == sizeof(float) ? transpose<float> : transpose<std::uint16_t>;
   for (std::size_t at = 0; at < values.size(); at += head_bytes) {
-    turn(values_.data() + at, values.data() + at, cache_.frames, sizes_.head_width);
+    transposed(values_.view(at, sizes_.cache, {}).data, values.view(at, sizes_.cache, {}).data,
+               cache_.frames, sizes_.head_width);
   }
+}
+
+std::vector<RowRings::Ring> StreamMemory::rings_of(const FieldSizes& sizes, const FlowPlan& plan,
+                                                   std::size_t past) {
+  std::vector<RowRings::Ring> rings;
+  for (const FlowEvaluation& evaluation : plan) {
+    const std::size_t branches = evaluation.branches();
+    rings.push_back(
+        {2 * sizes.layers * branches * sizes.heads, sizes.head_width * size_of(sizes.cache), past});
+    rings.push_back({branches, f32_bytes(sizes.hidden), sizes.carried});
+  }
+  return rings;
 }
 
 StreamMemory::StreamMemory(const FieldSizes& sizes, const FlowPlan& plan,
@@ -132,49 +144,25 @@ StreamMemory::StreamMemory(const FieldSizes& sizes, const FlowPlan& plan,
       plan_(plan),
       prompt_(std::move(prompt)),
       frames_(frames),
-      capacity_(frames.past > 0 ? frames.past + frames.slack : 0),
-      row_capacity_(sizes.carried + frames.slack),
+      rings_(rings_of(sizes, plan, frames.past), frames.slack),
+      capacity_(plan.empty() ? 0 : rings_.capacity(cache_ring(0))),
       memory_(sizes),
       positions_(frames.most),
       prompt_positions_(frames.most),
       mask_(capacity_ + frames.most),
-      carried_(2 * sizes.carried * sizes.hidden),
-      new_rows_(2 * frames.most * sizes.hidden),
-      new_cache_(2 * sizes.layers * 2 * frames.most * sizes.row_bytes()) {
-  std::size_t branches = 0;
-  for (const FlowEvaluation& evaluation : plan) {
-    before_.push_back(branches);
-    branches += evaluation.branches();
-  }
-  rings_.cache.resize(branches * 2 * sizes.layers * capacity_ * sizes.row_bytes());
-  rings_.rows.resize(branches * row_capacity_ * sizes.hidden);
-}
+      carried_(f32_bytes(2 * sizes.carried * sizes.hidden)),
+      new_rows_(f32_bytes(2 * frames.most * sizes.hidden)),
+      new_cache_(2 * sizes.layers * 2 * frames.most * sizes.row_bytes()) {}
 
 std::size_t StreamMemory::bytes(const FieldSizes& sizes, const FlowPlan& plan, Frames frames) {
-  const std::size_t capacity = frames.past > 0 ? frames.past + frames.slack : 0;
-  return branches_of(plan) * (2 * sizes.layers * capacity * sizes.row_bytes() +
-                              (sizes.carried + frames.slack) * sizes.hidden * sizeof(float));
-}
-
-// `part`: 0 keys, 1 values. `[B, heads, capacity, head_width]`.
-std::byte* StreamMemory::ring(std::size_t evaluation, std::size_t layer, std::size_t part) {
-  const std::size_t ring_bytes = capacity_ * sizes_.row_bytes();
-  const std::size_t first = before_[evaluation] * 2 * sizes_.layers;
-  const std::size_t branches = plan_[evaluation].branches();
-  return rings_.cache.data() + (first + (2 * layer + part) * branches) * ring_bytes;
-}
-
-float* StreamMemory::rows_of(std::size_t evaluation, std::size_t branch) {
-  return rings_.rows.data() + (before_[evaluation] + branch) * row_capacity_ * sizes_.hidden;
+  std::size_t n = 0;
+  for (const RowRings::Ring& ring : rings_of(sizes, plan, frames.past))
+    n += ring.bytes(frames.slack);
+  return n;
 }
 
 void StreamMemory::place(std::int64_t done, std::size_t own) {
-  const std::int64_t after = done + signed_size(own);
-  const bool harms = !same_reply_ || after > committed_ + signed_size(frames_.slack);
-  if (committed_alive_ && !is_saved_ && harms) {
-    saved_ = rings_;
-    is_saved_ = true;
-  }
+  rings_.place(done + signed_size(own));
   done_ = done;
   own_ = own;
   std::fill_n(mask_.begin(), capacity_, kMasked);
@@ -200,90 +188,53 @@ const FieldMemory& StreamMemory::recall(std::size_t evaluation, std::size_t fram
   memory_.positions = view(positions_.data(), {signed_size(frames)});
   memory_.prompt_positions = view(prompt_positions_.data(), {signed_size(frames)});
   memory_.mask = view(mask_.data(), {rows});
-  memory_.carried = view(carried_.data(), {branches, signed_size(sizes_.carried), hidden});
+  memory_.carried = carried_.view(0, DType::f32, {branches, signed_size(sizes_.carried), hidden});
   const Shape own = {branches, heads, signed_size(frames), width};
-  memory_.rows = view(new_rows_.data(), {branches, signed_size(frames), hidden});
+  memory_.rows = new_rows_.view(0, DType::f32, {branches, signed_size(frames), hidden});
   const PromptCache::Evaluation& of_voice = prompt_->evaluations[evaluation];
   const std::size_t prompt_bytes = n_branches * prompt_->frames * sizes_.row_bytes();
   const std::size_t own_bytes = n_branches * frames * sizes_.row_bytes();
+  const std::size_t blocks = n_branches * sizes_.heads;
   for (std::size_t i = 0; i < sizes_.layers; ++i) {
-    memory_.prompt_keys[i] = cache_view(sizes_, of_voice.keys.data() + i * prompt_bytes,
-                                        {branches, heads, prompt, width});
-    memory_.prompt_values[i] = cache_view(sizes_, of_voice.values.data() + i * prompt_bytes,
-                                          {branches, heads, width, prompt});
+    memory_.prompt_keys[i] =
+        of_voice.keys.view(i * prompt_bytes, sizes_.cache, {branches, heads, prompt, width});
+    memory_.prompt_values[i] =
+        of_voice.values.view(i * prompt_bytes, sizes_.cache, {branches, heads, width, prompt});
     const Shape past = {branches, heads, signed_size(capacity_), width};
-    memory_.past_keys[i] = cache_view(sizes_, ring(evaluation, i, 0), past);
-    memory_.past_values[i] = cache_view(sizes_, ring(evaluation, i, 1), past);
+    const auto past_of = [&](std::size_t part) {
+      return rings_.view(cache_ring(evaluation), (2 * i + part) * blocks, sizes_.cache, past);
+    };
+    memory_.past_keys[i] = past_of(0);
+    memory_.past_values[i] = past_of(1);
     if (capacity_ == 0) continue;
-    memory_.keys[i] = cache_view(sizes_, new_cache_.data() + 2 * i * own_bytes, own);
-    memory_.values[i] = cache_view(sizes_, new_cache_.data() + (2 * i + 1) * own_bytes, own);
+    memory_.keys[i] = new_cache_.view(2 * i * own_bytes, sizes_.cache, own);
+    memory_.values[i] = new_cache_.view((2 * i + 1) * own_bytes, sizes_.cache, own);
   }
   return memory_;
 }
 
 // The rows right before the own ones: the reply's, and before its begin the prompt's.
 void StreamMemory::gather_carried(std::size_t evaluation) {
-  const std::size_t hidden = sizes_.hidden;
-  const std::int64_t first = done_ - signed_size(sizes_.carried);
+  const std::size_t row_bytes = f32_bytes(sizes_.hidden);
+  const Memory& of_voice = prompt_->evaluations[evaluation].rows;
   for (std::size_t b = 0; b < plan_[evaluation].branches(); ++b) {
-    const float* of_voice =
-        prompt_->evaluations[evaluation].rows.data() + b * sizes_.carried * hidden;
     for (std::size_t i = 0; i < sizes_.carried; ++i) {
-      const std::int64_t frame = first + signed_size(i);
-      const auto slot = static_cast<std::size_t>(std::max<std::int64_t>(frame, 0)) % row_capacity_;
-      const float* from =
-          frame < 0
-              ? of_voice + static_cast<std::size_t>(frame + signed_size(sizes_.carried)) * hidden
-              : rows_of(evaluation, b) + slot * hidden;
-      std::copy_n(from, hidden, carried_.data() + (b * sizes_.carried + i) * hidden);
+      const std::size_t to = (b * sizes_.carried + i) * row_bytes;
+      const std::int64_t frame = done_ - signed_size(sizes_.carried) + signed_size(i);
+      if (frame >= 0) {
+        rings_.read(row_ring(evaluation), b, frame, carried_, to);
+      } else {
+        const auto last = static_cast<std::size_t>(frame + signed_size(sizes_.carried));
+        carried_.copy(to, of_voice, (b * sizes_.carried + last) * row_bytes, row_bytes);
+      }
     }
   }
 }
 
 void StreamMemory::keep(std::size_t evaluation) {
   const auto frames = static_cast<std::size_t>(memory_.rows.shape[1]);
-  const std::size_t branches = plan_[evaluation].branches();
-  for (std::size_t i = 0; i < own_; ++i) {
-    const auto frame = static_cast<std::size_t>(done_) + i;
-    for (std::size_t b = 0; b < branches; ++b) {
-      const float* row = new_rows_.data() + (b * frames + i) * sizes_.hidden;
-      std::copy_n(row, sizes_.hidden,
-                  rows_of(evaluation, b) + frame % row_capacity_ * sizes_.hidden);
-    }
-  }
-  if (capacity_ == 0) return;
-  // Rings of all layers, keys and values, branches and heads lie one after another, and so does
-  // what is new. An own chunk meets the end of a ring once at most.
-  const std::size_t bytes = sizes_.head_width * size_of(sizes_.cache);
-  const std::size_t slot = static_cast<std::size_t>(done_) % capacity_;
-  const std::size_t before_end = std::min(own_, capacity_ - slot);
-  std::byte* to = ring(evaluation, 0, 0);
-  const std::byte* from = new_cache_.data();
-  for (std::size_t n = 2 * sizes_.layers * branches * sizes_.heads; n > 0; --n) {
-    std::memcpy(to + slot * bytes, from, before_end * bytes);
-    std::memcpy(to, from + before_end * bytes, (own_ - before_end) * bytes);
-    to += capacity_ * bytes;
-    from += frames * bytes;
-  }
-}
-
-void StreamMemory::begin(bool clean) {
-  same_reply_ = false;
-  if (!clean) return;
-  std::fill(rings_.cache.begin(), rings_.cache.end(), std::byte{});
-}
-
-void StreamMemory::commit(std::int64_t done, bool alive) {
-  committed_ = done;
-  committed_alive_ = alive;
-  same_reply_ = true;
-  is_saved_ = false;
-}
-
-void StreamMemory::rollback() {
-  if (is_saved_) std::swap(rings_, saved_);
-  is_saved_ = false;
-  same_reply_ = true;
+  rings_.write(row_ring(evaluation), done_, own_, new_rows_, frames);
+  rings_.write(cache_ring(evaluation), done_, own_, new_cache_, frames);
 }
 
 }  // namespace parley

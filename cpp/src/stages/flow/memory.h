@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "runners/graph_state.h"
 #include "stages/flow/graphs.h"
 
 namespace parley {
@@ -12,9 +13,9 @@ namespace parley {
 using FlowPlan = std::vector<FlowEvaluation>;
 
 // Nothing: all frames are computed together. For whole utterances, windows, and voice prompts.
-class NoMemory : public FlowMemory {
+class WholeRun : public FlowMemory {
  public:
-  NoMemory(const FieldSizes& sizes, const FlowPlan& plan, std::size_t max_frames);
+  WholeRun(const FieldSizes& sizes, const FlowPlan& plan, std::size_t max_frames);
   const FieldMemory& recall(std::size_t evaluation, std::size_t frames) override;
   void keep(std::size_t) override {}
 
@@ -31,9 +32,9 @@ class NoMemory : public FlowMemory {
 // Keys and values of a voice's prompt, per evaluation and branch. Const once it is filled.
 struct PromptCache {
   struct Evaluation {
-    std::vector<std::byte> keys;    // [layers, B, heads, P, head_width], rotated
-    std::vector<std::byte> values;  // [layers, B, heads, head_width, P]
-    std::vector<float> rows;        // [B, carried, hidden]: the prompt's last ones
+    Memory keys;    // [layers, B, heads, P, head_width], rotated
+    Memory values;  // [layers, B, heads, head_width, P]
+    Memory rows;    // f32 [B, carried, hidden]: the prompt's last ones
   };
   std::size_t frames = 0;  // P
   std::vector<Evaluation> evaluations;
@@ -42,7 +43,7 @@ struct PromptCache {
 };
 
 // Fills a cache while the prompt is solved.
-class PromptMemory final : public NoMemory {
+class PromptMemory final : public WholeRun {
  public:
   PromptMemory(const FieldSizes& sizes, const FlowPlan& plan, std::size_t frames,
                PromptCache& cache, const SetupProgress& progress);
@@ -50,18 +51,15 @@ class PromptMemory final : public NoMemory {
   void keep(std::size_t evaluation) override;
 
  private:
-  void stand_up(std::size_t evaluation);
+  void transpose_values(std::size_t evaluation);
 
   PromptCache& cache_;
   const SetupProgress& progress_;
-  std::vector<float> rows_;        // [B, P, hidden]
-  std::vector<std::byte> values_;  // [layers, B, heads, P, head_width]
+  Memory rows_;    // f32 [B, P, hidden]
+  Memory values_;  // [layers, B, heads, P, head_width]
 };
 
-// A voice prompt and a bounded past of the reply. Frame f of a reply always lies in slot
-// f mod capacity, so sums have one order however a reply was cut. The rings hold `slack_frames`
-// more than is seen, so that writes between two commits seldom touch what a rollback needs; where
-// they would, all of it is saved first.
+// A voice prompt and a bounded past of the reply, whose frames are rows of rings.
 class StreamMemory final : public FlowMemory {
  public:
   struct Frames {
@@ -81,34 +79,28 @@ class StreamMemory final : public FlowMemory {
   void keep(std::size_t evaluation) override;
 
   // A reply begins; values that are not numbers must not reach it from the one before.
-  void begin(bool clean);
+  void begin(bool clean) { rings_.begin(clean); }
   // `alive`: the reply of which `done` frames are kept may go on.
-  void commit(std::int64_t done, bool alive);
-  void rollback();
+  void commit(std::int64_t done, bool alive) { rings_.commit(done, alive); }
+  void rollback() { rings_.rollback(); }
+  void save(ByteWriter& to) const { rings_.save(to); }
+  void load(ByteReader& from) { rings_.load(from); }
 
  private:
-  struct Rings {
-    std::vector<std::byte>
-        cache;  // per evaluation [layers, 2 (keys, values), B, heads, capacity, width]
-    std::vector<float> rows;  // per evaluation [B, carried + slack, hidden]
-  };
-  std::byte* ring(std::size_t evaluation, std::size_t layer, std::size_t part);
-  float* rows_of(std::size_t evaluation, std::size_t branch);
+  // Two rings per evaluation: [layers, 2 (keys, values), B, heads] blocks of keys and values, and
+  // [B] blocks of rows.
+  static std::vector<RowRings::Ring> rings_of(const FieldSizes& sizes, const FlowPlan& plan,
+                                              std::size_t past);
+  static std::size_t cache_ring(std::size_t evaluation) { return 2 * evaluation; }
+  static std::size_t row_ring(std::size_t evaluation) { return 2 * evaluation + 1; }
   void gather_carried(std::size_t evaluation);
 
   FieldSizes sizes_;
   const FlowPlan& plan_;
   std::shared_ptr<const PromptCache> prompt_;
   Frames frames_;
-  std::size_t capacity_ = 0;         // frames of a ring of keys or values
-  std::size_t row_capacity_ = 0;     // frames of a ring of rows
-  std::vector<std::size_t> before_;  // per evaluation: branches of those before it
-  Rings rings_;
-  Rings saved_;
-  bool is_saved_ = false;
-  bool same_reply_ = true;  // as that of the last commit
-  bool committed_alive_ = false;
-  std::int64_t committed_ = 0;  // frames
+  RowRings rings_;
+  std::size_t capacity_ = 0;  // frames of a ring of keys or values
   std::int64_t done_ = 0;
   std::size_t own_ = 0;
 
@@ -116,9 +108,9 @@ class StreamMemory final : public FlowMemory {
   std::vector<std::int64_t> positions_;         // [most]
   std::vector<std::int64_t> prompt_positions_;  // [most]
   std::vector<float> mask_;                     // [capacity + most]
-  std::vector<float> carried_;                  // [2, carried, hidden]
-  std::vector<float> new_rows_;                 // [2, most, hidden]
-  std::vector<std::byte> new_cache_;            // [layers, 2, B, heads, most, width]
+  Memory carried_;                              // f32 [2, carried, hidden]
+  Memory new_rows_;                             // f32 [2, most, hidden]
+  Memory new_cache_;                            // [layers, 2, B, heads, most, width]
 };
 
 }  // namespace parley

@@ -14,7 +14,7 @@
 namespace parley {
 
 // Where a reply stands. Codes older than the past are dropped, so its size does not grow.
-struct Reply {
+struct ReplyCodes {
   std::uint64_t seed = 0;
   std::uint32_t number = 0;
   bool started = false;
@@ -80,7 +80,7 @@ inline Voice shortened(const Voice& voice, const FlowConfig& config) {
   return shorter;
 }
 
-// All that follows from a voice alone. Const once it is made; states share it.
+// All that follows from a voice whole. Const once it is made; states share it.
 struct VoiceSetup {
   std::shared_ptr<const Voice> whole;
   Voice voice;  // as much of it as replies see
@@ -94,15 +94,15 @@ struct VoiceSetup {
 class FlowState final : public StageState {
  public:
   FlowState(std::shared_ptr<const VoiceSetup> the_setup, const FlowConfig& config,
-            const FieldSizes& sizes, std::size_t max_codes, std::unique_ptr<NoMemory> no_memory,
+            const FieldSizes& sizes, std::size_t max_codes, std::unique_ptr<WholeRun> whole_run,
             std::unique_ptr<StreamMemory> stream_memory)
       : setup(std::move(the_setup)),
         workspace(config, sizes, max_codes),
-        alone(std::move(no_memory)),
+        whole(std::move(whole_run)),
         stream(std::move(stream_memory)),
         frames_per_code_(config.frames_per_code) {
     const std::size_t kept = config.past_codes + config.codes_per_chunk + config.lookahead_codes;
-    for (Reply* reply : {&current, &next, &committed_}) reply->codes.reserve(kept + 1);
+    for (ReplyCodes* reply : {&current, &next, &committed_}) reply->codes.reserve(kept + 1);
   }
 
   void commit() override {
@@ -120,6 +120,31 @@ class FlowState final : public StageState {
     current.clear();
     commit();
   }
+  void save(ByteWriter& to) const override {
+    to.put(committed_.seed);
+    to.put(committed_.number);
+    to.put(committed_.started);
+    to.put(committed_.ended);
+    for (const std::int64_t at : {committed_.received, committed_.decoded, committed_.first})
+      to.put(at);
+    to.put_all(std::span<const std::int32_t>(committed_.codes));
+    to.put(broken);
+    if (stream) stream->save(to);
+  }
+  void load(ByteReader& from) override {
+    current.clear();
+    current.seed = from.get<std::uint64_t>();
+    current.number = from.get<std::uint32_t>();
+    current.started = from.get<bool>();
+    current.ended = from.get<bool>();
+    for (std::int64_t* at : {&current.received, &current.decoded, &current.first})
+      *at = from.get<std::int64_t>();
+    const auto codes = from.get_some<std::int32_t>(current.codes.capacity());
+    current.codes.assign(codes.begin(), codes.end());
+    broken = from.get<bool>() || broken;
+    if (stream) stream->load(from);
+    committed_ = current;
+  }
   void begin(std::uint64_t seed, std::uint32_t reply) {
     current.begin(seed, reply);
     if (stream) stream->begin(std::exchange(broken, false));
@@ -127,14 +152,14 @@ class FlowState final : public StageState {
 
   const std::shared_ptr<const VoiceSetup> setup;
   FlowWorkspace workspace;
-  const std::unique_ptr<NoMemory> alone;       // where the mode is window
+  const std::unique_ptr<WholeRun> whole;       // where the mode is window
   const std::unique_ptr<StreamMemory> stream;  // where the mode is cached
-  Reply current;
-  Reply next;           // what a push works on; it becomes `current` only where the push succeeds
+  ReplyCodes current;
+  ReplyCodes next;      // what a push works on; it becomes `current` only where the push succeeds
   bool broken = false;  // a latent was not a number
 
  private:
-  Reply committed_;
+  ReplyCodes committed_;
   std::size_t frames_per_code_;
 };
 
