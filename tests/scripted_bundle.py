@@ -17,10 +17,10 @@ def two_replies() -> Script:
     """Two turns, each with a spoken reply of a few chunks; the text holds no plain ASCII only."""
     from scripted_core import reply
 
-    first = reply(4, 5, [b" Hello", b" w", "\N{LATIN SMALL LETTER O WITH DIAERESIS}".encode()])
+    first = reply(4, 5, [" Hello", " w", "\N{LATIN SMALL LETTER O WITH DIAERESIS}"])
     second = [
         (state, [event(e.kind, e.sample + len(first) * CHUNK, **_rest(e)) for e in events])
-        for state, events in reply(4, 3, [b" Bye"], reason="max_tokens")
+        for state, events in reply(4, 3, [" Bye"], reason="max_tokens")
     ]
     return [*first, *second]
 

@@ -15,8 +15,8 @@ CHUNK, RATE = 3840, 24_000
 
 
 def event(kind: str, sample: int = 0, **more: Any) -> SimpleNamespace:
-    """An event as the engine's module gives it; `text` is bytes there."""
-    values = {"token": -1, "text": b"", "codes": [], "reason": "", "count": 0, **more}
+    """An event as the engine's module gives it."""
+    values = {"token": -1, "text": "", "codes": [], "reason": "", "count": 0, **more}
     return SimpleNamespace(kind=kind, sample=sample, time_s=sample / RATE, **values)
 
 
@@ -70,7 +70,7 @@ class ScriptedSession:
     def send_text(self, text: str) -> None:
         self.calls.append(("send_text", text))
 
-    def interrupt(self) -> None:
+    def interrupt(self, heard_until: int | None = None) -> None:
         self.calls.append("interrupt")
         self.floor = "listening"
 
@@ -103,7 +103,7 @@ def session(core: ScriptedSession, max_turn_s: float | None = None) -> parley.Se
     )
 
 
-def reply(first: int, n: int, pieces: Sequence[bytes], reason: str = "model") -> list[Any]:
+def reply(first: int, n: int, pieces: Sequence[str], reason: str = "model") -> list[Any]:
     """A script: `first` chunks of listening, `n` of speaking, then listening."""
     script: list[Any] = [("listening", [event("think", k * CHUNK, token=1)]) for k in range(first)]
     for k in range(n):

@@ -307,6 +307,13 @@ def test_public_headers_stay_small() -> None:
     assert sum(len(header.read_text().splitlines()) for header in headers) <= 500
 
 
+def test_the_journey_is_short() -> None:
+    journey = (ROOT / "README.md").read_text().partition("Follow it in six files:")[2]
+    files = re.findall(r"^\d\. `([^`]+)`", journey, flags=re.MULTILINE)
+    assert len(files) == 6
+    assert sum(len((ROOT / file).read_text().splitlines()) for file in files) < 1100
+
+
 def test_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     cmake = re.search(r"project\(parley VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text())

@@ -6,9 +6,14 @@ namespace parley::bindings {
 
 namespace {
 
+// An event that outlives its step.
 struct PyEvent {
+  PyEvent(const Event& e, int hz)
+      : event(e), text(e.text), codes(e.codes.begin(), e.codes.end()), rate(hz) {}
   Event event;
-  int rate = 24000;
+  std::string text;
+  std::vector<std::int32_t> codes;
+  int rate;
 };
 
 // A step that outlives the session's next one: its own samples and events.
@@ -38,7 +43,7 @@ PyStep step(PySession& self, const Floats& samples) {
   const Released release;
   const Step step = self.session->step(in, out);
   result.events.reserve(step.events.size());
-  for (const Event& event : step.events) result.events.push_back({event, self.output_hz});
+  for (const Event& event : step.events) result.events.emplace_back(event, self.output_hz);
   result.timing = step.timing;
   result.floor = step.floor;
   result.index = step.index;
@@ -52,12 +57,8 @@ void register_event(py::module_& module) {
       .def_property_readonly(
           "time_s", [](const PyEvent& e) { return static_cast<double>(e.event.sample) / e.rate; })
       .def_property_readonly("token", [](const PyEvent& e) { return e.event.token; })
-      .def_property_readonly("text", [](const PyEvent& e) { return py::bytes(e.event.text()); })
-      .def_property_readonly("codes",
-                             [](const PyEvent& e) {
-                               return std::vector<std::int32_t>(
-                                   e.event.codes.begin(), e.event.codes.begin() + e.event.n_codes);
-                             })
+      .def_property_readonly("text", [](const PyEvent& e) { return e.text; })
+      .def_property_readonly("codes", [](const PyEvent& e) { return e.codes; })
       .def_property_readonly("reason", [](const PyEvent& e) { return name(e.event.reason); })
       .def_property_readonly("count", [](const PyEvent& e) { return e.event.count; });
 }
@@ -84,7 +85,11 @@ void register_session(py::module_& module) {
           "send_text", [](PySession& s, const std::string& text) { s.session->send_text(text); },
           py::arg("text"), release)
       .def(
-          "interrupt", [](PySession& s) { s.session->interrupt(); }, release)
+          "interrupt",
+          [](PySession& s, std::optional<std::int64_t> heard_until) {
+            s.session->interrupt(heard_until);
+          },
+          py::arg("heard_until") = py::none(), release)
       .def(
           "cancel", [](PySession& s) { s.session->cancel(); }, release)
       .def(

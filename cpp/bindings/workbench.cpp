@@ -111,8 +111,10 @@ void register_thinking(Class& bench) {
       .def(
           "piece",
           [](const Workbench& b, std::int32_t token) {
-            std::array<char, 512> bytes;
-            return py::bytes(bytes.data(), b.bundle().tokens()->piece(token, bytes));
+            const TokenModel& tokens = *b.bundle().tokens();
+            std::string bytes(tokens.piece(token, {}), '\0');
+            tokens.piece(token, bytes);
+            return py::bytes(bytes);
           },
           py::arg("token"))
       .def("turn_ids", &Workbench::turn_ids, py::arg("n_features"), py::arg("first"),

@@ -23,7 +23,7 @@ int main(int count, char** arguments) try {
     const parley::Step step = session.step(in, out);
     for (const parley::Event& event : step.events) {
       if (event.kind == parley::EventKind::reply_started) std::fputs(">", stderr);
-      std::fwrite(event.text().data(), 1, event.text().size(), stderr);
+      std::fwrite(event.text.data(), 1, event.text.size(), stderr);
       if (event.kind == parley::EventKind::reply_ended) std::fputs("\n", stderr);
     }
     std::ranges::transform(out, said.begin(), [](float s) {

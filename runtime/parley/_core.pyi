@@ -55,8 +55,8 @@ class Event:
     def token(self) -> int:
         """The id that was drawn, -1 where the event has none."""
     @property
-    def text(self) -> bytes:
-        """kind "text": the bytes of the piece, which may end inside a character."""
+    def text(self) -> str:
+        """kind "text": whole characters; those that a token begins come with the next one."""
     @property
     def codes(self) -> list[int]:
         """kind "audio": the audio codes drawn in this step."""
@@ -65,7 +65,8 @@ class Event:
         """kind "reply_ended": model, break, interrupted, max_tokens or context; else empty."""
     @property
     def count(self) -> int:
-        """kind "window": positions forgotten; "underrun" and "muted": samples of silence."""
+        """kind "window": positions forgotten; "underrun" and "muted": samples of silence;
+        "reply_ended" by interruption: the sample up to which it was heard."""
 
 @final
 class Step:
@@ -141,7 +142,7 @@ class Session:
         """[chunk_samples] float32 in -1..1. The GIL is released."""
     def end_turn(self) -> None: ...
     def send_text(self, text: str) -> None: ...
-    def interrupt(self) -> None: ...
+    def interrupt(self, heard_until: int | None = None) -> None: ...
     def cancel(self) -> None: ...
     def reset(self) -> None: ...
     def close(self) -> None: ...

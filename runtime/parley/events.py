@@ -1,8 +1,7 @@
-"""What a step returns, as plain values; knows how pieces become text, and no engine."""
+"""What a step returns, as plain values; knows no engine."""
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -21,9 +20,10 @@ class Event:
     """Something that happened in a step.
 
     kind: "turn_ended" (the user's), "reply_started", "text" (`token`, `text`), "audio" (`codes`),
-    "reply_ended" (`reason`: model, break, interrupted, max_tokens or context), "think", "shift",
-    "break" (the model's control tokens), "window" (`count` positions forgotten), "underrun" and
-    "muted" (`count` samples of silence).
+    "reply_ended" (`reason`: model, break, interrupted, max_tokens or context; where interrupted,
+    `count` is the place on the output timeline up to which it was heard), "think", "shift", "break"
+    (the model's control tokens), "window" (`count` positions forgotten), "underrun" and "muted"
+    (`count` samples of silence).
     `sample` is the place on the session's output timeline, `time_s` the same in seconds. `text`
     holds whole characters; `token` is -1 where the event has none.
     """
@@ -72,35 +72,15 @@ class Answer:
     events: list[Event] = field(repr=False)
 
 
-class PieceDecoder:
-    """Joins the bytes of text pieces into whole characters, one reply at a time."""
-
-    def __init__(self) -> None:
-        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def events(self, raw: list[_core.Event]) -> list[Event]:
-        """Events with text; bytes of an unfinished character wait for the next piece."""
-        events: list[Event] = []
-        for event in raw:
-            text = self._utf8.decode(event.text) if event.kind == "text" else ""
-            if event.kind == "reply_ended" and (rest := self.flush()):
-                events.append(Event("text", event.sample, event.time_s, text=rest))
-            events.append(
-                Event(
-                    kind=event.kind,
-                    sample=event.sample,
-                    time_s=event.time_s,
-                    token=event.token,
-                    text=text,
-                    codes=tuple(event.codes),
-                    reason=event.reason,
-                    count=event.count,
-                )
-            )
-        return events
-
-    def flush(self) -> str:
-        """U+FFFD where a character was left unfinished, else nothing; starts anew."""
-        rest = self._utf8.decode(b"", final=True)
-        self._utf8.reset()
-        return rest
+def event_of(raw: _core.Event) -> Event:
+    """The engine's event as a plain value."""
+    return Event(
+        kind=raw.kind,
+        sample=raw.sample,
+        time_s=raw.time_s,
+        token=raw.token,
+        text=raw.text,
+        codes=tuple(raw.codes),
+        reason=raw.reason,
+        count=raw.count,
+    )

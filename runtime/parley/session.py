@@ -12,7 +12,7 @@ import numpy.typing as npt
 from parley.arguments import text as check_text
 from parley.audio import check_recording, check_samples
 from parley.errors import ContextError, Error, InputError
-from parley.events import Answer, Event, Floats, Floor, PieceDecoder, Step
+from parley.events import Answer, Event, Floats, Floor, Step, event_of
 
 if TYPE_CHECKING:
     from parley import _core
@@ -48,7 +48,6 @@ class Session:
         self._out_rate = out_rate
         self._resample = resample
         self._max_turn_s = max_turn_s
-        self._pieces = PieceDecoder()
         self._waiting: list[Floats] = []  # samples that fed steps have not taken yet
         self._n_waiting = 0
         self._unread = False  # whole chunks wait that nobody has begun to read the steps of
@@ -143,12 +142,14 @@ class Session:
         """Says a whole user turn as text (mode "turns"); the reply comes with the next steps."""
         self._core.send_text(check_text("session.send_text", "text", text))
 
-    def interrupt(self) -> None:
+    def interrupt(self, heard_until: int | None = None) -> None:
         """Stops the reply: generation ends, queued sound is dropped with a short fade.
 
-        From any thread; in a closed session it does nothing.
+        heard_until: the sample of the output timeline that the loudspeaker has reached, where not
+        all that the steps gave was heard; in turns the history keeps what was. The session knows
+        where the last 256 chunks lie. From any thread; in a closed session it does nothing.
         """
-        self._core.interrupt()
+        self._core.interrupt(heard_until)
 
     def cancel(self) -> None:
         """Stops the step under way, from any thread; it raises CancelledError."""
@@ -158,7 +159,6 @@ class Session:
         """Begins a new conversation with the same settings."""
         self._core.reset()
         self._drop_waiting()
-        self._pieces = PieceDecoder()
 
     def close(self) -> None:
         """Frees the conversation's memory; from any thread, twice does no harm."""
@@ -220,7 +220,7 @@ class Session:
 
     def _step(self, chunk: Floats) -> Step:
         raw = self._core.step(chunk)
-        events = self._pieces.events(raw.events)
+        events = [event_of(event) for event in raw.events]
         return Step(raw.samples, events, raw.floor, raw.index, raw.timing_ms, raw.bottleneck)
 
     def _queue(self, piece: Floats) -> Iterator[Step]:

@@ -18,7 +18,7 @@ from scripted_core import CHUNK, RATE, reply
 
 # The user speaks in chunks 2 to 5; the scripted model answers in chunk 7, in time.
 TURN = {"start_s": 0.4, "end_s": 0.9, "text": "hi", "reply": "Hello you", "reply_s": 0.8}
-SCRIPT = reply(7, 5, [b" hello", b" you"])
+SCRIPT = reply(7, 5, [" hello", " you"])
 
 
 def write(folder: Path, name: str, what: Any, chunks: int = 20) -> Path:
@@ -109,7 +109,7 @@ def test_limit_counts_per_kind_and_split(
 
 def test_several_bundles_by_the_function(scenarios: Path) -> None:
     some = [s for s in load_scenarios(scenarios) if s.kind == "turn"]
-    scripts = (SCRIPT, reply(7, 5, [b" hello", b" them"]))
+    scripts = (SCRIPT, reply(7, 5, [" hello", " them"]))
     results = [
         evaluate(ScriptedBundle(script, modes=["duplex"]), some, workers=1)  # type: ignore[arg-type]
         for script in scripts

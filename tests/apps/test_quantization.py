@@ -85,7 +85,7 @@ class Machine:
 
     def open(self, path: Path, *, threads: int, kv: str) -> ScriptedBundle:
         self.opened.append((path.name, kv))
-        words = [b" hello", b" you" if path.name.startswith("f32") else b" them"]
+        words = [" hello", " you" if path.name.startswith("f32") else " them"]
         return ScriptedBundle(reply(7, 5, words), modes=["duplex"])
 
 

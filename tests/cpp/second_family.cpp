@@ -33,7 +33,7 @@ bool answers(const Bundle& bundle) {
   bool spoke = false, sound = false;
   for (int n = 0; n < 60; ++n) {
     for (float& sample : in) sample = noise(draw);
-    spoke |= session.step(in, out).state == State::speaking;
+    spoke |= session.step(in, out).floor == Floor::speaking;
     for (float sample : out) {
       if (!std::isfinite(sample)) return false;
       sound |= sample != 0.0F;

@@ -51,7 +51,7 @@ struct Run {
     const Step step = session.step(in, out);
     samples.insert(samples.end(), out.begin(), out.end());
     for (const Event& e : step.events)
-      events.push_back({e.kind, e.sample, e.reason, std::string(e.text()), e.count});
+      events.push_back({e.kind, e.sample, e.reason, std::string(e.text), e.count});
     floors.push_back(step.floor);
   }
   void steps(Session& session, int n) {

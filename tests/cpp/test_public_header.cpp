@@ -16,7 +16,7 @@ namespace {
   parley::Session session = bundle.session(options);
   const parley::Step step = session.step(in, out);
   for (const parley::Event& event : step.events) {
-    if (event.kind == parley::EventKind::text) std::printf("%s", std::string(event.text()).c_str());
+    if (event.kind == parley::EventKind::text) std::printf("%s", std::string(event.text).c_str());
   }
   parley::Session moved = std::move(session);
   moved.close();

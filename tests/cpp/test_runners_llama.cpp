@@ -87,7 +87,7 @@ TEST(text_goes_to_ids_and_back) {
   CHECK(model->tokenize("a the", false).size() == 2U);  // " the" is one piece
   char none[1];
   const auto the = model->tokenize("the", false);
-  CHECK_THROWS_MSG(InputError, "room for 3 bytes", model->piece(the.at(0), none));
+  CHECK_EQ(model->piece(the.at(0), none), 3U);
 }
 
 TEST(special_names_are_ids_only_where_asked) {

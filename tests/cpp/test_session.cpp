@@ -1,4 +1,5 @@
 // The duplex loop with scripted stages: THINK, SHIFT, speaking, BREAK, interruption, window.
+#include "session/think/slots.h"
 #include "session_run.h"
 
 namespace {

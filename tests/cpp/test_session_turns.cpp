@@ -175,7 +175,7 @@ TEST(the_end_of_the_context_ends_a_reply) {
   CHECK(run.find(EventKind::reply_ended)->reason == EndReason::context);
   CHECK(run.floors.back() == Floor::listening);
   CHECK(session.position() <= 30);
-  CHECK_THROWS_MSG(ContextError, "do reset()", session.send_text("AGAIN"));
+  CHECK_THROWS_MSG(ContextError, "reset()", session.send_text("AGAIN"));
   session.reset();
   CHECK_EQ(session.position(), 0);
   session.send_text("HI");

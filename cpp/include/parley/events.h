@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace parley {
@@ -43,22 +44,17 @@ constexpr std::string_view name(Floor floor) {
   return kNames[static_cast<std::size_t>(floor)];
 }
 
+// Text and codes belong to the session and are valid until it is called again.
 struct Event {
-  static constexpr std::size_t kMaxText = 64;  // a longer piece comes as several events
-  static constexpr std::size_t kMaxCodes = 16;
-
   EventKind kind = EventKind::think;
   EndReason reason = EndReason::none;  // reply_ended only
-  std::uint8_t n_text = 0;
-  std::uint8_t n_codes = 0;
-  std::int32_t token = -1;  // the id drawn, where the event is a draw
-  std::int64_t sample = 0;  // place on the output timeline
-  std::int64_t count = 0;   // window: positions; underrun, muted: samples
-  std::array<char, kMaxText> text_bytes{};
-  std::array<std::int32_t, kMaxCodes> codes{};
-
-  // Bytes of UTF-8 that may end inside a character.
-  std::string_view text() const { return {text_bytes.data(), n_text}; }
+  std::int32_t token = -1;             // the id drawn, where the event is a draw
+  std::int64_t sample = 0;             // place on the output timeline
+  // window: positions; underrun, muted: samples; reply_ended by interruption: the place on the
+  // output timeline up to which the reply was heard.
+  std::int64_t count = 0;
+  std::string_view text;                // whole characters of UTF-8
+  std::span<const std::int32_t> codes;  // audio: their numbers in the codebook
 };
 
 // In the order in which a chunk meets them; the last two make sound.

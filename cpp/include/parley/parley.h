@@ -92,8 +92,10 @@ class Session {
   // Turns: what the user says, as text.
   void send_text(std::string_view text);
   // Any thread: stops the reply under way at the next step. In turns the history keeps what was
-  // played; in duplex the model reads a BREAK. A closed session has none to stop: no error.
-  void interrupt();
+  // heard; in duplex the model reads a BREAK. A closed session has none to stop: no error.
+  // `heard_until`: the sample of the output timeline that the loudspeaker has reached, where not
+  // all that the steps wrote was heard; the session remembers where the last 256 chunks were.
+  void interrupt(std::optional<std::int64_t> heard_until = std::nullopt);
   // Any thread: the step under way, or else the next one, throws CancelledError and changes
   // nothing.
   void cancel();

@@ -29,6 +29,27 @@ constexpr std::size_t sequence_length(std::string_view text) {
   return bad ? 0 : n;
 }
 
+// How many bytes at the front of `text` begin a sequence that is not finished there; 0 where none
+// do. All of them: more may come. Fewer: they are wrong, and what follows begins anew.
+constexpr std::size_t unfinished_length(std::string_view text) {
+  if (text.empty() || sequence_length(text) > 0) return 0;
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  const std::size_t wanted = first < 0xC2   ? 0
+                             : first < 0xE0 ? 2
+                             : first < 0xF0 ? 3
+                             : first < 0xF5 ? 4
+                                            : 0;
+  if (wanted == 0) return 0;
+  if (text.size() == 1) return 1;
+  const unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+  const unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+  if (byte(1) < low || byte(1) > high) return 1;
+  std::size_t n = 2;
+  while (n < wanted - 1 && n < text.size() && (byte(n) & 0xC0U) == 0x80U) ++n;
+  return n;
+}
+
 // `code` is at most U+10FFFF and no surrogate.
 inline void append(std::string& out, std::uint32_t code) {
   const auto tail = [&](unsigned shift) {

@@ -6,6 +6,7 @@
 #include "audio/log_mel.h"
 #include "audio/resampler.h"
 #include "session/listen/duplex_listener.h"
+#include "session/listen/prompt_template.h"
 #include "session/listen/turns_listener.h"
 #include "stages/contract.h"
 #include "stages/flow/memory.h"
@@ -100,7 +101,7 @@ std::vector<float> Workbench::turn_features(std::span<const float> samples,
   check_short_form(turns, *bundle_->encoder(), "workbench.turn_features");
   const auto room = static_cast<std::size_t>(bundle_->manifest().limits.context);
   TurnsListener listener(listener_parts(), std::move(turns), {},
-                         bundle_->manifest().vocabulary.audio_placeholder, room, 0);
+                         bundle_->manifest().vocabulary.audio_placeholder, {.room = room});
   const std::size_t chunk = bundle_->manifest().rates.input_chunk();
   Timing timing;
   for (std::size_t at = 0; at < samples.size(); at += chunk) {
@@ -112,7 +113,7 @@ std::vector<float> Workbench::turn_features(std::span<const float> samples,
   listener.take_in({}, Floor::preparing, timing, never_);
   const std::size_t width = bundle_->encoder()->width();
   std::vector<float> features;
-  for (const Position& position : listener.positions())
+  for (const Position& position : listener.heard().positions)
     if (position.feature != nullptr)
       features.insert(features.end(), position.feature, position.feature + width);
   return features;
@@ -133,7 +134,7 @@ std::vector<float> Workbench::chunk_features(std::span<const float> samples) con
   for (std::size_t at = 0; at < samples.size(); at += chunk) {
     listener.take_in(samples.subspan(at, chunk), Floor::listening, timing, never_);
     listener.commit();
-    const float* feature = listener.positions()[0].feature;
+    const float* feature = listener.heard().positions[0].feature;
     features.insert(features.end(), feature, feature + width);
   }
   return features;
@@ -144,9 +145,11 @@ std::vector<std::int32_t> Workbench::turn_ids(std::size_t n_features, bool first
   const TurnsConfig& turns = turns_of(*bundle_, "turn_ids");
   const auto prompt = bundle_->manifest().prompts.find("system");
   const std::string ours = prompt == bundle_->manifest().prompts.end() ? "" : prompt->second;
+  const std::string used = system.value_or(ours);
   return expand_template(*bundle_->tokens(), first ? turns.first : turns.next,
-                         system.value_or(ours), {},
-                         bundle_->manifest().vocabulary.audio_placeholder, n_features);
+                         {.system = used,
+                          .placeholder = bundle_->manifest().vocabulary.audio_placeholder,
+                          .n_features = n_features});
 }
 
 void Workbench::reset_backbone() {

@@ -9,7 +9,7 @@
 
 #include "audio/turn.h"
 #include "bundle/bundle.h"
-#include "session/listener.h"
+#include "session/listen/parts.h"
 #include "session/think/sampler.h"
 
 namespace parley {

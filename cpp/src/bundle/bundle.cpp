@@ -8,6 +8,7 @@
 #include "runners/llama/model.h"
 #include "runners/ort/external_data.h"
 #include "runners/ort/ort.h"
+#include "session/listen/prompt_template.h"
 #include "session/listen/turns_listener.h"
 #include "stages/contract.h"
 
@@ -246,8 +247,7 @@ SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
 
 // Of a duplex conversation's prompt, which stays while all else is forgotten.
 std::int64_t Bundle::Impl::prompt_positions(const SessionParts& parts) const {
-  const auto ids = expand_template(*tokens_, parts.duplex->prompt, parts.system, {},
-                                   parts.vocabulary.audio_placeholder, 0);
+  const auto ids = expand_template(*tokens_, parts.duplex->prompt, {.system = parts.system});
   const auto n = static_cast<std::int64_t>(ids.size());
   if (n <= kMaxPromptPositions) return n;
   throw ContextError("[bundle.session] expected a system prompt of at most " +

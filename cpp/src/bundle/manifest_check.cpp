@@ -231,9 +231,6 @@ void check_speech(const Manifest& m) {
   const FlowConfig& f = m.flow;
   expect(std::int64_t{m.codes_hz} * m.rates.chunk_ms % 1000 == 0 && f.codes_per_chunk > 0,
          "flow.codes_hz", "a whole number of codes per chunk", m.codes_hz);
-  // A step draws a chunk's codes behind those that wait for a whole chunk of them.
-  expect(2 * f.codes_per_chunk <= Event::kMaxCodes, "flow.codes_hz",
-         "at most " + std::to_string(Event::kMaxCodes / 2) + " codes per chunk", m.codes_hz);
   expect(f.latent_mean.size() == f.z, "flow.latent_mean", std::to_string(f.z) + " numbers (z)",
          f.latent_mean.size());
   expect(f.latent_var.size() == f.z, "flow.latent_var", std::to_string(f.z) + " numbers (z)",

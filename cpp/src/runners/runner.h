@@ -66,7 +66,8 @@ class TokenModel {
   virtual void embed(std::span<const std::int32_t> ids, std::span<float> rows) const = 0;
   // `special`: whether names such as <|im_end|> become their control ids or stay plain text.
   virtual std::vector<std::int32_t> tokenize(std::string_view text, bool special) const = 0;
-  // The bytes of a token (they may be part of a character); returns how many, 0 for control ids.
+  // The bytes of a token (they may be part of a character); returns how many it has, 0 for control
+  // ids. Where `bytes` has no room for them, nothing is written.
   virtual std::size_t piece(std::int32_t id, std::span<char> bytes) const = 0;
 };
 

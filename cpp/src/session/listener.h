@@ -1,43 +1,51 @@
-// What the model hears: input chunks become the positions that the backbone reads; draws nothing.
+// What the model hears: input chunks become the positions that the mind reads; draws nothing.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 
-#include "audio/front_end.h"
-#include "base/clock.h"
 #include "base/stop.h"
 #include "parley/events.h"
-#include "runners/runner.h"
 #include "stages/backbone.h"
-#include "stages/encoder.h"
 
 namespace parley {
 
-// Work is provisional until commit(), as with the states of stages.
+// What the mind reads in a step; valid until the listener is called again.
+struct Heard {
+  std::span<const Position> positions;
+  bool complete = true;     // an answer may follow; false: more comes first
+  bool first_turn = false;  // of the conversation
+  std::span<const std::int32_t> ids =
+      {};  // of the whole turn's prompt: sampling penalties cover them
+};
+
+// Work is provisional until commit(), as with the states of stages. What is called between steps
+// needs nothing provisional.
 class Listener {
  public:
   virtual ~Listener() = default;
   // One chunk at the input rate, while `floor` says who has the floor.
   virtual void take_in(std::span<const float> chunk, Floor floor, Timing& timing,
                        const StopFlag& stop) = 0;
-  // What the backbone reads in this step; valid until the next call.
-  virtual std::span<const Position> positions() = 0;
-  // Whether draws may follow those positions.
-  virtual bool complete() const = 0;
-  virtual std::size_t delay_samples() const = 0;  // constant, at the input rate
+  // Of this step, behind take_in().
+  virtual Heard heard() = 0;
   virtual void commit() = 0;
   virtual void rollback() = 0;
-  virtual void reset() = 0;
-};
 
-struct ListenerParts {
-  std::shared_ptr<const Encoder> encoder;
-  std::shared_ptr<const TokenModel> tokens;
-  std::shared_ptr<const Clock> clock;
-  FrontEndConfig front_end;
-  std::size_t chunk_samples = 3840;  // at the input rate
-  bool beside = false;               // turns: full segments are encoded on a thread of their own
+  // Constant, at the input rate.
+  virtual std::size_t delay_samples() const = 0;
+  // Whether the caller ends the user's turns. Where not, the three calls below do nothing.
+  virtual bool takes_turns() const { return false; }
+  // Between steps: the user's turn ends, heard or as text; its prompt comes behind `at` positions.
+  // Throws InputError where nothing was said, ContextError where there is no room for it; then the
+  // turn is still there.
+  virtual void end_turn(std::int64_t /*at*/) {}
+  virtual void end_turn_with_text(std::string_view /*text*/, std::int64_t /*at*/) {}
+  // Forgets the turn under way, its audio, its prompt, and that it was taken.
+  virtual void abandon_turn() {}
+  virtual void reset() = 0;
 };
 
 }  // namespace parley

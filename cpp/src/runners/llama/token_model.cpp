@@ -174,12 +174,7 @@ std::size_t Model::piece(std::int32_t id, std::span<char> bytes) const {
   check_id(id, "piece");
   const std::int32_t n = library_.functions().llama_token_to_piece(
       vocab_, id, bytes.data(), static_cast<std::int32_t>(bytes.size()), 0, false);
-  if (n < 0) {
-    throw InputError("[llama.piece] expected room for " + std::to_string(-n) +
-                     " bytes of the token " + std::to_string(id) + ", got " +
-                     std::to_string(bytes.size()) + "; do pass more");
-  }
-  return static_cast<std::size_t>(n);
+  return static_cast<std::size_t>(n < 0 ? -n : n);
 }
 
 std::unique_ptr<TokenRunner> Model::create(const TokenRunnerOptions& options) const {

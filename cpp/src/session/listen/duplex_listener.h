@@ -3,21 +3,22 @@
 #include <vector>
 
 #include "audio/log_mel.h"
+#include "session/listen/parts.h"
 #include "session/listener.h"
 
 namespace parley {
 
-// Duplex: every chunk gives one feature, whoever has the floor.
+// Every chunk gives one feature, whoever has the floor.
 class DuplexListener final : public Listener {
  public:
   explicit DuplexListener(ListenerParts parts);
+
   void take_in(std::span<const float> chunk, Floor floor, Timing& timing,
                const StopFlag& stop) override;
-  std::span<const Position> positions() override { return {&position_, 1}; }
-  bool complete() const override { return true; }
-  std::size_t delay_samples() const override { return log_mel_.delay_samples(); }
+  Heard heard() override { return {.positions = {&position_, 1}}; }
   void commit() override;
   void rollback() override;
+  std::size_t delay_samples() const override { return log_mel_.delay_samples(); }
   void reset() override;
 
  private:

@@ -1,4 +1,4 @@
-// A reply's way from codes to sound: flow decoder, vocoder, playback queue; knows no backbone.
+// A reply's sound: synthesizer, playback queue, and what was played; knows no mind.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -7,11 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "base/clock.h"
-#include "base/stop.h"
-#include "parley/events.h"
-#include "stages/flow_decoder.h"
-#include "stages/vocoder.h"
+#include "session/speak/synthesizer.h"
 
 namespace parley {
 
@@ -19,15 +15,10 @@ namespace parley {
 // chunk of it. Allocates nothing after construction.
 class Speech {
  public:
-  struct Parts {
-    std::shared_ptr<const FlowDecoder> flow;
-    std::shared_ptr<const Vocoder> vocoder;
-    std::shared_ptr<const Voice> voice;
-    std::shared_ptr<const Clock> clock;
+  struct Shape {
     std::size_t chunk_samples = 3840;
     std::size_t fade_samples = 480;
     std::size_t max_codes_per_step = 8;
-    SetupProgress voice_progress;
   };
   struct Played {
     std::size_t samples = 0;  // of the reply, its lead of silence included
@@ -42,15 +33,17 @@ class Speech {
     bool sounding = false;  // a reply is to be heard, so silence would be an underrun
     std::uint64_t seed = 0;
     std::uint32_t reply = 0;
-    std::size_t n_codes = 0;
-    std::array<std::int32_t, Event::kMaxCodes> codes{};
-    bool empty() const { return !begins && !last && !drops && n_codes == 0; }
+    std::vector<std::int32_t> codes;
+    bool empty() const { return !begins && !last && !drops && codes.empty(); }
+    void clear() {
+      begins = last = drops = sounding = false;
+      codes.clear();
+    }
   };
 
-  explicit Speech(Parts parts);
+  Speech(std::unique_ptr<Synthesizer> synthesizer, Shape shape);
 
-  // From a code to its sound, in samples: the look-ahead of both stages and the voice's tail.
-  std::size_t delay() const { return delay_; }
+  std::size_t delay() const { return synthesizer_->delay(); }
 
   // At most once between two commits.
   void run(const Job& job, Timing& timing, const StopFlag& stop);
@@ -60,39 +53,50 @@ class Speech {
   void rollback();
   void reset();
 
-  std::size_t queued() const { return size_; }  // samples not yet played
-  bool finished() const { return finished_; }   // the last codes were pushed and committed
+  std::size_t queued() const { return size_; }          // samples not yet played
+  bool finished() const { return progress_.finished; }  // the last codes were pushed and committed
   // Whole codes of this reply that were heard, and that will be once `upcoming` samples more were.
   std::size_t played_codes(std::size_t upcoming) const;
+  // The same at a place on the output timeline, the first sample ever played being 0. Remembers
+  // the last kRemembered chunks.
+  std::size_t played_codes_at(std::int64_t sample) const;
+  static constexpr std::size_t kRemembered = 256;
 
  private:
-  void begin(std::uint64_t seed, std::uint32_t reply);
+  struct Progress {
+    bool finished = true;            // no reply is under way
+    float last_sample = 0.0F;        // played last
+    std::int64_t reply_samples = 0;  // played of this reply, its lead included
+    std::int64_t chunks = 0;         // played so far
+    std::int64_t first_chunk = 0;    // of this reply
+  };
+  // Of a chunk: what was played of its reply before it, and in it.
+  struct PlayedChunk {
+    std::int64_t before = 0;
+    std::int64_t samples = 0;
+  };
+
   void push(std::span<const std::int32_t> codes, bool last, Timing& timing, const StopFlag& stop);
   // At the next commit the sound fades out, the look-ahead included, and is dropped.
   void drop(Timing& timing, const StopFlag& stop);
+  void fade_out(std::span<float> out);
   void enqueue(float sample);
   float dequeue();
+  std::size_t codes_in(std::int64_t reply_samples) const;
 
-  Parts parts_;
-  std::size_t samples_per_code_ = 0;
-  std::size_t samples_per_latent_ = 0;
-  std::size_t lead_ = 0;  // of silence, before a reply's sound
-  std::size_t delay_ = 0;
-  StatePtr flow_state_;
-  StatePtr vocoder_state_;
-  std::vector<float> latents_;  // scratch of one push
-  std::vector<float> staged_;   // samples made since the last commit
+  std::unique_ptr<Synthesizer> synthesizer_;
+  Shape shape_;
+  std::vector<float> staged_;  // samples made since the last commit
   std::size_t n_staged_ = 0;
   std::size_t muted_ = 0;
   bool began_ = false;
   bool ended_ = false;
   bool drop_ = false;
-  bool finished_ = true;      // no reply is under way
+  Progress progress_;
   std::vector<float> queue_;  // ring
   std::size_t head_ = 0;
   std::size_t size_ = 0;
-  float last_sample_ = 0.0F;        // played last
-  std::int64_t reply_samples_ = 0;  // played of this reply, its lead included
+  std::array<PlayedChunk, kRemembered> history_{};  // ring by the chunk's number
 };
 
 }  // namespace parley

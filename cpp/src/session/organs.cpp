@@ -1,0 +1,74 @@
+// Which listener and which rules make a mode: the one place that tells modes apart.
+#include "session/organs.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "session/listen/duplex_listener.h"
+#include "session/listen/prompt_template.h"
+#include "session/listen/turns_listener.h"
+#include "session/speak/flow_synthesizer.h"
+#include "session/think/one_stream_mind.h"
+
+namespace parley {
+
+namespace {
+
+constexpr int kTurnsFadeMs = 20;
+
+struct ModeParts {
+  std::unique_ptr<Listener> listener;
+  Rules rules;
+  int fade_ms;
+};
+
+ModeParts duplex_parts(const SessionParts& parts, ListenerParts ears, std::int32_t vocab_size) {
+  Rules rules = duplex_rules(*parts.duplex, parts.vocabulary, vocab_size);
+  rules.prompt = expand_template(*parts.tokens, parts.duplex->prompt, {.system = parts.system});
+  return {std::make_unique<DuplexListener>(std::move(ears)), std::move(rules),
+          parts.duplex->fade_ms};
+}
+
+ModeParts turns_parts(const SessionParts& parts, ListenerParts ears, std::int32_t vocab_size) {
+  TurnsListener::Limits limits{static_cast<std::size_t>(parts.context),
+                               static_cast<std::size_t>(std::max(0, parts.prefill_budget))};
+  return {std::make_unique<TurnsListener>(std::move(ears), *parts.turns, parts.system,
+                                          parts.vocabulary.audio_placeholder, limits),
+          turns_rules(*parts.turns, parts.vocabulary, vocab_size), kTurnsFadeMs};
+}
+
+}  // namespace
+
+Organs make_organs(SessionParts parts) {
+  const auto vocab_size = static_cast<std::int32_t>(parts.backbone->vocab_size());
+  ListenerParts ears{parts.encoder,   parts.tokens,        parts.clock,
+                     parts.front_end, parts.chunk_samples, parts.overlap};
+  ModeParts mode = parts.duplex ? duplex_parts(parts, std::move(ears), vocab_size)
+                                : turns_parts(parts, std::move(ears), vocab_size);
+  mode.rules.context = parts.context;
+
+  Organs organs;
+  organs.listener = std::move(mode.listener);
+  organs.mind = std::make_unique<OneStreamMind>(
+      OneStreamMind::Parts{parts.backbone, std::make_shared<const Rules>(std::move(mode.rules)),
+                           parts.clock, parts.seed, static_cast<std::size_t>(parts.context) + 1});
+  organs.synthesizer = std::make_unique<FlowSynthesizer>(
+      FlowSynthesizer::Parts{parts.flow, parts.vocoder, parts.clock, 2 * parts.codes_per_chunk},
+      parts.voice, parts.voice_progress);
+  organs.tokens = parts.tokens;
+  organs.clock = parts.clock;
+  organs.mode = parts.duplex ? Mode::duplex : Mode::turns;
+  organs.chunk_samples = parts.chunk_samples;
+  organs.out_chunk_samples = parts.out_chunk_samples;
+  organs.codes_per_chunk = parts.codes_per_chunk;
+  organs.fade_samples = static_cast<std::size_t>(mode.fade_ms * parts.output_hz / 1000);
+  organs.seed = parts.seed;
+  organs.overlap = parts.overlap;
+  return organs;
+}
+
+Session make_session(SessionParts parts) {
+  return make_session(make_organs(std::move(parts)));
+}
+
+}  // namespace parley
