@@ -241,6 +241,15 @@ def family_word(path: Path) -> Iterator[str]:
             yield f"says {match[0]!r}, which belongs into the folders of {family}"
 
 
+def remedy_with_do(path: Path) -> Iterator[str]:
+    """A message ends in what helps: `; VERB ...`, as a sentence of its own would say it."""
+    if name_of(path).startswith("tests/") or path.suffix not in (*CPP, *PYTHON):
+        return
+    text = path.read_text()
+    for match in re.finditer(r"[;'\")] do (?!not\b)[a-z`\"{]|\"do (?!not\b)[a-z`{]", text):
+        yield f"says 'do' before what to do in line {text.count(chr(10), 0, match.start()) + 1}"
+
+
 # In pieces, so that this file doesn't hold them.
 FORBIDDEN = [
     "/wo" + "rk/",

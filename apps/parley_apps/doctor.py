@@ -153,7 +153,7 @@ def _try_device(device: str) -> str:
         return f"it did not start within {TRY_SECONDS} s; see whether `nvidia-smi` answers"
     if child.returncode < 0:
         died = signal.Signals(-child.returncode).name
-        return f"its libraries died of {died}; do install a driver that fits them"
+        return f"its libraries died of {died}; install a driver that fits them"
     return child.stdout.strip() if child.returncode else ""
 
 

@@ -22,5 +22,5 @@ def _command() -> ModuleType:
         package = (error.name or "").partition(".")[0]
         raise ImportError(
             f"[export.start] expected the packages that exporting needs, got none named "
-            f"{package!r}; do `pip install 'parley[export]'`"
+            f"{package!r}; run `pip install 'parley[export]'`"
         ) from error

@@ -53,7 +53,7 @@ def check_installed() -> None:
     except ImportError as error:
         raise ImportError(
             "[plot.draw] expected the package matplotlib for a picture, got none; "
-            "do `pip install 'parley[plot]'`, or leave out --plot"
+            "run `pip install 'parley[plot]'`, or leave out --plot"
         ) from error
 
 

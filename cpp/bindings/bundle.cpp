@@ -37,7 +37,7 @@ Mode mode_of(const std::string& name) {
   if (name == "turns") return Mode::turns;
   if (name == "duplex") return Mode::duplex;
   throw InputError("[bundle.session] expected mode turns or duplex, got \"" + name +
-                   "\"; do choose one of them");
+                   "\"; choose one of them");
 }
 
 PySession session(const Bundle& bundle, const std::string& mode, const std::string& voice,

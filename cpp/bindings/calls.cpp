@@ -96,7 +96,7 @@ Inside::Inside() {
   if (is_forked) {
     throw LibraryError(
         "[engine.call] expected a process with the engine's own threads, got a fork of one that "
-        "had used parley, which they are missing in; do start processes with the method spawn or "
+        "had used parley, which they are missing in; start processes with the method spawn or "
         "forkserver of multiprocessing, or use parley in the forked ones alone");
   }
   used = true;

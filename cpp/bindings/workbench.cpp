@@ -49,7 +49,7 @@ Floats feed(Workbench& bench, const Ids& ids, const std::optional<Floats>& featu
 Floats flow_field(const Workbench& bench, const Floats& inputs, float t) {
   if (inputs.ndim() != 3) {
     throw InputError("[workbench.flow_field] expected [batch, frames, width], got rank " +
-                     std::to_string(inputs.ndim()) + "; do reshape the inputs");
+                     std::to_string(inputs.ndim()) + "; reshape the inputs");
   }
   const py::ssize_t z = static_cast<py::ssize_t>(z_of(bench));
   const auto size = [&](int i) { return static_cast<std::size_t>(inputs.shape(i)); };

@@ -210,7 +210,7 @@ def _soundfile() -> Any:
     except (ImportError, OSError) as error:  # OSError: the package without libsndfile
         raise LibraryError(
             f"[audio.read] expected the package soundfile with libsndfile, got: {error}; "
-            "do `pip install soundfile`"
+            "run `pip install soundfile`"
         ) from error
     return soundfile
 

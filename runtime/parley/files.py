@@ -58,7 +58,8 @@ def check_writable(name: str | Path) -> None:
         )
     if not os.path.isdir(folder):
         raise FileNotFoundError(
-            f"[files.check] expected the folder {folder} to exist, got none; do `mkdir -p {folder}`"
+            f"[files.check] expected the folder {folder} to exist, got none; "
+            f"run `mkdir -p {folder}`"
         )
     if mode and not os.access(path, os.W_OK):
         raise PermissionError(

@@ -49,7 +49,7 @@ def find_onnxruntime() -> Library:
     if folder is None or not wheels:
         raise LibraryError(
             f"[libraries.find] expected ONNX Runtime {ONNXRUNTIME_AT_LEAST} or later, "
-            f"got no onnxruntime package in {sys.prefix}; do `{install}` "
+            f"got no onnxruntime package in {sys.prefix}; run `{install}` "
             "(`'onnxruntime-gpu[cuda,cudnn]'` for CUDA), or point PARLEY_ONNXRUNTIME at one"
         )
     if len(wheels) > 1:
@@ -57,14 +57,14 @@ def find_onnxruntime() -> Library:
         raise LibraryError(
             f"[libraries.find] expected one build of ONNX Runtime in {folder}, got "
             + " and ".join(f"{name} {wheels[name]}" for name in names)
-            + f"; do `pip uninstall {' '.join(names)}`, then `pip install` the one you want: "
+            + f"; run `pip uninstall {' '.join(names)}`, then `pip install` the one you want: "
             "onnxruntime, or 'onnxruntime-gpu[cuda,cudnn]' for CUDA"
         )
     ((wheel, version),) = wheels.items()
     if _numbers(version) < _numbers(ONNXRUNTIME_AT_LEAST):
         raise LibraryError(
             f"[libraries.find] expected ONNX Runtime {ONNXRUNTIME_AT_LEAST} or later, "
-            f"got {wheel} {version}; do `{install.replace('onnxruntime', wheel)}`"
+            f"got {wheel} {version}; run `{install.replace('onnxruntime', wheel)}`"
         )
     return Library(wheel, version, _library_file(folder / "capi", "onnxruntime", wheel))
 
@@ -82,7 +82,7 @@ def find_llama() -> Library:
         got = f"{wheel} {version}" if folder is not None and version else "no such package"
         raise LibraryError(
             f"[libraries.find] expected llama-cpp-python {LLAMA_EXACTLY}, got {got} "
-            f"in {sys.prefix}; do `{install}`"
+            f"in {sys.prefix}; run `{install}`"
         )
     return Library(wheel, version, _library_file(folder / "lib", "llama", wheel))
 
@@ -151,7 +151,7 @@ def _library_file(folder: Path, library: str, wheel: str) -> Path:
     if not found:
         raise LibraryError(
             f"[libraries.find] expected {pattern} in {folder}, got no such file; "
-            f"do `pip install --force-reinstall --no-deps {wheel}`"
+            f"run `pip install --force-reinstall --no-deps {wheel}`"
         )
     return found[0]
 

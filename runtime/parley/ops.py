@@ -24,5 +24,5 @@ def ops_library() -> str:
         if (folder / name).is_file():
             return str(folder / name)
     raise LibraryError(
-        f"[ops.find] expected libparley_ops in {folder}, got none; do install parley anew"
+        f"[ops.find] expected libparley_ops in {folder}, got none; install parley anew"
     )

@@ -20,7 +20,7 @@ from parley_apps.main import main
 @pytest.fixture(autouse=True)
 def _devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """No child process but where a test is about it."""
-    monkeypatch.setattr(doctor, "_try_device", lambda device: f"no {device}; do buy one")
+    monkeypatch.setattr(doctor, "_try_device", lambda device: f"no {device}; buy one")
 
 
 def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
@@ -32,7 +32,7 @@ def test_everything_required_is_there(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["doctor", "--json"]) == 0
     checks = findings(capsys)
     assert checks["Python"]["present"] and checks["ONNX Runtime"]["present"]
-    assert not checks["CUDA"]["present"] and checks["CUDA"]["get"] == "no cuda; do buy one"
+    assert not checks["CUDA"]["present"] and checks["CUDA"]["get"] == "no cuda; buy one"
     for check in checks.values():
         assert check["present"] or check["get"], check
     assert "not measured yet" in str(checks["convolutions"]["found"])
@@ -51,7 +51,7 @@ def test_a_missing_library_is_5_and_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing() -> object:
-        raise parley.LibraryError("[libraries.find] expected x, got none; do `pip install x`")
+        raise parley.LibraryError("[libraries.find] expected x, got none; run `pip install x`")
 
     monkeypatch.delenv("PARLEY_LLAMA", raising=False)
     monkeypatch.setattr(libraries, "find_llama", missing)

@@ -67,14 +67,14 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 
 ERRORS: list[tuple[BaseException, int]] = [
-    (parley.InputError("[a.b] expected x, got y; do z"), 3),
-    (parley.ContextError("[a.b] expected x, got y; do z"), 3),
-    (parley.BundleError("[a.b] expected x, got y; do z"), 4),
-    (parley.LibraryError("[a.b] expected x, got y; do z"), 5),
-    (ImportError("[a.b] expected x, got y; do z"), 5),
+    (parley.InputError("[a.b] expected x, got y; make z"), 3),
+    (parley.ContextError("[a.b] expected x, got y; make z"), 3),
+    (parley.BundleError("[a.b] expected x, got y; make z"), 4),
+    (parley.LibraryError("[a.b] expected x, got y; make z"), 5),
+    (ImportError("[a.b] expected x, got y; make z"), 5),
     (OSError(28, "No space left on device"), 6),
     (FileNotFoundError(2, "No such file or directory", "there/x.wav"), 6),
-    (parley.CancelledError("[a.b] expected x, got y; do z"), 130),
+    (parley.CancelledError("[a.b] expected x, got y; make z"), 130),
     (KeyboardInterrupt(), 130),
 ]
 

@@ -119,7 +119,7 @@ TEST(a_library_of_something_else_is_refused) {
 TEST(an_old_library_is_named_with_its_version) {
   const std::string old = support::stub("stub_onnxruntime_old");
   CHECK_THROWS_MSG(LibraryError, "expected ONNX Runtime 1.29 or later", onnxruntime_version(old));
-  CHECK_THROWS_MSG(LibraryError, "got 1.20.3; do install ONNX Runtime 1.29 or later",
+  CHECK_THROWS_MSG(LibraryError, "got 1.20.3; install ONNX Runtime 1.29 or later",
                    open_graph(old, "any.onnx", {}));
 }
 
@@ -177,7 +177,7 @@ TEST(a_device_that_cannot_start_is_a_library_error) {
   const Stub stub;
   for (const char* call : {"SessionOptionsAppendExecutionProvider_CUDA_V2", "CreateSession"}) {
     stub.fail_at(call);
-    CHECK_THROWS_MSG(LibraryError, "got 'the stub fails'; do see whether `nvidia-smi` shows",
+    CHECK_THROWS_MSG(LibraryError, "got 'the stub fails'; see whether `nvidia-smi` shows",
                      open_graph(Stub::path(), "any.onnx", {.device = "cuda"}));
     stub.fail_at("");
   }
@@ -190,9 +190,9 @@ TEST(a_device_that_cannot_start_is_a_library_error) {
 TEST(a_missing_library_of_a_device_is_named_with_what_brings_it) {
   const Stub stub;
   const std::pair<const char*, const char*> missing[] = {
-      {"libnone_cublasLt.so.13", "got no libnone_cublasLt.so.13; do install CUDA and cuDNN"},
+      {"libnone_cublasLt.so.13", "got no libnone_cublasLt.so.13; install CUDA and cuDNN"},
       {"libnone_nvinfer.so.10", "pip install 'tensorrt-cu13<11'"},
-      {"libcuda.so.none", "do see whether `nvidia-smi`"},
+      {"libcuda.so.none", "see whether `nvidia-smi`"},
   };
   for (const auto& [library, told] : missing) {
     stub.need(library);

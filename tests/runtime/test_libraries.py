@@ -52,7 +52,7 @@ def test_onnxruntime_is_found(wheel: str, version: str, install: Install) -> Non
 def test_two_builds_of_onnxruntime_are_an_error(install: Install) -> None:
     install("onnxruntime", "1.32.0", *ORT)
     install("onnxruntime-gpu", "1.31.1", *ORT)
-    told = r"got onnxruntime 1\.32\.0 and onnxruntime-gpu 1\.31\.1; do `pip uninstall onnxruntime "
+    told = r"got onnxruntime 1\.32\.0 and onnxruntime-gpu 1\.31\.1; run `pip uninstall onnxruntime "
     with pytest.raises(parley.LibraryError, match=told):
         libraries.find_onnxruntime()
 
@@ -78,9 +78,12 @@ def test_the_plain_name_comes_before_those_with_versions(install: Install) -> No
 
 # wheel, version -> what the error tells
 WRONG = {
-    ("onnxruntime", "1.28.9"): r"got onnxruntime 1\.28\.9; do `pip install 'onnxruntime>=1\.29'`",
-    ("onnxruntime-gpu", "1.9"): r"got onnxruntime-gpu 1\.9; do `pip install 'onnxruntime-gpu>=",
-    ("llama-cpp-python", "0.3.35"): r"got llama-cpp-python 0\.3\.35 .*; do `pip install 'llama-cpp",
+    ("onnxruntime", "1.28.9"): r"got onnxruntime 1\.28\.9; run `pip install 'onnxruntime>=1\.29'`",
+    ("onnxruntime-gpu", "1.9"): r"got onnxruntime-gpu 1\.9; run `pip install 'onnxruntime-gpu>=",
+    (
+        "llama-cpp-python",
+        "0.3.35",
+    ): r"got llama-cpp-python 0\.3\.35 .*; run `pip install 'llama-cpp",
     ("llama-cpp-python", "0.4.0"): r"expected llama-cpp-python 0\.3\.36, got .* 0\.4\.0",
 }
 
@@ -110,7 +113,7 @@ def test_a_path_comes_first_then_the_environment(
 
 @pytest.mark.parametrize("find", [libraries.find_onnxruntime, libraries.find_llama])
 def test_nothing_installed(find: Callable[[], libraries.Library], install: Install) -> None:
-    with pytest.raises(parley.LibraryError, match=r"got no .*; do `pip install"):
+    with pytest.raises(parley.LibraryError, match=r"got no .*; run `pip install"):
         find()
 
 

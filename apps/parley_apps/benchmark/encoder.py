@@ -100,14 +100,14 @@ def check(bundle: parley.Bundle, lengths: tuple[float, ...]) -> None:
     if bundle.manifest["turns"] is None:
         raise parley.InputError(
             f"[bench.encoder] expected a bundle that takes turns, got {bundle.name}, which is for "
-            "duplex alone: it hears chunk by chunk and has no segments; do measure one with mode "
+            "duplex alone: it hears chunk by chunk and has no segments; measure one with mode "
             "turns, such as an export of the published weights"
         )
     segment_s = bundle.manifest["front_end"]["segment_samples"] / bundle.rate
     if max(lengths) > segment_s:
         raise parley.InputError(
             f"[bench.encoder] expected --seconds up to {segment_s:g}, a whole segment, got "
-            f"{max(lengths):g}; do leave it out, since only the last segment of a turn is shorter"
+            f"{max(lengths):g}; leave it out, since only the last segment of a turn is shorter"
         )
 
 

@@ -167,7 +167,7 @@ def make_bundles(args: argparse.Namespace, limits: dict[str, Any] | None) -> dic
     except ImportError as error:
         raise ImportError(
             f"[bench.shapes] expected the packages of the exporter, got no {error.name}; "
-            "do `pip install 'parley[export]'`"
+            "run `pip install 'parley[export]'`"
         ) from error
     cache = args.cache.expanduser()
     wanted = [*args.stages, *(PLAIN[stage] for stage in args.stages if stage in PLAIN)]
@@ -201,7 +201,7 @@ def check_space(cache: Path, needed: int) -> None:
         raise OSError(
             errno.ENOSPC,
             f"[bench.shapes] expected {needed / 1e9:.1f} GB free on the disk of {cache} for all "
-            f"bundles together, got {free / 1e9:.1f} GB; do free space, name a folder on another "
+            f"bundles together, got {free / 1e9:.1f} GB; free space, name a folder on another "
             "disk with --cache, or measure fewer stages with --stages",
         )
 
@@ -229,7 +229,7 @@ def measure_apart(task: Task) -> dict[str, Any]:
         words = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise LibraryError(
             f"[bench.measure] expected the {task.stage} to be measured, got exit code "
-            f"{done.returncode} and: {words}; do look whether memory suffices, or leave the stage "
+            f"{done.returncode} and: {words}; look whether memory suffices, or leave the stage "
             "out with --stages"
         )
     return dict(json.loads(done.stdout))

@@ -179,7 +179,7 @@ def spoken_latents(bundle: parley.Bundle) -> np.ndarray:
     if not codes:
         raise parley.InputError(
             f"[bench.vocoder] expected {bundle.name} to answer the recorded user, got silence; "
-            "do leave out --sweep, which is for a model that speaks"
+            "leave out --sweep, which is for a model that speaks"
         )
     latents, *_ = bundle.workbench().flow_decode(codes[:SWEEP_CODES], seed=0)
     return np.asarray(latents)

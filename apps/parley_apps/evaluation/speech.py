@@ -33,7 +33,7 @@ def check_installed() -> None:
     if not is_installed():
         raise ImportError(
             "[evaluation.listen] expected the package pocketsphinx for the speech check, got none; "
-            "do `pip install 'parley[eval]'`, or give --no-speech"
+            "run `pip install 'parley[eval]'`, or give --no-speech"
         )
 
 

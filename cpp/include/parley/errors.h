@@ -5,7 +5,8 @@
 
 namespace parley {
 
-// Every message reads `[room.verb] expected ..., got ...; do ...`.
+// Every message reads `[room.verb] expected ..., got ...; VERB ...`, such as `; export the bundle
+// again`.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

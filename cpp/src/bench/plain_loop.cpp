@@ -17,7 +17,7 @@ class Loop final : public PlainLoop {
                  f_.llama_free) {
     if (!context_) {
       throw ContextError("[llama.plain_loop] expected memory for " +
-                         std::to_string(options.n_cells) + " KV cells, got none; do lower n_cells");
+                         std::to_string(options.n_cells) + " KV cells, got none; lower n_cells");
     }
   }
 
@@ -40,7 +40,7 @@ class Loop final : public PlainLoop {
     const float* logits = code == 0 ? f_.llama_get_logits_ith(context_.get(), -1) : nullptr;
     if (logits == nullptr) {
       throw Error("[llama.plain_loop] expected llama.cpp to compute a pass, got code " +
-                  std::to_string(code) + "; do measure fewer tokens");
+                  std::to_string(code) + "; measure fewer tokens");
     }
     return {logits, static_cast<std::size_t>(model_->vocab_size())};
   }
@@ -65,7 +65,7 @@ std::unique_ptr<PlainLoop> make_plain_loop(std::shared_ptr<const TokenModel> mod
   auto own = std::dynamic_pointer_cast<const llama::Model>(std::move(model));
   if (own == nullptr) {
     throw InputError(
-        "[llama.plain_loop] expected a model of llama.cpp, got another; do open it with "
+        "[llama.plain_loop] expected a model of llama.cpp, got another; open it with "
         "open_token_model");
   }
   return std::make_unique<Loop>(std::move(own), options);

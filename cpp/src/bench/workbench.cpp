@@ -19,26 +19,26 @@ namespace {
 const TurnsConfig& turns_of(const Bundle::Impl& bundle, const char* verb) {
   if (bundle.manifest().turns) return *bundle.manifest().turns;
   throw InputError(std::string("[workbench.") + verb +
-                   "] expected a bundle with mode turns, got one without; do use the chunk forms");
+                   "] expected a bundle with mode turns, got one without; use the chunk forms");
 }
 
 void check_rows(const char* verb, std::size_t size, std::size_t width) {
   if (width > 0 && size > 0 && size % width == 0) return;
   throw InputError(std::string("[workbench.") + verb + "] expected rows of " +
                    std::to_string(width) + " numbers, got " + std::to_string(size) +
-                   "; do pass an array of that width");
+                   "; pass an array of that width");
 }
 
 void check_values(const char* verb, std::size_t got, std::size_t expected) {
   if (got == expected) return;
   throw InputError(std::string("[workbench.") + verb + "] expected " + std::to_string(expected) +
-                   " numbers, got " + std::to_string(got) + "; do pass an array of that shape");
+                   " numbers, got " + std::to_string(got) + "; pass an array of that shape");
 }
 
 void check_cut(const char* verb, std::size_t cut) {
   if (cut > 0) return;
   throw InputError(std::string("[workbench.") + verb +
-                   "] expected a cut of at least 1, got 0; do say how many go in at a time");
+                   "] expected a cut of at least 1, got 0; say how many go in at a time");
 }
 
 }  // namespace
@@ -122,7 +122,7 @@ std::vector<float> Workbench::turn_features(std::span<const float> samples,
 std::vector<float> Workbench::chunk_features(std::span<const float> samples) const {
   if (!bundle_->manifest().duplex) {
     throw InputError(
-        "[workbench.chunk_features] expected a bundle with mode duplex, got one without; do export "
+        "[workbench.chunk_features] expected a bundle with mode duplex, got one without; export "
         "with --duplex");
   }
   DuplexListener listener(listener_parts());
@@ -170,7 +170,7 @@ std::span<const float> Workbench::feed(std::span<const std::int32_t> ids,
   if (wanted * width != features.size()) {
     throw InputError("[workbench.feed] expected one feature per placeholder, got " +
                      std::to_string(features.size() / width) + " for " + std::to_string(wanted) +
-                     "; do pass as many rows as placeholders");
+                     "; pass as many rows as placeholders");
   }
   std::vector<Position> positions;
   const float* feature = features.data();
@@ -199,7 +199,7 @@ std::int32_t Workbench::pick(std::span<const float> logits) {
   const std::int32_t vocab_size = bundle_->manifest().backbone.vocab_size;
   if (!sampler_ || logits.size() != static_cast<std::size_t>(vocab_size)) {
     throw InputError("[workbench.pick] expected begin_turn() and " + std::to_string(vocab_size) +
-                     " logits, got " + std::to_string(logits.size()) + "; do call begin_turn()");
+                     " logits, got " + std::to_string(logits.size()) + "; call begin_turn()");
   }
   const Slot all = {{0, vocab_size}};
   const std::int32_t id = sampler_->pick(logits, all);
@@ -212,7 +212,7 @@ std::vector<float> Workbench::flow_field(std::span<const float> inputs, std::siz
   const FlowConfig& config = flow_config_;
   if (batch < 1 || batch > 2) {
     throw InputError("[workbench.flow_field] expected a batch of 1 or 2 branches, got " +
-                     std::to_string(batch) + "; do split it");
+                     std::to_string(batch) + "; split it");
   }
   check_values("flow_field", inputs.size(), batch * frames * (config.hidden + 2 * config.z));
   const FlowGraphRuns runs(bundle_->flow_graphs(), config);
@@ -292,7 +292,7 @@ VocoderStream Workbench::vocoder_stream(std::optional<std::size_t> lookahead_fra
   if (lookahead_frames.value_or(0) > config.full_lookahead_frames) {
     throw InputError("[workbench.vocoder_stream] expected a look-ahead of at most " +
                      std::to_string(config.full_lookahead_frames) + " latent frames, got " +
-                     std::to_string(*lookahead_frames) + "; do choose fewer");
+                     std::to_string(*lookahead_frames) + "; choose fewer");
   }
   config.lookahead_frames = lookahead_frames.value_or(config.lookahead_frames);
   return VocoderStream(make_graph_vocoder(bundle_->vocoder_graph(), config));

@@ -28,7 +28,7 @@ void compare(const std::string& graph, const char* side, const std::vector<Tenso
              const std::vector<TensorSpec>& got) {
   const auto complain = [&](const std::string& expected, const std::string& found) {
     throw BundleError("[bundle.open] expected " + expected + " as " + side + " of graph " + graph +
-                      ", got " + found + "; do export the bundle again");
+                      ", got " + found + "; export the bundle again");
   };
   for (const TensorSpec& spec : wanted) {
     const auto match = std::find_if(got.begin(), got.end(),
@@ -59,14 +59,14 @@ void check_custom_ops(const std::string& graph, const std::vector<std::string>& 
     for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
     throw BundleError("[bundle.open] expected operators that this parley has (" + names +
                       ") in graph " + graph + ", got " + op +
-                      "; do use a newer parley, or export the bundle with --no-fused");
+                      "; use a newer parley, or export the bundle with --no-fused");
   }
 }
 
 void check_options(const SessionOptions& options) {
   const auto refuse = [](const char* expected, const std::string& got) {
     throw InputError(std::string("[bundle.session] expected ") + expected + ", got " + got +
-                     "; do pass a value in range");
+                     "; pass a value in range");
   };
   if (options.temperature && !(*options.temperature >= 0.0F && *options.temperature <= 100.0F))
     refuse("a temperature from 0 to 100", std::to_string(*options.temperature));
@@ -91,7 +91,7 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
       flow_settings_(options.flow) {
   if (kv_ != "f16" && kv_ != "q8_0" && kv_ != "f32") {
     throw InputError("[bundle.open] expected kv f16, q8_0 or f32, got \"" + kv_ +
-                     "\"; do choose one of them");
+                     "\"; choose one of them");
   }
   // Found missing before gigabytes are read.
   onnxruntime_version(options.onnxruntime);
@@ -116,7 +116,7 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
                       std::to_string(manifest_.backbone.vocab_size) + " ids and width " +
                       std::to_string(manifest_.backbone.width) + ", got " +
                       std::to_string(tokens_->vocab_size()) + " and " +
-                      std::to_string(tokens_->width()) + "; do export the bundle again");
+                      std::to_string(tokens_->width()) + "; export the bundle again");
   }
   read_voices();
 }
@@ -162,7 +162,7 @@ void Bundle::Impl::read_voices() {
       if (token >= -1 && token < manifest_.vocabulary.audio_codes) continue;
       throw BundleError("[bundle.open] expected codes below " +
                         std::to_string(manifest_.vocabulary.audio_codes) + " in voice " + name +
-                        ", got " + std::to_string(token) + "; do export the bundle again");
+                        ", got " + std::to_string(token) + "; export the bundle again");
     }
     voices_[name] = std::move(voice);
   }
@@ -174,7 +174,7 @@ std::shared_ptr<const Voice> Bundle::Impl::voice(const std::string& name) const 
   std::string known;
   for (const auto& [key, value] : voices_) known += (known.empty() ? "" : ", ") + key;
   throw InputError("[bundle.session] expected one of the voices " + known + ", got \"" + name +
-                   "\"; do choose one of them");
+                   "\"; choose one of them");
 }
 
 std::shared_ptr<const Backbone> Bundle::Impl::backbone(std::int64_t n_cells) const {
@@ -192,11 +192,11 @@ Mode Bundle::Impl::pick_mode(const SessionOptions& options) const {
   if (has(mode)) return mode;
   if (mode == Mode::turns) {
     throw InputError(
-        "[bundle.session] expected a bundle with mode turns, got one for duplex only; do open the "
+        "[bundle.session] expected a bundle with mode turns, got one for duplex only; open the "
         "session with mode duplex");
   }
   throw InputError(
-      "[bundle.session] expected a bundle with mode duplex, got one for turns only; do use mode "
+      "[bundle.session] expected a bundle with mode duplex, got one for turns only; use mode "
       "turns, or export a checkpoint that was trained for duplex with `parley export --duplex` "
       "(the published Chat weights were not)");
 }
@@ -252,7 +252,7 @@ std::int64_t Bundle::Impl::prompt_positions(const SessionParts& parts) const {
   if (n <= kMaxPromptPositions) return n;
   throw ContextError("[bundle.session] expected a system prompt of at most " +
                      std::to_string(kMaxPromptPositions) + " tokens, got " + std::to_string(n) +
-                     "; do shorten it");
+                     "; shorten it");
 }
 
 Bundle::Bundle(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}

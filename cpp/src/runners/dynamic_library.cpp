@@ -53,7 +53,7 @@ DynamicLibrary::DynamicLibrary(const std::string& path, const std::string& remed
   if (handle_ == nullptr) {
     const char* reason = dlerror();
     throw LibraryError("[runners.open] expected a shared library at '" + path + "', got '" +
-                       one_line(reason == nullptr ? "no reason" : reason) + "'; do " + remedy);
+                       one_line(reason == nullptr ? "no reason" : reason) + "'; " + remedy);
   }
 }
 

@@ -172,7 +172,7 @@ def timed_graph(folder: Path) -> bytes:
     if found != GRAPH_SHA256:
         raise AssetError(
             f"[kokoro.graph] expected SHA-256 {GRAPH_SHA256} of the four parts, got {found}; "
-            "do fetch them again"
+            "fetch them again"
         )
     model = onnx.load_model_from_string(content)
     model.graph.output.append(onnx.ValueInfoProto(name=DURATIONS))

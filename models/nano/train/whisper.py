@@ -68,7 +68,7 @@ def parse_weights(content: bytes) -> Weights:
     except (struct.error, IndexError, KeyError, UnicodeDecodeError) as error:
         raise WeightsError(
             f"[whisper.parse] expected CTranslate2 weights, got {len(content)} bytes that end or "
-            f"differ at {place} ({type(error).__name__}); do fetch the model again"
+            f"differ at {place} ({type(error).__name__}); fetch the model again"
         ) from None
     return weights
 

@@ -72,7 +72,7 @@ class Reader {
 
   [[noreturn]] void fail(const std::string& expected, const std::string& got) const {
     throw BundleError("[gguf.read] expected " + expected + " in '" + name_ + "' at byte " +
-                      std::to_string(at_) + ", got " + got + "; do export the bundle again");
+                      std::to_string(at_) + ", got " + got + "; export the bundle again");
   }
 
   std::uint64_t at() const { return at_; }

@@ -23,7 +23,7 @@ class Decoder {
  private:
   [[noreturn]] void fail(const std::string& expected, const std::string& got) const {
     throw BundleError("[gguf.check] expected " + expected + " in '" + name_ + "', got " + got +
-                      "; do export the bundle again");
+                      "; export the bundle again");
   }
 
   void check_architecture() {

@@ -81,7 +81,7 @@ const Library& Library::open(const std::string& path) {
   if (!variant.empty() && entry->variant() != variant) {
     throw LibraryError("[llama.open] expected '" + entry->variant() +
                        "', which this process has opened already, got '" + variant +
-                       "'; do take one of them in each process");
+                       "'; take one of them in each process");
   }
   return *entry;
 }
@@ -106,7 +106,7 @@ void Library::load_backends(const std::string& variant) {
   if (!variant_.empty()) return;
   throw LibraryError("[llama.open] expected code for this processor in " +
                      (variant.empty() ? "a libggml-cpu-*.so beside '" + path() : "'" + variant) +
-                     "', got none that it can run; do " + kRemedy);
+                     "', got none that it can run; " + kRemedy);
 }
 
 void Library::listen() const {
@@ -140,7 +140,7 @@ void Library::check_versions() {
   throw LibraryError(std::string("[llama.open] expected llama.cpp ") + kLlamaVersion +
                      " with ggml " + kGgmlVersion + " (llama-cpp-python " + kPackage + ") in '" +
                      path() + "', got " + version_ + " with ggml " + ggml_found +
-                     (package.empty() ? "" : " (llama-cpp-python " + package + ")") + "; do " +
+                     (package.empty() ? "" : " (llama-cpp-python " + package + ")") + "; " +
                      kRemedy);
 }
 
@@ -153,7 +153,7 @@ void Library::find_functions() {
 #undef PARLEY_LLAMA_FIND
   if (missing.empty()) return;
   throw LibraryError(std::string("[llama.open] expected llama.cpp ") + kLlamaVersion + " in '" +
-                     path() + "', got a library without " + missing + "; do " + kRemedy);
+                     path() + "', got a library without " + missing + "; " + kRemedy);
 }
 
 // Versions that end in "-dev" may differ in their structs all the same: known defaults must be
@@ -174,7 +174,7 @@ void Library::check_structs() const {
                            q8_0->to_float != nullptr;
   if (context_good && model_good && traits_good) return;
   throw LibraryError(std::string("[llama.open] expected the structs of llama-cpp-python ") +
-                     kPackage + " in '" + path() + "', got others under the same version; do " +
+                     kPackage + " in '" + path() + "', got others under the same version; " +
                      kRemedy);
 }
 

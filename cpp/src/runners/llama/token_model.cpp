@@ -18,11 +18,11 @@ bool wants_gpu(const Library& library, const std::string& device) {
   if (device == "cpu") return false;
   if (device != "cuda" && device != "tensorrt") {
     throw InputError("[llama.open] expected the device cpu, cuda or tensorrt, got '" + device +
-                     "'; do choose one of them");
+                     "'; choose one of them");
   }
   if (library.functions().llama_supports_gpu_offload()) return true;
   throw LibraryError("[llama.open] expected llama.cpp with GPU support in '" + library.path() +
-                     "' for the device '" + device + "', got one for the CPU only; do " +
+                     "' for the device '" + device + "', got one for the CPU only; run " +
                      "`CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir "
                      "llama-cpp-python==" +
                      kPackage + "` with CUDA's compiler installed, or take the device 'cpu'");
@@ -58,7 +58,7 @@ void Model::load(const std::filesystem::path& file) {
   if (!model_) {
     throw BundleError("[llama.open] expected a model that llama.cpp " + library_.version() +
                       " can load in '" + file.string() + "', got '" + one_line(last_log()) +
-                      "'; do export the bundle again");
+                      "'; export the bundle again");
   }
   vocab_ = f.llama_model_get_vocab(model_.get());
   vocab_size_ = f.llama_vocab_n_tokens(vocab_);
@@ -79,7 +79,7 @@ void Model::find_rows(const gguf::File& file) {
       (!plain && traits->to_float == nullptr)) {
     throw BundleError("[llama.open] expected token_embd.weight of '" + name_ + "' to hold " +
                       std::to_string(vocab_size_) + " rows of " + std::to_string(width_) +
-                      " in a type that can be read, got another; do export the bundle again");
+                      " in a type that can be read, got another; export the bundle again");
   }
   rows_ = map_.bytes().data() + rows->offset;
   row_bytes_ = rows->bytes / rows->dims[1];
@@ -91,14 +91,14 @@ void Model::check_kv_q8_0() const {
   throw InputError(
       "[llama.open] expected a head size that is a multiple of 32 for keys and values in q8_0, "
       "got " +
-      std::to_string(head_size_) + " in '" + name_ + "'; do take f16");
+      std::to_string(head_size_) + " in '" + name_ + "'; take f16");
 }
 
 void Model::check_id(std::int32_t id, const char* verb) const {
   if (id >= 0 && id < vocab_size_) return;
   throw InputError(std::string("[llama.") + verb + "] expected an id from 0 to " +
                    std::to_string(vocab_size_ - 1) + ", got " + std::to_string(id) +
-                   "; do take ids of this model's vocabulary");
+                   "; take ids of this model's vocabulary");
 }
 
 void Model::embed(std::span<const std::int32_t> ids, std::span<float> rows) const {
@@ -106,7 +106,7 @@ void Model::embed(std::span<const std::int32_t> ids, std::span<float> rows) cons
   if (rows.size() != ids.size() * width) {
     throw InputError("[llama.embed] expected room for " + std::to_string(ids.size()) + " rows of " +
                      std::to_string(width_) + " values, got " + std::to_string(rows.size()) +
-                     "; do pass ids.size() * width() values");
+                     "; pass ids.size() * width() values");
   }
   for (std::int32_t id : ids) check_id(id, "embed");
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -130,7 +130,7 @@ std::vector<std::int32_t> Model::tokenize_once(std::string_view text, bool speci
   constexpr std::size_t kLongest = 1 << 28;
   if (text.size() > kLongest) {
     throw InputError("[llama.tokenize] expected at most " + std::to_string(kLongest) +
-                     " bytes of text, got " + std::to_string(text.size()) + "; do cut it");
+                     " bytes of text, got " + std::to_string(text.size()) + "; cut it");
   }
   // No token of a byte-level vocabulary is shorter than a byte.
   std::vector<std::int32_t> ids(text.size() + 1);
@@ -139,7 +139,7 @@ std::vector<std::int32_t> Model::tokenize_once(std::string_view text, bool speci
       static_cast<std::int32_t>(ids.size()), false, special);
   if (n < 0) {
     throw InputError("[llama.tokenize] expected text that '" + name_ +
-                     "' can spell, got more ids than bytes; do check its tokenizer");
+                     "' can spell, got more ids than bytes; check its tokenizer");
   }
   ids.resize(static_cast<std::size_t>(n));
   return ids;

@@ -21,15 +21,15 @@ void check_options(const TokenRunnerOptions& options, const Model& model) {
   constexpr std::int32_t kMostCells = 1 << 24;
   if (options.n_cells < 1 || options.n_cells > kMostCells) {
     refuse("create] expected 1 to " + std::to_string(kMostCells) + " KV cells, got " +
-           std::to_string(options.n_cells) + "; do set n_cells");
+           std::to_string(options.n_cells) + "; set n_cells");
   }
   if (options.n_batch < 1 || options.threads < 0) {
     refuse("create] expected n_batch of 1 or more and threads of 0 or more, got " +
            std::to_string(options.n_batch) + " and " + std::to_string(options.threads) +
-           "; do set both");
+           "; set both");
   }
   if (options.kv_q8_0 && options.kv_f32) {
-    refuse("create] expected one type for keys and values, got kv_q8_0 and kv_f32; do set one");
+    refuse("create] expected one type for keys and values, got kv_q8_0 and kv_f32; set one");
   }
   if (options.kv_q8_0) model.check_kv_q8_0();
 }
@@ -86,7 +86,7 @@ void Runner::make_context() {
   context_.reset(f_.llama_init_from_model(model_->model(), params));
   if (!context_ || f_.llama_n_ctx(context_.get()) < params.n_ctx) {
     throw ContextError("[llama.create] expected memory for " + std::to_string(options_.n_cells) +
-                       " KV cells, got '" + one_line(last_log()) + "'; do lower n_cells");
+                       " KV cells, got '" + one_line(last_log()) + "'; lower n_cells");
   }
   memory_ = f_.llama_get_memory(context_.get());
 }
@@ -96,22 +96,22 @@ std::int64_t Runner::check_feed(std::span<const float> rows, std::int64_t positi
   const auto n = static_cast<std::int64_t>(rows.size() / width);
   if (n < 1 || rows.size() % width != 0) {
     refuse("feed] expected one row or more of " + std::to_string(width) + " values, got " +
-           std::to_string(rows.size()) + " values; do pass whole rows");
+           std::to_string(rows.size()) + " values; pass whole rows");
   }
   if (position < 0 || position > kLastPosition - n) {
     refuse("feed] expected positions from 0 to " + std::to_string(kLastPosition) + ", got " +
            std::to_string(n) + " from " + std::to_string(position) +
-           " on; do shift the positions towards the start");
+           " on; shift the positions towards the start");
   }
   if (!held_.empty() && position != held_.end()) {
     refuse("feed] expected the position after the last one, " + std::to_string(held_.end()) +
-           ", got " + std::to_string(position) + "; do erase up to there or feed without a gap");
+           ", got " + std::to_string(position) + "; erase up to there or feed without a gap");
   }
   if (held_.count() + n > options_.n_cells) {
     throw ContextError("[llama.feed] expected at most " + std::to_string(options_.n_cells) +
                        " occupied KV cells, got " + std::to_string(held_.count()) +
                        " occupied and " + std::to_string(n) +
-                       " more; do erase positions or create the runner with more n_cells");
+                       " more; erase positions or create the runner with more n_cells");
   }
   return n;
 }
@@ -171,14 +171,15 @@ void Runner::undo(std::int64_t position, std::int32_t code, const StopFlag& stop
   if (code == 1) {
     throw ContextError("[llama.feed] expected free KV cells among " +
                        std::to_string(options_.n_cells) + ", got " + got +
-                       "; do erase positions or create the runner with more n_cells");
+                       "; erase positions or create the runner with more n_cells");
   }
   throw Error("[llama.feed] expected llama.cpp to compute the rows, got " + got +
-              "; do check them for NaN and the machine for free memory");
+              "; check them for NaN and the machine for free memory");
 }
 
 std::span<const float> Runner::logits() const {
-  if (logits_ == nullptr) refuse("logits] expected a feed that wanted logits, got none; do feed");
+  if (logits_ == nullptr)
+    refuse("logits] expected a feed that wanted logits, got none; call feed()");
   return {logits_, static_cast<std::size_t>(model_->vocab_size())};
 }
 
@@ -189,7 +190,7 @@ void Runner::erase(std::int64_t begin, std::int64_t end) {
   if (!f_.llama_memory_seq_rm(memory_, sequence_, static_cast<llama_pos>(from),
                               static_cast<llama_pos>(to))) {
     throw Error("[llama.erase] expected to forget the positions " + std::to_string(from) + " to " +
-                std::to_string(to) + ", got a refusal of this model's cache; do reset the session");
+                std::to_string(to) + ", got a refusal of this model's cache; reset the session");
   }
   held_.erase(from, to);
 }
@@ -202,7 +203,7 @@ void Runner::shift(std::int64_t begin, std::int64_t end, std::int64_t by) {
   if (!fits || !f_.llama_memory_can_shift(memory_) || !held_.shift(from, to, by)) {
     refuse("shift] expected free positions for those from " + std::to_string(from) + " to " +
            std::to_string(to) + " moved by " + std::to_string(by) +
-           ", got others in the way; do erase those first");
+           ", got others in the way; erase those first");
   }
   f_.llama_memory_seq_add(memory_, sequence_, static_cast<llama_pos>(from),
                           static_cast<llama_pos>(to), static_cast<llama_pos>(by));

@@ -36,7 +36,7 @@ OrtStatus* make_output(const OrtApi& api, OrtKernelContext* context, const std::
 
 OrtStatus* complain(const OrtApi& api, const char* where, const char* expected, std::size_t got) {
   char text[200];
-  std::snprintf(text, sizeof text, "[%s] expected %s, got %zu; do export the graph again", where,
+  std::snprintf(text, sizeof text, "[%s] expected %s, got %zu; export the graph again", where,
                 expected, got);
   return api.CreateStatus(ORT_INVALID_ARGUMENT, text);
 }

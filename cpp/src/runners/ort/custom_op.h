@@ -23,7 +23,7 @@ OrtStatus* read_input(const OrtApi& api, const OrtKernelContext* context, std::s
 // Makes the only output, [dims[0], dims[1], dims[2]]; `out` is its memory.
 OrtStatus* make_output(const OrtApi& api, OrtKernelContext* context, const std::int64_t (&dims)[3],
                        OrtValue*& value, float*& out);
-// "[op.verb] expected ..., got ...; do export the graph again"
+// "[op.verb] expected ..., got ...; export the graph again"
 OrtStatus* complain(const OrtApi& api, const char* where, const char* expected, std::size_t got);
 // An integer attribute; 0 where the node has none.
 std::int64_t read_attribute(const OrtApi& api, const OrtKernelInfo* info, const char* name);

@@ -23,7 +23,7 @@ void require_provider(const Library& library, const std::string& device) {
   for (const std::string& name : all) names += (names.empty() ? "" : ", ") + name;
   throw LibraryError(std::string("[ort.open] expected ") + provider_of(device) + " in '" +
                      library.path() + "', got " + names +
-                     "; do install ONNX Runtime for CUDA (with pip: `pip uninstall onnxruntime`, "
+                     "; install ONNX Runtime for CUDA (with pip: `pip uninstall onnxruntime`, "
                      "then `pip install 'onnxruntime-gpu[cuda,cudnn]'`) on a machine with an "
                      "NVIDIA GPU, point PARLEY_ONNXRUNTIME at its library" +
                      kOrElse);
@@ -92,15 +92,15 @@ void refuse_device(const Library& library, const std::string& device, const Fail
   }
   throw LibraryError("[ort.open] expected ONNX Runtime " + library.version() +
                      " to start the device '" + device + "', got " +
-                     (name.empty() ? "'" + failure.message + "'" : "no " + name) + "; do " +
-                     remedy + kOrElse);
+                     (name.empty() ? "'" + failure.message + "'" : "no " + name) + "; " + remedy +
+                     kOrElse);
 }
 
 void add_device(const Library& library, OrtSessionOptions* options, const std::string& device) {
   if (device == "cpu") return;
   if (device != "cuda" && device != "tensorrt") {
     throw InputError("[ort.open] expected the device cpu, cuda or tensorrt, got '" + device +
-                     "'; do choose one of them");
+                     "'; choose one of them");
   }
   // Providers are asked in the order they were added.
   if (device == "tensorrt") add_tensorrt(library, options, device);

@@ -55,7 +55,7 @@ class Values {
         &values_[count_]));
     if (failure.code != 0) {
       throw InputError("[ort.run] expected a tensor for '" + spec.name + "', got '" +
-                       failure.message + "'; do pass dense memory of its shape");
+                       failure.message + "'; pass dense memory of its shape");
     }
     names_[count_++] = spec.name.c_str();
   }
@@ -113,10 +113,10 @@ class OrtGraph final : public GraphRunner {
     if (failure.code == 0) return;
     if (failure.code == ORT_EP_FAIL || failure.code == ORT_ENGINE_ERROR) {
       throw LibraryError("[ort.run] expected the device to run '" + file_ + "', got '" +
-                         failure.message + "'; do free its memory or take the device 'cpu'");
+                         failure.message + "'; free its memory or take the device 'cpu'");
     }
     throw InputError("[ort.run] expected shapes that fit together in '" + file_ + "', got '" +
-                     failure.message + "'; do pass the free dimensions that the graph's inputs " +
+                     failure.message + "'; pass the free dimensions that the graph's inputs " +
                      "and outputs share, and memory enough for them");
   }
 
@@ -125,7 +125,7 @@ class OrtGraph final : public GraphRunner {
     if (views.size() != specs.size()) {
       throw InputError("[ort.run] expected " + std::to_string(specs.size()) + " " + what + " of '" +
                        file_ + "', got " + std::to_string(views.size()) +
-                       "; do pass one view per tensor, in the graph's order");
+                       "; pass one view per tensor, in the graph's order");
     }
     const bool may_be_null = &specs == &outputs_;
     for (std::size_t i = 0; i < views.size(); ++i) {
@@ -145,11 +145,11 @@ class OrtGraph final : public GraphRunner {
     if (!fits || negative) {
       throw InputError("[ort.run] expected '" + spec.name + "' of '" + file_ + "' to be " +
                        name_of(spec.type) + " " + text_of(spec.shape) + ", got " +
-                       name_of(view.type) + " " + text_of(dims) + "; do pass that type and shape");
+                       name_of(view.type) + " " + text_of(dims) + "; pass that type and shape");
     }
     if (view.data == nullptr && view.shape.count() > 0) {
       throw InputError("[ort.run] expected memory for the input '" + spec.name + "' of '" + file_ +
-                       "', got none; do point the view at its data");
+                       "', got none; point the view at its data");
     }
   }
 
@@ -164,7 +164,7 @@ class OrtGraph final : public GraphRunner {
     if (n > kMostTensors) {
       throw BundleError("[ort.open] expected at most " + std::to_string(kMostTensors) +
                         " inputs and as many outputs in '" + file_ + "', got " + std::to_string(n) +
-                        "; do export the bundle again");
+                        "; export the bundle again");
     }
     OrtAllocator* allocator = nullptr;
     library_.require(api.GetAllocatorWithDefaultOptions(&allocator), "its allocator");
@@ -200,7 +200,7 @@ class OrtGraph final : public GraphRunner {
                         "' to be an f32, f16 or i64 tensor of at most " +
                         std::to_string(Shape::kMaxRank) + " dimensions, got element type " +
                         std::to_string(type) + " with " + std::to_string(rank) +
-                        " dimensions; do export the bundle again");
+                        " dimensions; export the bundle again");
     }
     spec.type = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT   ? DType::f32
                 : type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 ? DType::i64
@@ -248,7 +248,7 @@ std::shared_ptr<const GraphRunner> open_graph(const std::string& library,
   if (failure.code != 0) {
     throw BundleError("[ort.open] expected an ONNX graph that ONNX Runtime " + opened.version() +
                       " can run in '" + graph.string() + "', got '" + failure.message +
-                      "'; do export the bundle again");
+                      "'; export the bundle again");
   }
   Handle<OrtSession> session(raw, opened.api().ReleaseSession);
   return std::make_shared<OrtGraph>(opened, std::move(environment), std::move(session),

@@ -66,15 +66,14 @@ Library::Library(const std::string& path) : library_(path, kRemedy) {
   const OrtApiBase* base = get_base == nullptr ? nullptr : get_base();
   if (base == nullptr) {
     throw LibraryError("[ort.open] expected ONNX Runtime in '" + path +
-                       "', got a library without OrtGetApiBase; do " + kRemedy);
+                       "', got a library without OrtGetApiBase; " + kRemedy);
   }
   version_ = base->GetVersionString();
   // Asked first: an older library prints to stderr when it is asked for a newer table.
   api_ = api_version(version_) >= kOldestMinor ? base->GetApi(ORT_API_VERSION) : nullptr;
   if (api_ == nullptr) {
     throw LibraryError("[ort.open] expected ONNX Runtime 1." + std::to_string(kOldestMinor) +
-                       " or later in '" + path + "', got " + one_line(version_) + "; do " +
-                       kRemedy);
+                       " or later in '" + path + "', got " + one_line(version_) + "; " + kRemedy);
   }
   OrtMemoryInfo* memory = nullptr;
   require(api_->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory),
@@ -126,7 +125,7 @@ void Library::require(OrtStatus* status, const char* what) const {
   const Failure failure = take(status);
   if (failure.code == 0) return;
   throw LibraryError("[ort.open] expected " + std::string(what) + " from ONNX Runtime " + version_ +
-                     ", got '" + failure.message + "'; do " + kRemedy);
+                     ", got '" + failure.message + "'; " + kRemedy);
 }
 
 std::vector<std::string> Library::providers() const {

@@ -12,7 +12,7 @@ PARLEY_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const Ort
   if (api == nullptr) {
     return base->GetApi(1)->CreateStatus(
         ORT_FAIL,
-        "[ops.register] expected ONNX Runtime 1.29 or later, got an older one; do upgrade it");
+        "[ops.register] expected ONNX Runtime 1.29 or later, got an older one; upgrade it");
   }
   // A few hundred bytes that stay, since any session may use them until the process ends.
   OrtCustomOpDomain* domain = nullptr;

@@ -91,12 +91,12 @@ OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo*
   if (left < 0 || right < 0) {
     return api->CreateStatus(ORT_INVALID_ARGUMENT,
                              "[snakebeta.create] expected left and right of 0 or more, got less; "
-                             "do export the graph again");
+                             "export the graph again");
   }
   *out = new (std::nothrow) Kernel{api, op->GetExecutionProviderType(op) != nullptr,
                                    static_cast<std::size_t>(left), static_cast<std::size_t>(right)};
   if (*out != nullptr) return nullptr;
-  return api->CreateStatus(ORT_FAIL, "[snakebeta.create] expected memory, got none; do free some");
+  return api->CreateStatus(ORT_FAIL, "[snakebeta.create] expected memory, got none; free some");
 }
 
 OrtCustomOp make_op(const char* (*provider)(const OrtCustomOp*)) {

@@ -33,7 +33,7 @@ void TurnsListener::take_in(std::span<const float> chunk, Floor floor, Timing& t
     throw ContextError("[session.step] expected a turn of at most " + std::to_string(limits_.room) +
                        " positions (the context), got more after " +
                        std::to_string(n / static_cast<std::size_t>(parts_.front_end.input_hz)) +
-                       " s; end_turn() earlier, reset(), or use duplex, which has no end");
+                       " s; call end_turn() earlier or reset(), or use duplex, which has no end");
   }
   work_.n_turn_samples = n;
   samples_.insert(samples_.end(), chunk.begin(), chunk.end());
@@ -112,7 +112,7 @@ void TurnsListener::build_prompt(std::string_view pattern, std::string_view user
     throw ContextError("[session.end_turn] expected at most " + std::to_string(limits_.room) +
                        " positions in the conversation, got " + std::to_string(at) +
                        " and a turn of " + std::to_string(ids.size()) +
-                       "; reset() or say less in a turn");
+                       "; call reset() or say less in a turn");
   }
   ids_ = std::move(ids);
   prompt_.resize(ids_.size());
@@ -128,7 +128,8 @@ void TurnsListener::end_turn(std::int64_t at) {
   if (n == 0) {
     throw InputError("[session.end_turn] expected a turn of at least " +
                      std::to_string(parts_.front_end.trim_samples) + " samples, got " +
-                     std::to_string(done_.n_turn_samples) + "; step() the user's audio first");
+                     std::to_string(done_.n_turn_samples) +
+                     "; call step() with the user's audio first");
   }
   build_prompt(turns_taken_ == 0 ? turns_.first : turns_.next, {}, n, at);
 }

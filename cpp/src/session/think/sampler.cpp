@@ -112,7 +112,7 @@ std::int32_t Sampler::pick(std::span<const float> logits, const Slot& slot) {
   const std::size_t n = collect(logits, slot, bar_of(logits, slot, wanted));
   if (n == 0) {
     throw Error(
-        "[sampler.pick] expected finite logits, got none in this slot; do check the backbone's "
+        "[sampler.pick] expected finite logits, got none in this slot; check the backbone's "
         "file with `parley verify`");
   }
   ++n_draws_;
