@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo nano eval bench quantized test lint test-cpp test-python install clean distclean
+.PHONY: help demo nano eval bench quantized dev format golden test lint test-cpp test-python install clean distclean
 
 # Everything runs with the environment's own programs first; paths may hold spaces.
 VENV_PATH := PATH="$$PWD/.venv/bin:$$PATH"
@@ -17,6 +17,8 @@ help:
 	@echo "make quantized what quantization does to nano's behaviour, type by type; LIMIT=50 likewise"
 	@echo "make bench     measure everything anew and write BENCHMARKS.md: about an hour, 12 GB in ~/.cache/parley"
 	@echo "make install   only the environment in .venv"
+	@echo "make dev       build what changed in this tree, and run the tests in T=tests/runtime, say"
+	@echo "make format    put all sources into shape; make golden: write the golden numbers anew"
 	@echo "make lint, make test-cpp, make test-python: the parts of make test"
 	@echo "make clean     remove what was built and the demo; make distclean: trainings and .venv too"
 
@@ -60,6 +62,29 @@ build/nano/scenarios/.made: | install
 	  python -m train scenarios $$(command -v festival >/dev/null && echo --festival 200)'
 	@touch $@
 
+# The inner loop, in this tree and not in what is installed: T names tests, or a part of C++ ones' names.
+TREE := OMP_NUM_THREADS=1 PYTHONPATH="$$PWD/runtime:$$PWD/export:$$PWD/apps:$$PWD/tests:$$PWD/tests/export"
+T ?= tests/runtime
+dev:
+	@test -f build/dev/build.ninja || $(VENV_PATH) cmake -S . -B build/dev -G Ninja -DPARLEY_TESTS=ON \
+	  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPython_EXECUTABLE="$$PWD/.venv/bin/python"
+	@case "$(T)" in \
+	  tests/cpp*) name=$$(basename "$(T)" .cpp); test "$$name" = cpp && name=.; \
+	    $(VENV_PATH) ninja -C build/dev --quiet && \
+	    $(VENV_PATH) ctest --test-dir build/dev --output-on-failure --no-tests=error -j 2 -R "$$name" ;; \
+	  *) $(VENV_PATH) ninja -C build/dev --quiet _core parley_ops && \
+	    $(VENV_PATH) $(TREE) python -m pytest $(T) ;; \
+	esac
+
+format:
+	@$(VENV_PATH) ruff check --fix -q . && $(VENV_PATH) ruff format -q .
+	@$(CPP_FILES) | $(VENV_PATH) xargs clang-format -i
+
+# REFERENCE names what the published code computed, where that is to be taken anew too.
+golden:
+	@$(VENV_PATH) $(TREE) python tests/export/make_golden.py $(REFERENCE)
+	@$(VENV_PATH) $(TREE) python tests/nano/bundle_run.py
+
 test: install
 	@$(MAKE) --no-print-directory lint-only
 	@$(MAKE) --no-print-directory test-cpp-only
@@ -69,10 +94,11 @@ lint test-cpp test-python: %: install
 	@$(MAKE) --no-print-directory $@-only
 
 lint-only:
-	@echo "== lint: ruff, clang-format, mypy"
+	@echo "== lint: ruff, clang-format, mypy, stubtest"
 	@$(VENV_PATH) ruff check -q . && $(VENV_PATH) ruff format -q --check .
 	@$(CPP_FILES) | $(VENV_PATH) xargs clang-format --dry-run --Werror
 	@$(VENV_PATH) mypy
+	@$(VENV_PATH) python -m mypy.stubtest parley._core --concise
 	@echo "   all clean"
 
 # By clang where there is one, so that two compilers see every file: make install takes the usual one.

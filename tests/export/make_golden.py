@@ -1,6 +1,6 @@
 """Makes tests/golden_data: what the published code computes, and our own front-end numbers.
 
-    python tests/export/make_golden.py REFERENCE.npz      (with export and tests on PYTHONPATH)
+    make golden REFERENCE=F.npz       (without it: only what our own code computes)
 
 tiny.npz holds those arrays of the reference file that need no recording and from which none can be
 heard. synthetic.npz holds what our modules compute from a synthetic signal; they were checked
@@ -49,5 +49,6 @@ def from_signal() -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(GOLDEN / "tiny.npz", **from_reference(sys.argv[1]))
+    for reference in sys.argv[1:2]:
+        np.savez_compressed(GOLDEN / "tiny.npz", **from_reference(reference))
     np.savez_compressed(GOLDEN / "synthetic.npz", **from_signal())
