@@ -20,7 +20,7 @@ COMMANDS = {
     "show": ("parley_apps.show", "tell what a bundle is and what its licence asks"),
     "verify": ("parley_apps.verify", "compare every stage with golden numbers"),
     "bench": ("parley_apps.benchmark", "measure what a chunk costs on this machine"),
-    "eval": ("parley_apps.evaluate", "measure how a bundle behaves in conversations"),
+    "eval": ("parley_apps.evaluation", "measure how a bundle behaves in conversations"),
     "doctor": ("parley_apps.doctor", "tell what is installed, what is missing and how to get it"),
     "export": ("parley_apps.export", "make a bundle from a checkpoint"),
 }
@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in arguments
     _keep_streams()
     try:
+        arguments = complete(arguments)
         args = build_parser(arguments).parse_args(arguments)
         code = int(args.run(args))
         _flush(sys.stdout)
@@ -105,32 +106,43 @@ def build_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"parley {version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     place = next((i for i, a in enumerate(arguments) if not a.startswith("-")), len(arguments))
-    chosen, *rest = arguments[place:] or [None]
+    chosen, *rest = arguments[place:] or [""]
     for name, (module_name, summary) in COMMANDS.items():
         sub = commands.add_parser(
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == chosen:
-            module, sub = _module(sub, module_name, rest)
-            module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+            _fill(sub, importlib.import_module(module_name), rest)
     return parser
 
 
-def _module(
-    parser: argparse.ArgumentParser, name: str, rest: Sequence[str | None]
-) -> tuple[Any, argparse.ArgumentParser]:
-    """A command's module and parser, or its part's where the next word names one in its PARTS."""
-    module = importlib.import_module(name)
-    word = rest[0] if rest else None
-    part = getattr(module, "PARTS", {}).get(word)
-    if word is None or part is None:
-        return module, parser
-    # A parser of its own: a BUNDLE that may be left out can then stand behind options.
-    sub = parser.add_subparsers().add_parser(
-        word, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    return importlib.import_module(part), sub
+def _fill(parser: argparse.ArgumentParser, module: Any, rest: Sequence[str]) -> None:
+    """A command's options, or those of the part that the next word names in its PARTS."""
+    if hasattr(module, "add_arguments"):
+        module.add_arguments(parser)
+        parser.set_defaults(run=module.run)
+        return
+    parser.description, parser.epilog = module.__doc__, errors.EXIT_CODES_HELP
+    words = parser.add_subparsers(metavar="WHAT", required=True, title="what")
+    for word, (name, summary) in module.PARTS.items():
+        sub = words.add_parser(
+            word, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if rest[:1] == [word]:
+            _fill(sub, importlib.import_module(name), [])
+
+
+def complete(arguments: Sequence[str]) -> list[str]:
+    """With the part that a command means where none of its own is named: `bench nano`."""
+    place = next((i for i, a in enumerate(arguments) if not a.startswith("-")), len(arguments))
+    chosen, *rest = arguments[place:] or [""]
+    if chosen not in COMMANDS:
+        return list(arguments)
+    module = importlib.import_module(COMMANDS[chosen][0])
+    part = getattr(module, "DEFAULT", None)
+    if part is None or rest[:1] in (["-h"], ["--help"]) or (rest and rest[0] in module.PARTS):
+        return list(arguments)
+    return [*arguments[: place + 1], part, *rest]
 
 
 def version() -> str:

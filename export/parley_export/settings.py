@@ -39,7 +39,7 @@ class Settings:
         published: log-mel and positions are the same, but attention sees no silence, so features
         differ and `parley verify` says so. `parley bench encoder BUNDLE --threads 1` measures it:
         for 2, 5, 10 and 20 s of speech, random weights of the published shapes (a bundle that
-        `parley bench --shapes full --stages encoder` leaves in ~/.cache/parley) take 16, 7, 3.5
+        `parley bench shapes --stages encoder` leaves in ~/.cache/parley) take 16, 7, 3.5
         and 1.6 times less processor time, and their features are 0.40, 0.31, 0.30 and 0.18 of
         their root mean square away; those of the tiny test checkpoint 0.41, 0.26, 0.22 and 0.14.
         Random weights attend to all alike, silence too, and say nothing of trained ones: measure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from types import SimpleNamespace
 
@@ -10,32 +11,6 @@ import pytest
 
 from parley_apps import benchmark, main
 
-VALUES = {
-    "BUNDLE": "b",
-    "--seconds": "1",
-    "--in": "a.wav",
-    "--mode": "turns",
-    "--seed": "1",
-    "--hours": "1",
-    "--plot": "a.png",
-    "--shapes": "full",
-    "--backbone": "q4_k_m",
-    "--graphs": "f32",
-    "--stages": "flow",
-    "--chunks": "24",
-    "--tries": "3",
-    "--cache": "folder",
-    "--simulate": "h200",
-    "--device": "cpu",
-    "--threads": "1",
-    "--kv": "f16",
-}
-MEASUREMENTS: dict[str, list[str]] = {
-    benchmark.STEP: ["b"],
-    benchmark.HOURS: ["--hours", "1"],
-    benchmark.SHAPES: ["--shapes", "full"],
-    benchmark.SIMULATE: ["--simulate", "h200"],
-}
 RAN: list[object] = []
 
 
@@ -53,8 +28,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> str:
 
     name = "parley_apps.benchmark.imagined"
     monkeypatch.setitem(sys.modules, name, SimpleNamespace(add_arguments=add_arguments, run=run))
-    monkeypatch.setitem(benchmark.PARTS, "imagined", name)
-    monkeypatch.setitem(benchmark.SUMMARIES, "imagined", "nothing that exists")
+    monkeypatch.setitem(benchmark.PARTS, "imagined", (name, "nothing that exists"))
     RAN.clear()
     return "imagined"
 
@@ -68,7 +42,7 @@ def test_a_part_gets_its_own_options(part: str) -> None:
 def test_the_help_names_the_parts(part: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main.main(["bench", "--help"])
-    assert f"parley bench {part}" in capsys.readouterr().out
+    assert re.search(rf"^ +{part} +nothing that exists$", capsys.readouterr().out, re.MULTILINE)
     with pytest.raises(SystemExit):
         main.main(["bench", part, "--help"])
     assert f"usage: parley bench {part} [-h] [--deep]" in capsys.readouterr().out
@@ -82,7 +56,7 @@ def test_help_of_every_part_teaches(name: str, capsys: pytest.CaptureFixture[str
     assert f"parley bench {name} " in capsys.readouterr().out.partition("options:")[0]
 
 
-@pytest.mark.parametrize("name", ["flow", "vocoder", "backbone"])
+@pytest.mark.parametrize("name", ["step", "hour", "flow", "vocoder", "backbone"])
 def test_a_part_measures_nano_where_no_bundle_is_named(name: str) -> None:
     assert parsed([name]).bundle == "nano"
     # Also behind an option, where a parser with a positional before it would refuse the word.
@@ -90,51 +64,38 @@ def test_a_part_measures_nano_where_no_bundle_is_named(name: str) -> None:
 
 
 def parsed(words: list[str]) -> argparse.Namespace:
-    return main.build_parser(["bench", *words]).parse_args(["bench", *words])
+    arguments = main.complete(["bench", *words])
+    return main.build_parser(arguments).parse_args(arguments)
 
 
-def test_the_table_holds_every_option() -> None:
-    actions = {action.dest: action for action in plain_parser()._actions}
-    names = {benchmark._destination(option) for option in benchmark.APPLIES}
-    assert set(actions) - names == {"help", "json"}, "an option of no measurement, or of each"
-    assert names <= set(actions)
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["nano"], ["step", "nano"]),
+        ([], ["step"]),
+        (["--seconds", "3", "b"], ["step", "--seconds", "3", "b"]),
+        (["hour", "b"], ["hour", "b"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_without_a_word_steps_are_measured(words: list[str], completed: list[str]) -> None:
+    assert main.complete(["bench", *words]) == ["bench", *completed]
+    assert main.complete(["talk", *words]) == ["talk", *words]
 
 
-def plain_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser()
-    benchmark.add_arguments(parser)
-    return parser
-
-
-def words_of(option: str) -> list[str]:
-    words = [] if option == "BUNDLE" else [option]
-    return words + ([VALUES[option]] if option in VALUES else [])
-
-
-@pytest.mark.parametrize("measurement", MEASUREMENTS)
-@pytest.mark.parametrize("option", benchmark.APPLIES)
-def test_options_of_another_measurement_are_refused(
-    option: str, measurement: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [*MEASUREMENTS[measurement], *words_of(option)]
-    if measurement == benchmark.STEP and option in ("BUNDLE", *MEASUREMENTS):
-        return  # one BUNDLE is there; the others are what picks another measurement
-    if measurement in benchmark.APPLIES[option]:
-        assert benchmark.settle(parsed(words)) == measurement
-        return
+@pytest.mark.parametrize("words", [["nano", "--hours", "1"], ["hour", "--seconds", "1"]])
+def test_options_of_another_measurement_are_refused(words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        benchmark.settle(parsed(words))
-    told = "got both" if option in ("BUNDLE", *MEASUREMENTS) else "got it with"
-    assert caught.value.code == 2 and told in capsys.readouterr().err
+        parsed(words)
+    assert caught.value.code == 2
 
 
 def test_what_is_not_given_has_its_default() -> None:
-    args = parsed(["--hours", "2"])
-    assert benchmark.settle(args) == benchmark.HOURS
-    assert (args.hours, args.kv, args.threads, args.overlap) == (2.0, "f16", 0, False)
-    args = parsed(["--shapes", "full"])
-    benchmark.settle(args)
+    args = parsed(["hour"])
+    assert (args.hours, args.kv, args.threads, args.overlap) == (1.0, "f16", 0, False)
+    args = parsed(["shapes"])
     assert len(args.stages) == 4 and args.chunks == 24 and args.device == "cpu"
+    assert parsed(["simulate"]).device == "all"
 
 
 @pytest.mark.parametrize(
@@ -142,12 +103,12 @@ def test_what_is_not_given_has_its_default() -> None:
     [
         (["--seed", "one"], "expected a whole number of 0 or more, got one"),
         (["--seconds", "long"], "expected a number above 0, got long"),
-        (["--shapes", "full", "--chunks", "many"], "expected a whole number of 1 or more"),
+        (["shapes", "--chunks", "many"], "expected a whole number of 1 or more"),
         (["kernels", "--frames", "x"], "expected a whole number of 1 or more, got x"),
         (["vocoder", "b", "--chunks", "0"], "expected a whole number of 1 or more, got 0"),
         (["encoder", "b", "--tries", "0"], "expected a whole number of 1 or more, got 0"),
         (["encoder", "b", "--seconds", "3,x"], "expected a number above 0, got x, in 3,x"),
-        (["--simulate", "1.2.3GB/s,1TF"], "expected one of h200"),
+        (["simulate", "1.2.3GB/s,1TF"], "expected one of h200"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -11,7 +11,7 @@ import pytest
 
 import parley
 from checkpoint_layout import TINY, decoder_config, model_config
-from parley_apps.benchmark import cost, simulate, sizes, weight_files
+from parley_apps.benchmark.model import cost, simulate, sizes, weight_files
 from parley_apps.main import main
 from tolerances import COST_TABLE_REL
 
@@ -124,7 +124,7 @@ def test_a_damaged_file_is_an_error(kept: int, tmp_path: Path) -> None:
 
 
 def simulated(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert main(["bench", *arguments, "--json"]) == 0
+    assert main(["bench", "simulate", *arguments, "--json"]) == 0
     return dict(json.loads(capsys.readouterr().out))
 
 
@@ -147,15 +147,15 @@ def test_upstream_over_a_bundle_has_its_voice_and_its_evaluations(tiny_bundle: P
 
 
 def test_the_command(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = simulated(["--simulate", "all"], capsys)
+    told = simulated(["all"], capsys)
     assert told["sizes"] == "published" and len(told["devices"]) == len(simulate.DEVICES)
-    told = simulated([str(tiny_bundle), "--simulate", "10GB/s,0.5TF"], capsys)
+    told = simulated(["10GB/s,0.5TF", "--bundle", str(tiny_bundle)], capsys)
     (ways,) = told["devices"].values()
     assert list(ways) == ["upstream", "bundle"]
     assert ways["bundle"]["ms"] < ways["upstream"]["ms"]
-    assert main(["bench", str(tiny_bundle), "--simulate", "2-core"]) == 0
+    assert main(["bench", "simulate", "2-core", "--bundle", str(tiny_bundle)]) == 0
     assert legend(capsys.readouterr().out) == ["upstream", "bundle"]
-    assert main(["bench", "--simulate", "2-core"]) == 0
+    assert main(["bench", "simulate", "2-core"]) == 0
     out = capsys.readouterr().out
     assert legend(out) == ["upstream", "faithful", "balanced"] and "what parley cannot" in " ".join(
         out.split()

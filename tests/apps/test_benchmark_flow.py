@@ -11,9 +11,11 @@ import pytest
 import parley
 import tolerances
 from parley_apps import errors
-from parley_apps.benchmark import flow_plot, flow_replies, flow_settings
-from parley_apps.benchmark.flow import _lines
-from parley_apps.benchmark.flow_distance import Distance, log_mel
+from parley_apps.benchmark.flow import plot as flow_plot
+from parley_apps.benchmark.flow import replies as flow_replies
+from parley_apps.benchmark.flow import settings as flow_settings
+from parley_apps.benchmark.flow.distance import Distance, log_mel
+from parley_apps.benchmark.flow.sweep import lines
 from parley_apps.main import main
 from parley_apps.show import flow_evaluations
 
@@ -94,8 +96,8 @@ def test_a_sweep_varies_guidance_where_there_is_some(
     assert set(guided) == {0, 4, 9, 18}
     # Less guidance is another solver, and on random weights further from the reference.
     assert guided[0]["by_solver"] > guided[9]["by_solver"] > guided[18]["by_solver"] > 0
-    assert "on as many evaluations" in "\n".join(_lines(told))
-    assert "has no guidance" in "\n".join(_lines(told | {"guidance": 0.0}))
+    assert "on as many evaluations" in "\n".join(lines(told))
+    assert "has no guidance" in "\n".join(lines(told | {"guidance": 0.0}))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_the_command(
     pytest.importorskip("matplotlib", reason="pip install 'parley[plot]'")
     bundle = ScriptedBundle(two_replies(), ("duplex",))
     monkeypatch.setattr(parley, "open", opener(bundle, []))
-    arguments = ["bench", "b", "--hours", "0.05", "--plot", str(tmp_path / "flat.png")]
+    arguments = ["bench", "hour", "b", "--hours", "0.05", "--plot", str(tmp_path / "flat.png")]
     assert main([*arguments, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["minutes"]) == 3 and told["hours"] == pytest.approx(0.05)
@@ -61,9 +61,9 @@ def test_the_command(
     data = (tmp_path / "flat.png").read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n") and struct.unpack(">II", data[16:24])[0] > 800
     assert bundle.options[-1]["overlap"] is False and told["overlap"] is False
-    assert main(arguments[:4]) == 0
+    assert main(arguments[:5]) == 0
     out = capsys.readouterr().out
     assert "resident memory" in out and "overlap" not in out
-    assert main([*arguments[:4], "--overlap"]) == 0
+    assert main([*arguments[:5], "--overlap"]) == 0
     assert bundle.options[-1]["overlap"] is True
     assert "mode duplex, overlap" in capsys.readouterr().out.splitlines()[0]

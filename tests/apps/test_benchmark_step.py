@@ -81,7 +81,7 @@ def test_nano_is_measured_where_no_bundle_is_named(
     opened: list[dict[str, Any]] = []
     monkeypatch.setattr(parley, "open", opener(ScriptedBundle(two_replies()), opened))
     assert main(["bench", "--seconds", "1"]) == 0 and opened[0]["path"] == "nano"
-    assert main(["bench", "--hours", "0.02"]) == 0 and opened[1]["path"] == "nano"
+    assert main(["bench", "hour", "--hours", "0.02"]) == 0 and opened[1]["path"] == "nano"
 
 
 def test_a_recording_as_input(

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         "threads": args.threads,
         **machine.circumstances(),
     }
-    print(json.dumps(result) if args.json else "\n".join(_lines(result)))
+    print(json.dumps(result) if args.json else "\n".join(lines(result)))
     return 0
 
 
@@ -197,7 +197,7 @@ def _percentiles(values: list[float]) -> dict[str, Any]:
     return {"n": len(values), "p50_ms": float(p50), "p99_ms": float(p99)}
 
 
-def _lines(result: dict[str, Any]) -> Iterator[str]:
+def lines(result: dict[str, Any]) -> Iterator[str]:
     what = result["machine"]
     yield f"{result['file']}, keys and values {result['kv']}, {result['threads']} threads"
     yield f"{what['cpu']}, {what['cores']} cores, {what['memory_gb']} GiB"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parley_apps import errors, machine, options
-from parley_apps.benchmark.stage import Times, clocked
+from parley_apps.benchmark.shapes.stage import Times, clocked
 from parley_apps.benchmark.step import RECORDING
 from parley_apps.progress import Progress
 

@@ -1,4 +1,4 @@
-"""`parley bench BUNDLE --hours N`: whether a long conversation stays as cheap as it began.
+"""`parley bench hour`: whether a long conversation stays as cheap as it began.
 
 Virtual time: the steps follow each other as fast as they can. Per minute of the conversation it
 keeps the cost of a chunk and the memory, and fits a line to each.
@@ -36,15 +36,26 @@ ROWS = {
 }
 
 
+EXAMPLES = """\
+Holds a long conversation as fast as it goes, and tells for every minute what a chunk costs and how
+much memory there is: what begins cheap should stay so.
+
+examples:
+  parley bench hour nano --plot flat.png
+  parley bench hour my.bundle --hours 0.2 --overlap --json | jq .lines
+
+JSON: hours, speaking_share, settled_minutes; lines {name: {median, per_hour, percent_per_hour}};
+minutes [{chunks, median_ms, p99_ms, memory_mb, ...}]; bundle, mode, overlap, device; machine,
+versions, command.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("a long conversation")
-    group.add_argument(
-        "--hours",
-        type=options.positive,
-        metavar="N",
-        help="hours of conversation, as fast as they go: cost and memory of every minute",
-    )
-    group.add_argument("--plot", type=Path, metavar="PNG", help="draw them (with --hours)")
+    parser.description = EXAMPLES
+    add = parser.add_argument
+    add("--hours", type=options.positive, default=1.0, metavar="N", help="default: 1")
+    add("--plot", type=Path, metavar="PNG", help="draw the minutes")
+    one_step.add_session(parser)
 
 
 @dataclass

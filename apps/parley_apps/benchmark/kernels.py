@@ -102,7 +102,9 @@ _HEAD = "channels  samples  calls     nodes  operator times form"
 
 
 def _figures(row: dict[str, Any]) -> str:
-    return f"{row['plain_us']:9.1f} {row['fused_us']:9.1f} {row['times']:5.1f} {row['form']}"
+    return (
+        f"{row['plain_us']:9.1f} {row['fused_us']:9.1f} {row['times']:5.1f} {row.get('form', '')}"
+    )
 
 
 def _model(operation: str, model: Model, args: argparse.Namespace) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from parley_apps import errors, machine, options
+from parley_apps.benchmark import PARTS
 
-PACKAGE = "parley_apps.benchmark"
 EXAMPLES = """\
 Writes BENCHMARKS.md: every table with the command that made it, the machine and the versions. What
 was measured before is kept as JSON in the results folder; --run measures parts of it anew. Where a
@@ -41,7 +41,6 @@ class Part:
     title: str
     about: str
     words: tuple[str, ...]
-    module: str
     plot: bool = False
     threads: bool = False
 
@@ -55,13 +54,12 @@ class Part:
         return words
 
 
-PARTS = (
+SECTIONS = (
     Part(
         "nano",
         "nano, step by step",
         "The small model that ships, with a recorded user. A chunk lasts 160 ms.",
-        ("nano", "--seconds", "120"),
-        "step",
+        ("step", "nano", "--seconds", "120"),
         threads=True,
     ),
     Part(
@@ -69,8 +67,7 @@ PARTS = (
         "nano, step by step, with overlap",
         "The same with a second thread: a chunk's sound is made beside the next chunk's thinking, "
         "and comes one chunk later.",
-        ("nano", "--seconds", "120", "--overlap"),
-        "step",
+        ("step", "nano", "--seconds", "120", "--overlap"),
         threads=True,
     ),
     Part(
@@ -78,8 +75,7 @@ PARTS = (
         "An hour of conversation",
         "The same, for an hour of virtual time: cost and memory of every minute, and a line "
         "through them.",
-        ("nano", "--hours", "1"),
-        "hour",
+        ("hour", "nano", "--hours", "1"),
         plot=True,
         threads=True,
     ),
@@ -90,8 +86,7 @@ PARTS = (
             "Random weights of the published shapes, against what this machine's memory and "
             "arithmetic allow, and against upstream's way of doing it on the same engine with the "
             "same kernels.",
-            ("--shapes", "full", "--stages", stage, "--chunks", "12"),
-            "full",
+            ("shapes", "--stages", stage, "--chunks", "12"),
             threads=True,
         )
         for stage in ("encoder", "backbone", "flow", "vocoder")
@@ -101,14 +96,12 @@ PARTS = (
         "Kernels",
         "Single operations beside the graphs that they replace.",
         ("kernels",),
-        "kernels",
     ),
     Part(
         "vocoder",
         "Vocoder: look-ahead",
         "What a shorter look-ahead costs in accuracy, on nano.",
         ("vocoder", "nano", "--sweep"),
-        "vocoder",
         plot=True,
     ),
     Part(
@@ -119,7 +112,6 @@ PARTS = (
         "bundle has some. `by_solver` and `by_stream` are what the setting's solver and its "
         "streaming take alone.",
         ("flow", "nano", "--sweep"),
-        "flow",
         plot=True,
     ),
     Part(
@@ -127,14 +119,12 @@ PARTS = (
         "Backbone",
         "The engine's loop beside llama.cpp's own on the same file.",
         ("backbone", "nano", "--window"),
-        "backbone",
     ),
     Part(
         "simulate",
         "Arithmetic of devices",
         "No measurement: the least time that bandwidth and arithmetic of a device allow.",
-        ("--simulate", "all"),
-        "simulate",
+        ("simulate", "all"),
     ),
 )
 
@@ -148,7 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_names,
         default=(),
         metavar="LIST",
-        help=f"measure these anew: all, or some of {','.join(part.name for part in PARTS)} "
+        help=f"measure these anew: all, or some of {','.join(part.name for part in SECTIONS)} "
         "(default: none, only write)",
     )
     parser.add_argument(
@@ -172,7 +162,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    known = [part.name for part in PARTS]
+    known = [part.name for part in SECTIONS]
     names = tuple(known if text == "all" else text.split(","))
     if not set(names) <= set(known):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}, got {text}")
@@ -182,7 +172,7 @@ def _names(text: str) -> tuple[str, ...]:
 def run(args: argparse.Namespace) -> int:
     args.results.mkdir(parents=True, exist_ok=True)
     code = 0
-    for part in PARTS:
+    for part in SECTIONS:
         if part.name in args.chosen:
             path = args.results / f"{part.name}.json"
             failed, kept = measure(part, args.results, args.threads, args.note)
@@ -236,7 +226,7 @@ def document(folder: Path) -> Iterator[str]:
     yield "`parley bench report` wrote this file from the results in `benchmarks/`; its option"
     yield "`--run` measures them anew. Every table stands under the command that made it."
     yield "Milliseconds are wall clock unless a line says otherwise."
-    for part in PARTS:
+    for part in SECTIONS:
         yield ""
         yield from section(part, folder)
 
@@ -282,18 +272,6 @@ def circumstances(kept: dict[str, Any]) -> str:
 
 
 def table(part: Part, result: dict[str, Any]) -> Iterable[str]:
-    """As the command prints it for people: `lines` of its module, or plainly key by key."""
-    module = importlib.import_module(f"{PACKAGE}.{part.module}")
-    write = getattr(module, "lines", None) or getattr(module, "_lines", flat)
-    return [str(line).rstrip() for line in write(result)]
-
-
-def flat(value: Any, key: str = "") -> Iterator[str]:
-    """Every number and text of a nested result under its path."""
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, inner in items:
-            yield from flat(inner, f"{key}.{name}" if key else str(name))
-    else:
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        yield f"{key:48s} {shown}"
+    """As the command prints it for people."""
+    module = importlib.import_module(PARTS[part.words[0]][0])
+    return [str(line).rstrip() for line in module.lines(result)]

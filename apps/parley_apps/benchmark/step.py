@@ -1,4 +1,4 @@
-"""`parley bench BUNDLE`: what a step costs on this machine; loops over the step everyone uses."""
+"""`parley bench step`: what a step costs on this machine; loops over the step everyone uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parley_apps import machine, options
+from parley_apps import errors, machine, options
 from parley_apps.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,7 +20,26 @@ WARM_UP_S = 1.0
 RECORDING = Path(__file__).parents[1] / "data" / "conversation.wav"
 
 
+EXAMPLES = """\
+Measures what steps cost: milliseconds per chunk of 160 ms, in all and by stage, the real-time
+factor (seconds of work per second of audio: below 1 keeps up) and the peak of memory. The input is
+a recorded user, over and over, or a recording by --in. In turns, every turn is followed by its
+reply.
+
+examples:
+  parley bench nano
+  parley bench step my.bundle --seconds 60 --mode turns --threads 2
+  parley bench step my.bundle --json | jq .speaking.p95_ms
+
+JSON: rtf; step, speaking, speaking_cpu (processor time) {p50_ms, p95_ms, p99_ms}; stages {name:
+the same, of the steps in which it ran}; bottleneck {name: share of the steps that it bounded};
+peak_memory_mb; seconds, speaking_seconds, mode, overlap, bundle, device; machine, versions,
+command.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = EXAMPLES
     parser.add_argument(
         "--seconds",
         type=options.positive,
@@ -28,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="seconds of audio to run (default: 60)",
     )
+    add_session(parser)
+
+
+def add_session(parser: argparse.ArgumentParser) -> None:
+    """What decides over a conversation: the bundle, the user, the session, the machine."""
+    parser.epilog = errors.EXIT_CODES_HELP
+    options.add_bundle(parser, default="nano")
     parser.add_argument("--in", dest="recording", type=Path, metavar="WAV", help="a recording")
     parser.add_argument("--mode", choices=["duplex", "turns"], help="default: the bundle's")
     parser.add_argument("--seed", type=options.natural, default=0, metavar="N", help="default: 0")
@@ -37,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make a chunk's sound beside the next chunk's thinking, one chunk later; in turns, "
         "encode full segments (30 s) beside the chunks that follow",
     )
+    options.add_machine(parser)
+    options.add_cache(parser)
+    options.add_json(parser, "the result")
 
 
 def run(args: argparse.Namespace) -> int:

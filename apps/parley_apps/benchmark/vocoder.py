@@ -14,7 +14,7 @@ import numpy as np
 
 from parley_apps import errors, machine, options
 from parley_apps.benchmark import sound_distance
-from parley_apps.benchmark.stage import VOCODER_WINDOW
+from parley_apps.benchmark.shapes.stage import VOCODER_WINDOW
 from parley_apps.benchmark.step import RECORDING, steps
 from parley_apps.progress import Progress
 

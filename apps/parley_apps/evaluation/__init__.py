@@ -10,4 +10,16 @@
 from parley_apps.evaluation.runs import evaluate
 from parley_apps.evaluation.scenarios import Scenario, load_scenarios
 
+# Word after `parley eval` -> its module and what it measures, as parley_apps.benchmark has them.
+PARTS = {
+    "duplex": (
+        "parley_apps.evaluation.duplex",
+        "turn-taking, pauses, backchannels, interruptions, noise, long conversations",
+    ),
+    "quantization": (
+        "parley_apps.evaluation.quantization",
+        "a checkpoint in several precisions, side by side",
+    ),
+}
+
 __all__ = ["Scenario", "evaluate", "load_scenarios"]

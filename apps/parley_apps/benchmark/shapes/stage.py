@@ -1,7 +1,7 @@
 """Measures one stage of a bundle, and upstream's way of doing it; runs as a process of its own.
 
-Both are interleaved, so that a busy machine slows both. `python -m parley_apps.benchmark.stage`
-takes one JSON object and prints one; full.py is its only caller.
+Both are interleaved, so that a busy machine slows both. As a program it takes one JSON object and
+prints one; run.py is its only caller.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from parley.metrics import step_total
-from parley_apps.benchmark.cost import FRAMES_PER_CHUNK
+from parley_apps.benchmark.model.cost import FRAMES_PER_CHUNK
 
 if TYPE_CHECKING:
     import parley
@@ -174,7 +174,7 @@ class _VocoderStepper:
 
 
 def _upstream(stage: str, bundle: Any) -> Callable[[], object]:
-    """One run of what upstream's loop does; full.py says how many of them a chunk needs."""
+    """One run of what upstream's loop does; run.py says how many of them a chunk needs."""
     bench, draw = bundle.workbench(), np.random.default_rng(1)
     flow = bundle.manifest["flow"]
     if stage == "encoder":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parley_apps.benchmark import flow_settings
+from parley_apps.benchmark.flow import settings as flow_settings
 from parley_apps.evaluation import speech
 from parley_apps.evaluation.judge import normal
 

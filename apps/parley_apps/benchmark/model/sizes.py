@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parley_apps.benchmark import weight_files
+from parley_apps.benchmark.model import weight_files
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parley_apps.benchmark.sizes import (
+from parley_apps.benchmark.model.sizes import (
     BackboneSizes,
     EncoderSizes,
     FlowSizes,

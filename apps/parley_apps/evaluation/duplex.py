@@ -1,4 +1,4 @@
-"""`parley eval`: how a bundle behaves in conversations with a known course; judges no sound."""
+"""`parley eval duplex`: how a bundle behaves in known conversations; judges no sound."""
 
 from __future__ import annotations
 
@@ -34,27 +34,6 @@ said, exact, shift_ms, sound_ms, stop_ms, ...}]}]; bundle, seed, machine, versio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from parley_apps.evaluation import quantization
-
-    parser.description = "Measures behaviour. `parley eval duplex --help` tells the rest."
-    commands = parser.add_subparsers(metavar="WHAT", required=True, title="what")
-    duplex = commands.add_parser(
-        "duplex",
-        help="turn-taking, pauses, backchannels, interruptions, noise, long conversations",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_duplex(duplex)
-    duplex.set_defaults(measure=_measure_duplex)
-    quantized = commands.add_parser(
-        "quantization",
-        help="a checkpoint in several precisions, side by side",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    quantization.add_arguments(quantized)
-    quantized.set_defaults(measure=quantization.run)
-
-
-def _add_duplex(parser: argparse.ArgumentParser) -> None:
     from parley_apps import errors
     from parley_apps.evaluation import judge, scenarios
 
@@ -103,10 +82,6 @@ def _add_duplex(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return int(args.measure(args))
-
-
-def _measure_duplex(args: argparse.Namespace) -> int:
     from parley.files import check_writable, write_atomically
     from parley_apps.evaluation import evaluate, table
 

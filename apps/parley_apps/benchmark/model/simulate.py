@@ -1,4 +1,4 @@
-"""`parley bench --simulate DEVICE`: the least time that a device allows; runs nothing."""
+"""`parley bench simulate DEVICE`: the least time that a device allows; runs nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parley_apps import options
-from parley_apps.benchmark import cost, sizes
-from parley_apps.benchmark.cost import CHUNK_S, Cost, Way
+from parley_apps import errors, options
+from parley_apps.benchmark.model import cost, sizes
+from parley_apps.benchmark.model.cost import CHUNK_S, Cost, Way
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,33 @@ def _chosen(text: str) -> Device | str:
     return text if text == "all" else device(text)
 
 
+EXAMPLES = f"""\
+Tells the least time that memory bandwidth and arithmetic of a device allow; runs nothing. DEVICE is
+one of {", ".join(DEVICES)}, or all of them,
+or bandwidth and arithmetic such as 100GB/s,20TF.
+
+examples:
+  parley bench simulate all
+  parley bench simulate 200GB/s,20TF --bundle my.bundle
+
+JSON: devices {{name: {{way: {{stages {{name: {{bytes, flops, ms, binds}}}}, ms, rtf, slowest}}}}}};
+ways, assumed, sizes.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("arithmetic (with --simulate)")
-    group.add_argument(
-        "--simulate",
-        type=_chosen,
-        metavar="DEVICE",
-        help=f"the least time that a device needs, nothing is run: {', '.join(DEVICES)}, all, or "
-        "bandwidth and arithmetic such as 100GB/s,20TF",
-    )
+    parser.description = EXAMPLES
+    parser.epilog = errors.EXIT_CODES_HELP
+    add = parser.add_argument
+    add("device", metavar="DEVICE", nargs="?", type=_chosen, default="all", help="default: all")
+    add("--bundle", metavar="BUNDLE", help="of its sizes and settings (default: published ones)")
+    options.add_json(parser, "the result")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints one table per device; of the published sizes where no bundle is named."""
     name, found, ways = _subject(args.bundle)
-    devices = list(DEVICES.values()) if args.simulate == "all" else [args.simulate]
+    devices = list(DEVICES.values()) if args.device == "all" else [args.device]
     result = {
         "sizes": name,
         "ways": {way.name: way.about for way in ways},

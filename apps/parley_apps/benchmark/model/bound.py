@@ -2,7 +2,7 @@
 
 The matrix product is NumPy's and ONNX Runtime's, whichever is faster.
 
-`python -m parley_apps.benchmark.bound` prints it as JSON; the environment sets the threads of
+`python -m parley_apps.benchmark.model.bound` prints it as JSON; the environment sets the threads of
 NumPy's matrix product, so it must be set before NumPy is imported.
 """
 

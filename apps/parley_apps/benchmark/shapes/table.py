@@ -1,4 +1,4 @@
-"""The table of `parley bench --shapes` for people, from its result; measures nothing."""
+"""The table of `parley bench shapes` for people, from its result; measures nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`parley bench --shapes`: what is made of measured milliseconds; the stages over scripts."""
+"""`parley bench shapes`: what is made of measured milliseconds; the stages over scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import parley
-from parley_apps.benchmark import bound, cost, full, stage
+from parley_apps.benchmark.model import bound, cost
+from parley_apps.benchmark.shapes import run as full
+from parley_apps.benchmark.shapes import stage
 from parley_apps.main import main
 from scripted_bundle import ScriptedBundle, two_replies
 from tolerances import SAME_REL
@@ -54,7 +56,7 @@ def command(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(full, "make_bundles", lambda args, limits: made)
     monkeypatch.setattr(full, "measure_apart", measured)
     monkeypatch.setattr(bound, "measure", lambda threads: LIMITS)
-    return ["bench", "--shapes", "full", "--chunks", "4"]
+    return ["bench", "shapes", "--chunks", "4"]
 
 
 def test_ratios(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,8 +92,8 @@ def test_the_table(command: list[str], capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["bench", "--shapes", "full", "--stages", "ears"],
-        ["bench", "--shapes", "full", "--chunks", "0"],
+        ["bench", "shapes", "--stages", "ears"],
+        ["bench", "shapes", "--chunks", "0"],
     ],
     ids=" ".join,
 )
@@ -104,7 +106,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 def test_device_and_keys_reach_the_stage_and_the_result(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--shapes full --device cuda` measured the processor and did not say so."""
+    """`--device cuda` measured the processor and did not say so."""
     tasks: list[stage.Task] = []
 
     def keep(task: stage.Task) -> dict[str, Any]:
@@ -143,12 +145,12 @@ def test_the_disk_must_hold_all_bundles_together(
     monkeypatch.setattr(bound, "measure", lambda threads: LIMITS)
     monkeypatch.setattr(full.shutil, "disk_usage", lambda folder: SimpleNamespace(free=9 * 10**9))
     cache = tmp_path / "not" / "yet"
-    assert main(["bench", "--shapes", "full", "--cache", str(cache)]) == 6
+    assert main(["bench", "shapes", "--cache", str(cache)]) == 6
     err = capsys.readouterr().err
     assert "for all bundles together" in err and "--cache" in err and "--out" not in err
     assert "making: 1" in err and "measuring: about" in err and not made and not cache.exists()
     monkeypatch.setattr(full.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
-    words = ["bench", "--shapes", "full", "--cache", str(cache), "--stages", "flow"]
+    words = ["bench", "shapes", "--cache", str(cache), "--stages", "flow"]
     monkeypatch.setattr(full, "measure_apart", failing)
     assert main(words) == 5 and [plan.stage for plan in made] == ["flow"]
 

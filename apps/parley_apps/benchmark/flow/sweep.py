@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parley_apps import machine, options
-from parley_apps.benchmark import flow_replies, flow_settings
-from parley_apps.benchmark.flow_distance import Distance
+from parley_apps.benchmark.flow import replies as flow_replies
+from parley_apps.benchmark.flow import settings as flow_settings
+from parley_apps.benchmark.flow.distance import Distance
 from parley_apps.progress import Progress
 
 if TYPE_CHECKING:
@@ -105,11 +106,11 @@ def run(args: argparse.Namespace) -> int:
             **machine.circumstances(),
         }
     if args.plot is not None:
-        from parley_apps.benchmark import flow_plot
+        from parley_apps.benchmark.flow import plot as flow_plot
 
         args.plot.write_bytes(flow_plot.to_png(result))
         progress.say(f"drew {args.plot}")
-    print(json.dumps(result) if args.json else "\n".join(_lines(result)))
+    print(json.dumps(result) if args.json else "\n".join(lines(result)))
     return 0
 
 
@@ -209,7 +210,7 @@ def sweep(bundle: parley.Bundle, args: argparse.Namespace, progress: Progress) -
     }
 
 
-def _lines(result: dict[str, Any]) -> Iterator[str]:
+def lines(result: dict[str, Any]) -> Iterator[str]:
     what = result["machine"]
     yield f"{result['bundle']} on {result['device']}, {what['cpu']}, {what['cores']} cores"
     if "modes" in result:

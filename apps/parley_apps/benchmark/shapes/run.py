@@ -1,4 +1,4 @@
-"""`parley bench --shapes full`: the published shapes with random weights, stage by stage.
+"""`parley bench shapes`: the published shapes with random weights, stage by stage.
 
 Each stage runs in a process of its own, on a bundle that holds that stage in full and the others
 small. Upstream's way is done by the same engine with the same kernels.
@@ -18,17 +18,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from parley_apps import machine, options
-from parley_apps.benchmark import bound, cost, simulate, sizes
-from parley_apps.benchmark.cost import CHUNK_S, Cost, Way
-from parley_apps.benchmark.full_table import lines
-from parley_apps.benchmark.stage import (
+from parley_apps import errors, machine, options
+from parley_apps.benchmark.model import bound, cost, simulate, sizes
+from parley_apps.benchmark.model.cost import CHUNK_S, Cost, Way
+from parley_apps.benchmark.shapes.stage import (
     BRANCHES,
     EVALUATIONS,
     PROMPT_AND_CHUNK,
     VOCODER_WINDOW,
     Task,
 )
+from parley_apps.benchmark.shapes.table import lines
 
 CACHE = Path("~/.cache/parley/shapes")
 STAGES = ("encoder", "backbone", "flow", "vocoder")
@@ -63,10 +63,26 @@ UPSTREAM_WORDS = {
 }
 
 
+EXAMPLES = """\
+Measures each stage of the published shapes with random weights, in a process of its own, beside
+what this machine's memory and arithmetic allow, and beside upstream's way of doing it on the same
+engine with the same kernels. Needs parley[export]; keeps its bundles.
+
+examples:
+  parley bench shapes --backbone q4_k_m
+  parley bench shapes --stages flow,vocoder --chunks 12 --threads 1
+
+JSON: stages {name: {ms, cpu_ms, bytes, flops, bound_ms, percent_of_bound, upstream, ratio, ...}};
+sum_ms, rtf, upstream_sum_ms, ratio; bound; family, backbone, graphs, device, kv, threads; machine,
+versions, command.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the published shapes (with --shapes; needs parley[export])")
-    add = group.add_argument
-    add("--shapes", choices=["full"], help="measure random weights of the published shapes")
+    parser.description = EXAMPLES
+    parser.epilog = errors.EXIT_CODES_HELP
+    add = parser.add_argument
+    add("--family", metavar="NAME", help="whose shapes (default: the first that is known)")
     add(
         "--backbone",
         choices=["q4_k_m"],
@@ -96,6 +112,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"where the bundles are kept, 12 GB (default: {CACHE})",
     )
+    options.add_machine(parser)
+    options.add_cache(parser)
+    options.add_json(parser, "the result")
 
 
 def _stages(text: str) -> tuple[str, ...]:
@@ -117,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         _say(f"measuring {label}: {args.chunks} chunks")
         rows[label] = row(stage, folders[stage], measure_apart(task), limits, task)
     result = {
-        "shapes": args.shapes,
+        "family": args.family,
         "backbone": args.backbone,
         "graphs": args.graphs,
         "device": args.device,
@@ -171,7 +190,15 @@ def make_bundles(args: argparse.Namespace, limits: dict[str, Any] | None) -> dic
         ) from error
     cache = args.cache.expanduser()
     wanted = [*args.stages, *(PLAIN[stage] for stage in args.stages if stage in PLAIN)]
-    family = families.named(next(iter(families.FAMILIES)))
+    args.family = args.family or next(iter(families.FAMILIES))
+    if args.family not in families.FAMILIES:
+        from parley import InputError
+
+        raise InputError(
+            f"[bench.shapes] expected one of the families {', '.join(families.FAMILIES)}, got "
+            f"{args.family}; give --family another"
+        )
+    family = families.named(args.family)
     plans = shapes.plan(
         family, cache, wanted, family.settings(), backbone=args.backbone, graphs=args.graphs
     )
@@ -223,7 +250,7 @@ def measure_apart(task: Task) -> dict[str, Any]:
     """stage.measure in a process of its own; raises LibraryError with its last words."""
     from parley import LibraryError
 
-    command = [sys.executable, "-m", "parley_apps.benchmark.stage", json.dumps(asdict(task))]
+    command = [sys.executable, "-m", "parley_apps.benchmark.shapes.stage", json.dumps(asdict(task))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         words = (done.stderr.strip().splitlines() or ["nothing"])[-1]
