@@ -45,8 +45,11 @@ ALLOWED: dict[tuple[str, str], str] = {
         "apps/parley_apps/evaluation/summary.py",
     ): "beside figures of a published report",
     ("family_word", "apps/parley_apps/benchmark/kernels.py"): "operators beside their own graphs",
-    ("family_word", "apps/parley_apps/benchmark/sizes.py"): "sizes from a published config",
-    ("family_word", "apps/parley_apps/benchmark/simulate.py"): "sizes from a published config",
+    ("family_word", "apps/parley_apps/benchmark/model/sizes.py"): "sizes from a published config",
+    (
+        "family_word",
+        "apps/parley_apps/benchmark/model/simulate.py",
+    ): "sizes from a published config",
     ("threads_and_locks", "export/parley_export/command.py"): "looks which thread takes a signal",
     ("threads_and_locks", "export/parley_export/progress.py"): "samples memory beside the export",
 }
