@@ -155,7 +155,7 @@ GRAPHS = (
         (StateContract("history", "f32", ("history",)),),
     ),
     GraphContract(
-        "source_vocoder",
+        "vocoder_with_noise",
         # As the vocoder, with a source that is drawn: one noise per sample of it.
         (
             _f32("latents", 1, "z", "T"),

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 import step_audio_2_checkpoint
 import step_audio_2_layout as layout
 import tolerances
+from parley_apps.main import main
 from parley_export import command
 from parley_export.families.step_audio_2 import prompts
 from parley_export.weights import Shards
@@ -159,7 +160,7 @@ def test_codes_to_sound(bundle, manifest):
     x = solve(bundle, flow, given[0], voice["latents"])
     assert relative_error(x, numbers["t2w_mel"]) < tolerances.LATENTS_REL
     mel, config = x[60:].T[None].astype(np.float32), models().vocoder.config
-    stream = VocoderStream(opened(bundle / "source_vocoder.onnx"), config)
+    stream = VocoderStream(opened(bundle / "vocoder_with_noise.onnx"), config)
     drawn = np.random.default_rng(3).standard_normal((24000, 9), np.float32)
     own = models().vocoder.m_source.mix_noise(torch.from_numpy(drawn)).numpy()
     late = config.source_lookahead
@@ -276,7 +277,7 @@ def test_the_other_names_of_the_vocoder(checkpoint, bundle, tmp_path):
     step_audio_2_checkpoint.write_state_dict(copy / "token2wav" / "hift.pt", older, wrapped=False)
     out = tmp_path / "out"
     assert command.main([str(copy), "--out", str(out), "--backbone", "f32"]) == 0
-    for name in ("source_vocoder.onnx", "source_vocoder.onnx.data"):
+    for name in ("vocoder_with_noise.onnx", "vocoder_with_noise.onnx.data"):
         assert (out / name).read_bytes() == (bundle / name).read_bytes()
 
 
@@ -284,3 +285,12 @@ def test_duplex_is_refused(checkpoint, tmp_path, capsys):
     arguments = [str(checkpoint), "--out", str(tmp_path / "out"), "--duplex"]
     assert command.main([*arguments, "--backbone", "f32"]) == 3
     assert "whole turns" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["encoder", "flow", "vocoder"])
+def test_every_layer_is_as_its_module(checkpoint, bundle, stage, capsys):
+    capsys.readouterr()
+    arguments = ["--inside", stage, "--checkpoint", str(checkpoint), "--json"]
+    assert main(["verify", str(bundle), *arguments]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["graphs"] and all(told["graphs"].values())

@@ -119,7 +119,7 @@ void check_graphs(const Manifest& m) {
       contract::encoder_segment::kGraph, contract::encoder_chunk::kGraph,
       contract::flow_condition::kGraph,  contract::flow_encoder::kGraph,
       contract::flow_modulation::kGraph, contract::flow_field::kGraph,
-      contract::vocoder::kGraph,         contract::source_vocoder::kGraph};
+      contract::vocoder::kGraph,         contract::vocoder_with_noise::kGraph};
   for (const auto& [name, graph] : m.graphs) {
     const bool known = std::any_of(kNames.begin(), kNames.end(),
                                    [&name = name](const char* k) { return name == k; });
@@ -134,7 +134,7 @@ void check_graphs(const Manifest& m) {
   needs(contract::flow_condition::kGraph, "every bundle", contract::flow_encoder::kGraph);
   needs(contract::flow_modulation::kGraph, "every bundle");
   needs(contract::flow_field::kGraph, "every bundle");
-  needs(contract::vocoder::kGraph, "every bundle", contract::source_vocoder::kGraph);
+  needs(contract::vocoder::kGraph, "every bundle", contract::vocoder_with_noise::kGraph);
   if (m.turns) needs(contract::encoder_segment::kGraph, "\"turns\"");
   if (m.duplex) needs(contract::encoder_chunk::kGraph, "\"duplex\"");
   expect(m.turns || m.duplex, "turns or duplex", "there", "null for both");

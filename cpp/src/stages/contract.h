@@ -127,8 +127,8 @@ inline constexpr char kWave[] = "wave";
 inline constexpr char kHistory[] = "history";
 }  // namespace vocoder
 
-namespace source_vocoder {
-inline constexpr char kGraph[] = "source_vocoder";
+namespace vocoder_with_noise {
+inline constexpr char kGraph[] = "vocoder_with_noise";
 // f32 [1, z, T]
 inline constexpr char kLatents[] = "latents";
 // f32 [1, 1, SAMPLES]
@@ -141,6 +141,6 @@ inline constexpr char kKept[] = "kept";
 inline constexpr char kWave[] = "wave";
 // f32 [history]
 inline constexpr char kHistory[] = "history";
-}  // namespace source_vocoder
+}  // namespace vocoder_with_noise
 
 }  // namespace parley::contract

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+from parley_export.families.step_audio_2 import probes
 from parley_export.families.step_audio_2.checkpoint import Checkpoint
 from parley_export.families.step_audio_2.encoder_graphs import export_encoder_segment
 from parley_export.families.step_audio_2.flow_graphs import (
@@ -12,10 +15,19 @@ from parley_export.families.step_audio_2.flow_graphs import (
     export_flow_modulation,
 )
 from parley_export.families.step_audio_2.vocoder_graphs import export_vocoder
-from parley_export.family import Choices, Part
+from parley_export.family import Choices, Part, Probe
+from parley_export.graph_builder import GraphInfo
 from parley_export.loading import Module, module_shapes
 
 FIELD = "decoder.estimator."
+# Graph -> what writes it, and what looks inside.
+GRAPHS: dict[str, tuple[Callable[..., GraphInfo], Callable[..., Probe]]] = {
+    "encoder_segment": (export_encoder_segment, probes.encoder_segment),
+    "flow_encoder": (export_flow_encoder, probes.flow_encoder),
+    "flow_modulation": (export_flow_modulation, probes.flow_modulation),
+    "flow_field": (export_flow_field, probes.flow_field),
+    "vocoder_with_noise": (export_vocoder, probes.vocoder_with_noise),
+}
 
 
 def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
@@ -31,18 +43,16 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
     voice = {"precision": choices.vocoder or choices.graphs}
 
     return [
-        Part(
-            "encoder_segment",
-            hearing,
-            export_encoder_segment,
-            width * _weights(*hearing),
-            precision,
-        ),
-        Part("flow_encoder", (flow,), export_flow_encoder, width * (all_flow - in_field), past),
-        Part("flow_modulation", (flow,), export_flow_modulation, width * modulation, precision),
-        Part("flow_field", (flow,), export_flow_field, width * (in_field - modulation), cache),
-        Part("source_vocoder", (vocoder,), export_vocoder, width * _weights(vocoder), voice),
+        _part("encoder_segment", hearing, width * _weights(*hearing), precision),
+        _part("flow_encoder", (flow,), width * (all_flow - in_field), past),
+        _part("flow_modulation", (flow,), width * modulation, precision),
+        _part("flow_field", (flow,), width * (in_field - modulation), cache),
+        _part("vocoder_with_noise", (vocoder,), width * _weights(vocoder), voice),
     ]
+
+
+def _part(name: str, modules: tuple[Module, ...], n_bytes: int, choices: dict[str, Any]) -> Part:
+    return Part(name, modules, *GRAPHS[name], n_bytes, choices)
 
 
 def _weights(*modules: Module, below: str = "") -> int:

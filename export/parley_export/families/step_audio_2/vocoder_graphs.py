@@ -54,7 +54,7 @@ class _VocoderGraph:
     def __init__(self, vocoder: Vocoder, precision: str) -> None:
         self.vocoder, self.sizes = vocoder, {"z": vocoder.config.n_mels}
         self.g = GraphBuilder(
-            contract.graph("source_vocoder"), self.sizes, precision, arithmetic="f32"
+            contract.graph("vocoder_with_noise"), self.sizes, precision, arithmetic="f32"
         )
         self.lengths: dict[int, list[int]] = {}  # width -> those of its histories
         self.kept: dict[int, list[str]] = {}
