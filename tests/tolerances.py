@@ -133,3 +133,7 @@ MIXED = 0.05
 
 # A share counted in 2000 draws: four standard deviations of a half.
 SHARE_OF_2000 = 0.045
+
+# The live queues on made clocks: blocks of 10 ms move them by half that.
+LIVE_QUEUE_S = 0.02
+LIVE_DRIFT_PPM = 25.0

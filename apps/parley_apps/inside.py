@@ -37,7 +37,7 @@ def differs(row: Seen) -> bool:
 def look(bundle: str, checkpoint: Path, stage: str) -> Iterator[tuple[str, list[Seen]]]:
     """Graph -> its values beside its modules', for the graphs that `stage` names or begins."""
     import parley
-    from parley.bundle import find_bundle
+    from parley.bundle_folders import find_bundle
 
     try:
         from parley_export import families, loading

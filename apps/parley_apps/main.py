@@ -16,7 +16,8 @@ from parley_apps import errors
 
 # Name -> its module and what it does. Only the chosen one is imported.
 COMMANDS = {
-    "talk": ("parley_apps.talk", "hold a conversation with recordings, into a WAV file"),
+    "talk": ("parley_apps.talk", "hold a conversation: live, or with recordings into a WAV file"),
+    "devices": ("parley_apps.devices", "list microphones and loudspeakers"),
     "show": ("parley_apps.show", "tell what a bundle is and what its licence asks"),
     "verify": ("parley_apps.verify", "compare every stage with golden numbers"),
     "bench": ("parley_apps.benchmark", "measure what a chunk costs on this machine"),

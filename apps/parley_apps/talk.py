@@ -1,4 +1,4 @@
-"""`parley talk`: a conversation with recordings into files; the clock counts samples."""
+"""`parley talk`: a conversation, live or with recordings into files, whose clock counts samples."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from parley_apps.conversation import Conversation, Floats
 
 EXAMPLES = """\
-Plays recordings to a model and writes what it answers. The output has the input's timeline:
-silence while the model listens, its voice where it speaks. After a recording, silence follows until
-the model listens again, 30 s at most. The clock counts samples and all chance comes from --seed, so
-the same command gives the same recording on a slow machine too.
+With recordings, it plays them to a model and writes what it answers. The output has the input's
+timeline: silence while the model listens, its voice where it speaks. After a recording, silence
+follows until the model listens again, 30 s at most. The clock counts samples and all chance comes
+from --seed, so the same command gives the same recording on a slow machine too.
 
 examples:
+  a conversation through microphone and loudspeaker:
+    parley talk nano
   one question, one answer, and a picture of who spoke when:
     parley talk my.bundle --in question.wav --out answer.wav --plot answer.png
   two turns of one conversation, with transcript and trace (open it in chrome://tracing or
@@ -45,9 +47,9 @@ class _Turn(argparse.Action):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from parley_apps import errors, transcript
+    from parley_apps import errors, live, transcript
 
-    parser.description = EXAMPLES
+    parser.description = f"{live.HELP}\n\n{EXAMPLES}"
     parser.epilog = f"{transcript.HELP}\n\n{errors.EXIT_CODES_HELP}"
     options.add_bundle(parser)
     what = parser.add_argument_group("what is said (several times: several turns)")
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--say", action=_Turn, dest="turns", metavar="TEXT", help="a typed turn")
     _add_outputs(parser)
     _add_session(parser)
+    live.add_arguments(parser)
     options.add_machine(parser)
     options.add_cache(parser)
     options.add_json(parser, "a summary")
@@ -71,8 +74,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         ("--trace", "F.JSON", "what happened when and what it cost, in Chrome's trace format"),
         ("--plot", "F.PNG", "the timeline as a picture (needs `pip install 'parley[plot]'`)"),
     ):
-        required = flag == "--out"
-        group.add_argument(flag, metavar=metavar, type=Path, required=required, help=what)
+        group.add_argument(flag, metavar=metavar, type=Path, help=what)
 
 
 def _add_session(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +96,9 @@ def _add_session(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if not args.turns:
-        args.usage_error("expected at least one --in USER.WAV or --say TEXT")
+        return _live(args)
+    if args.out is None:
+        args.usage_error("expected --out BOT.WAV beside --in and --say")
     progress = Progress()
     _check_outputs(args)
     system = None if args.system is None else options.text_or_file(args.system)
@@ -107,6 +111,16 @@ def run(args: argparse.Namespace) -> int:
         _write(_outputs(conversation, bundle, args))
     _print_summary(conversation, args)
     return 0
+
+
+def _live(args: argparse.Namespace) -> int:
+    """Live; refuses what only recordings have, rather than leave it unwritten."""
+    from parley_apps import live
+
+    for flag in ("out", "text", "trace", "plot"):
+        if getattr(args, flag) is not None and not (flag == "out" and args.replay):
+            args.usage_error(f"expected --in or --say beside --{flag}; live has --record FOLDER")
+    return live.run(args)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

@@ -21,6 +21,12 @@ void register_session(py::module_& module);
 void register_workbench(py::module_& module);
 void register_backbone_bench(py::module_& module);
 void register_libraries(py::module_& module);
+void register_live(py::module_& module);
+
+// A step's milliseconds by stage, with engine and total.
+py::dict timing_ms(const Timing& timing);
+// An event whose places are told in seconds too.
+py::object event_of(const Event& event, int output_hz);
 
 struct PySession {
   std::shared_ptr<Session> session;

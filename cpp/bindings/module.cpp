@@ -57,4 +57,5 @@ PYBIND11_MODULE(_core, module) {
   parley::bindings::register_workbench(module);
   parley::bindings::register_backbone_bench(module);
   parley::bindings::register_libraries(module);
+  parley::bindings::register_live(module);
 }

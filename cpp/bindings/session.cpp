@@ -25,16 +25,6 @@ struct PyStep {
   std::int64_t index = 0;
 };
 
-py::dict timing_ms(const Timing& timing) {
-  const auto ms = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-6; };
-  py::dict result;
-  for (std::size_t i = 0; i < kStages; ++i)
-    result[py::str(kStageNames[i].data())] = ms(timing.stage_ns[i]);
-  result["engine"] = ms(timing.engine_ns());
-  result["total"] = ms(timing.total_ns);
-  return result;
-}
-
 PyStep step(PySession& self, const Floats& samples) {
   PyStep result;
   result.samples = Floats(static_cast<py::ssize_t>(self.out_chunk_samples));
@@ -64,6 +54,20 @@ void register_event(py::module_& module) {
 }
 
 }  // namespace
+
+py::dict timing_ms(const Timing& timing) {
+  const auto ms = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-6; };
+  py::dict result;
+  for (std::size_t i = 0; i < kStages; ++i)
+    result[py::str(kStageNames[i].data())] = ms(timing.stage_ns[i]);
+  result["engine"] = ms(timing.engine_ns());
+  result["total"] = ms(timing.total_ns);
+  return result;
+}
+
+py::object event_of(const Event& event, int output_hz) {
+  return py::cast(PyEvent{event, output_hz});
+}
 
 void register_session(py::module_& module) {
   register_event(module);

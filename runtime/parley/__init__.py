@@ -20,6 +20,7 @@ from parley.errors import (
     LibraryError,
 )
 from parley.events import Answer, Event, Step
+from parley.live import AudioDevice, Live, LiveEvent, audio_devices
 from parley.ops import ops_library
 from parley.session import Session
 
@@ -27,6 +28,7 @@ _log.start()
 
 __all__ = [
     "Answer",
+    "AudioDevice",
     "Bundle",
     "BundleError",
     "CancelledError",
@@ -35,9 +37,12 @@ __all__ = [
     "Event",
     "InputError",
     "LibraryError",
+    "Live",
+    "LiveEvent",
     "Session",
     "Step",
     "__version__",
+    "audio_devices",
     "open",
     "ops_library",
     "read_audio",

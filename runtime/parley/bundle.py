@@ -1,4 +1,4 @@
-"""Opens bundles by path or name over the engine's; knows where bundles lie and no stage."""
+"""Opens bundles over the engine's; knows no stage and not where bundles lie."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from typing import Any, Literal, Self
 from parley import _core, arguments, kernel_forms
 from parley.arguments import LARGEST_INT, LARGEST_SEED, LARGEST_THREADS
 from parley.audio import check_rate, check_samples
-from parley.errors import BundleError, InputError
+from parley.bundle_folders import find_bundle
+from parley.errors import InputError
 from parley.events import Floats
 from parley.libraries import llama_path, onnxruntime_path
+from parley.live import Live, open_live
 from parley.session import Session
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 CacheType = Literal["f16", "q8_0", "f32"]
-
-MANIFEST = "manifest.json"
-FOLDER_VARIABLE = "PARLEY_BUNDLES"  # a folder of bundles, one per name
-BUILT_IN = Path(__file__).parent / "bundles"
 
 _NEEDED = ("seed", "prefill_budget")  # None does not stand for the bundle's own
 _WHOLE = {
@@ -79,6 +77,7 @@ class Bundle:
                 f"got {voice!r}; choose one of them"
             )
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._lives: weakref.WeakSet[Live] = weakref.WeakSet()
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -152,14 +151,20 @@ class Bundle:
         while a voice is set up. Raises InputError for what the bundle lacks or is out of range.
         """
         core = self._opened
-        if mode is not None and mode not in core.modes:
-            raise InputError(_no_such_mode(mode, core.modes, self.name))
-        options = {"system": system, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        options |= {"seed": seed, "max_new_tokens": max_new_tokens}
-        options |= {"prefill_budget": prefill_budget, "overlap": overlap}
-        options |= {"voice": voice or self._voice}
         session = Session(
-            core.session(mode=mode or "", progress=progress, **_checked(options)),
+            self._start(
+                mode,
+                seed=seed,
+                voice=voice,
+                system=system,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                max_new_tokens=max_new_tokens,
+                prefill_budget=prefill_budget,
+                overlap=overlap,
+                progress=progress,
+            ),
             chunk_samples=core.chunk_samples,
             rate=self.rate,
             out_chunk_samples=core.out_chunk_samples,
@@ -170,6 +175,48 @@ class Bundle:
         self._sessions.add(session)
         return session
 
+    def live(
+        self,
+        mode: Literal["turns", "duplex"] | None = None,
+        *,
+        devices: bool = True,
+        start: bool = True,
+        input: str = "",
+        output: str = "",
+        capture_rate: int = 48000,
+        render_rate: int = 48000,
+        cancel_echo: bool = True,
+        lead_s: float = 0.06,
+        render_latency_s: float = 0.03,
+        record: bool = False,
+        library: str = "",
+        **session: Any,
+    ) -> Live:
+        """Starts a conversation through microphone and loudspeaker, or with the caller's samples.
+
+        mode, session: as in `session()`. devices: False for `Live.capture` and `Live.render`.
+        start: False without a thread, for `Live.turn`. input, output: a device's index or a part of
+        its name, empty for the default; library: PortAudio's path. capture_rate, render_rate: of
+        the devices, Hz. cancel_echo: False with headphones. lead_s: seconds of sound that wait
+        against late steps. render_latency_s: from the callback to the loudspeaker. record: keep
+        what `Live.recorded` gives. Raises InputError for a device that is not there, LibraryError
+        without PortAudio.
+        """
+        live = open_live(
+            self._opened,
+            self._start(mode, **session),
+            devices=(input, output, library) if devices else None,
+            start=start,
+            record=record,
+            capture_rate=capture_rate,
+            render_rate=render_rate,
+            cancel_echo=cancel_echo,
+            lead_s=lead_s,
+            render_latency_s=render_latency_s,
+        )
+        self._lives.add(live)
+        return live
+
     def resample(self, samples: Floats, rate: int) -> Floats:
         """Samples [n] at `rate` Hz to the bundle's rate, as the model's own front end does it.
 
@@ -179,6 +226,20 @@ class Bundle:
         if rate == self.rate:
             return samples
         return self._opened.resample(samples, rate)
+
+    def _start(
+        self,
+        mode: str | None,
+        *,
+        voice: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        **options: Any,
+    ) -> _core.Session:
+        core = self._opened
+        if mode is not None and mode not in core.modes:
+            raise InputError(_no_such_mode(mode, core.modes, self.name))
+        checked = _checked(options | {"voice": voice or self._voice})
+        return core.session(mode=mode or "", progress=progress, **checked)
 
     def workbench(
         self, voice: str | None = None, *, flow: Mapping[str, object] | None = None
@@ -191,6 +252,8 @@ class Bundle:
 
     def close(self) -> None:
         """Closes all sessions and lets go of the models; twice does no harm."""
+        for live in list(self._lives):
+            live.stop()
         for session in list(self._sessions):
             session.close()
         if self._core is not None:
@@ -262,42 +325,6 @@ def read_manifest(path_or_name: str | Path) -> dict[str, Any]:
     Raises BundleError that names what is wrong with it.
     """
     return _core.read_manifest(os.fsencode(find_bundle(path_or_name)))
-
-
-def find_bundle(path_or_name: str | Path) -> Path:
-    """The folder of a bundle: a path, or a name in the PARLEY_BUNDLES folder or built in.
-
-    Raises BundleError that lists the known names.
-    """
-    path = Path(os.fsdecode(path_or_name))
-    if (path / MANIFEST).is_file():
-        return path
-    if path.is_dir():
-        raise BundleError(
-            f"[bundle.open] expected a bundle in {path}, got a folder without {MANIFEST}; "
-            "make one with `parley export CHECKPOINT --out BUNDLE`"
-        )
-    known = named_bundles()
-    if str(path_or_name) in known:
-        return known[str(path_or_name)]
-    names = ", ".join(known) or "none"
-    raise BundleError(
-        f"[bundle.open] expected the folder or the name of a bundle, got {str(path_or_name)!r}; "
-        f"known names: {names}. Give a path, set {FOLDER_VARIABLE} to the folder that holds your "
-        "bundles, or make one with `parley export CHECKPOINT --out BUNDLE`"
-    )
-
-
-def named_bundles() -> dict[str, Path]:
-    """Names of bundles and their folders: those of PARLEY_BUNDLES, then the built-in ones."""
-    folders = [BUILT_IN]
-    if variable := os.environ.get(FOLDER_VARIABLE):
-        folders.insert(0, Path(variable))
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-            found.setdefault(manifest.parent.name, manifest.parent)
-    return found
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

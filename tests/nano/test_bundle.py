@@ -11,7 +11,7 @@ from bundle_run import BUNDLE, GOLDEN, RECORDING, ROOT, Run
 
 import parley
 import tolerances
-from parley.bundle import BUILT_IN, named_bundles
+from parley.bundle_folders import BUILT_IN, named_bundles
 
 pytestmark = pytest.mark.skipif(
     not (BUNDLE / "manifest.json").is_file(), reason="no models/nano/bundle; make nano makes one"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import parley
-from parley import bundle as bundles
+from parley import bundle_folders as bundles
 from synthetic_signal import synthetic_signal
 
 CHUNK, RATE = 3840, 24_000

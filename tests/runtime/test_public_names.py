@@ -8,6 +8,7 @@ import parley
 
 NAMES = [
     "Answer",
+    "AudioDevice",
     "Bundle",
     "BundleError",
     "CancelledError",
@@ -16,9 +17,12 @@ NAMES = [
     "Event",
     "InputError",
     "LibraryError",
+    "Live",
+    "LiveEvent",
     "Session",
     "Step",
     "__version__",
+    "audio_devices",
     "open",
     "ops_library",
     "read_audio",

@@ -95,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _file_and_window(args: argparse.Namespace) -> tuple[Path, str, dict[str, int]]:
     """The GGUF file, its name for people, and {"prompt", "window", "context"} in positions."""
-    from parley.bundle import find_bundle, read_manifest
+    from parley.bundle import read_manifest
+    from parley.bundle_folders import find_bundle
 
     size, context, prompt = 1024, None, 64
     path = Path(args.bundle)

@@ -101,7 +101,7 @@ def _subject(bundle: str | None) -> tuple[str, sizes.Sizes, list[Way]]:
     if bundle is None:
         return "published", published(), list(cost.WAYS)
     import parley
-    from parley.bundle import find_bundle
+    from parley.bundle_folders import find_bundle
 
     manifest = parley.read_manifest(bundle)
     found = sizes.from_bundle(find_bundle(bundle), manifest)

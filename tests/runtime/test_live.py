@@ -1,0 +1,155 @@
+"""Live conversations with nano, without devices: the caller's own samples, threads, recordings."""
+
+import asyncio
+import importlib.resources
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import parley
+import tolerances
+from parley.bundle_folders import named_bundles
+
+BLOCK = 480  # 10 ms at 48 kHz
+
+
+@pytest.fixture(scope="module")
+def nano():
+    if "nano" not in named_bundles():
+        pytest.skip("models/nano/bundle is not there")
+    with parley.open("nano", threads=1) as bundle:
+        yield bundle
+
+
+@pytest.fixture(scope="module")
+def question():
+    recording = importlib.resources.files("parley_apps") / "data" / "conversation.wav"
+    samples, rate = parley.read_audio(str(recording))
+    return np.repeat(samples[: 6 * rate], 48000 // rate)
+
+
+def hold(live, samples):
+    """Everything that a conversation gave, its loudspeaker's samples, at 48 kHz."""
+    out, events = [], []
+    for at in range(0, samples.size - BLOCK + 1, BLOCK):
+        live.capture(samples[at : at + BLOCK])
+        out.append(live.render(BLOCK))
+        while live.turn():
+            pass
+        while (event := live.wait(0)) is not None:
+            events.append(event)
+    return np.concatenate(out), events
+
+
+def said(events):
+    return "".join(event.text for event in events if event.kind == "text").strip()
+
+
+def test_a_question_by_blocks_is_answered_in_sound(nano, question):
+    with nano.live(devices=False, start=False, cancel_echo=False) as live:
+        out, events = hold(live, question)
+    assert said(events).startswith("hello how can i help")
+    steps = [event for event in events if event.kind == "step"]
+    assert len(steps) == int(5.99 / 0.16)
+    assert np.abs(out).max() > 0.05
+    assert live.statistics()["missing"] == 0
+
+
+def test_what_was_recorded_gives_the_same_again(nano, question):
+    with nano.live(devices=False, start=False, record=True) as live:
+        hold(live, question)
+        sounds = live.recorded()
+    assert sounds["heard"].size == sounds["said"].size > 0
+    with nano.session() as session:
+        again = [step.samples for step in session.feed(sounds["heard"])]
+    np.testing.assert_array_equal(np.concatenate(again), sounds["said"])
+
+
+def test_a_thread_steps_while_callbacks_come_from_another(nano, question):
+    with nano.live(devices=False, cancel_echo=False) as live:
+
+        def callbacks():
+            for at in range(0, 3 * 48000, BLOCK):
+                live.capture(question[at : at + BLOCK])
+                live.render(BLOCK)
+                time.sleep(0.002)
+
+        thread = threading.Thread(target=callbacks)
+        thread.start()
+        kinds = set()
+        for event in live:
+            kinds.add(event.kind)
+            if live.statistics()["steps"] >= 17:
+                break
+        thread.join()
+    assert "step" in kinds
+    assert not live.running
+    assert live.statistics()["dropped"] == 0
+
+
+def test_events_come_by_asyncio_too(nano, question):
+    async def first_step():
+        with nano.live(devices=False) as live:
+            live.capture(question[:24000])
+            async for event in live:
+                if event.kind == "step":
+                    return event
+
+    event = asyncio.run(first_step())
+    assert event.timing_ms["total"] > 0
+
+
+def test_an_interruption_is_silence_and_the_model_stops(nano, question):
+    with nano.live(devices=False, start=False, cancel_echo=False) as live:
+        _, events = hold(live, question)
+        silence = np.zeros(48000, np.float32)
+        live.interrupt()
+        out, more = hold(live, silence)
+    assert np.abs(out[BLOCK + 240 :]).max() < tolerances.QUIET_SAMPLE or said(events + more)
+
+
+def test_muted_is_silence_for_the_model(nano, question):
+    with nano.live(devices=False, start=False, record=True) as live:
+        live.mute()
+        _, events = hold(live, question)
+        assert not live.recorded()["heard"].any()
+    assert said(events) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"capture_rate": 11025}, "multiples of 100"),
+        ({"render_rate": 4}, "render_rate"),
+        ({"lead_s": 3.0}, "lead_s"),
+        ({"mode": "turns"}, "mode"),
+        ({"cancel_echo": 1}, "cancel_echo"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(nano, options, told):
+    with pytest.raises(parley.InputError, match=told):
+        nano.live(devices=False, start=False, **options)
+
+
+def test_blocks_of_two_channels_are_refused(nano):
+    with (
+        nano.live(devices=False, start=False) as live,
+        pytest.raises(parley.InputError, match="one channel"),
+    ):
+        live.capture(np.zeros((480, 2), np.float32))
+
+
+def test_without_portaudio_the_error_says_how_to_get_it(nano):
+    with pytest.raises(parley.LibraryError, match="libportaudio2"):
+        nano.live(library="/nowhere/libportaudio.so.2")
+
+
+def test_a_closed_bundle_ends_its_conversations(nano):
+    with parley.open("nano", threads=1) as bundle:
+        live = bundle.live(devices=False)
+        assert live.running
+    assert not live.running
+    live.stop()
+    assert live.wait(0) is None
