@@ -26,7 +26,7 @@ def blocks(text: str, language: str) -> list[str]:
 @pytest.mark.nano
 @pytest.mark.skipif(not NANO.is_dir(), reason="no models/nano/bundle; make nano makes one")
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    (example,) = blocks(README, "python")
+    example, _ = blocks(README, "python")
     assert len(example.splitlines()) <= 11
     (tmp_path / "bundles").mkdir()
     (tmp_path / "bundles" / "nano").symlink_to(NANO)
@@ -41,6 +41,13 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "shift" in done.stdout and "text  hello" in done.stdout
     assert (tmp_path / "answer.wav").stat().st_size > 1000
+
+
+def test_the_live_example_runs() -> None:
+    _, example = blocks(README, "python")
+    assert "bundle.live()" in example
+    # Without devices and without a thread it is over at once.
+    exec(example.replace("bundle.live()", "bundle.live(devices=False, start=False)"), {})
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
