@@ -54,7 +54,7 @@ def look(bundle: str, checkpoint: Path, stage: str) -> Iterator[tuple[str, list[
     known = [
         part
         for part in family.parts(read, Choices(duplex=manifest["duplex"] is not None))
-        if part.name in manifest["graphs"]
+        if part.name in manifest["graphs"] and part.probe is not None
     ]
     wanted = [part for part in known if part.name.startswith(stage)]
     if not wanted:
@@ -66,6 +66,7 @@ def look(bundle: str, checkpoint: Path, stage: str) -> Iterator[tuple[str, list[
     for part in wanted:
         modules = {m.name: loading.load_module(m, read.read).float() for m in part.modules}
         entry = manifest["graphs"][part.name]
+        assert part.probe is not None
         probe = part.probe(*modules.values())
         yield part.name, look_inside(folder / entry["file"], entry, modules, probe)
 

@@ -87,16 +87,16 @@ class Part:
     """One graph of a bundle.
 
     name: one of contract.py's. modules: what it is made from. export: writes it,
-    `export(*modules, path, **choices)`. probe: `probe(*modules)`, for looking inside. bytes: about
-    what its weights take.
+    `export(*modules, path, **choices)`. bytes: about what its weights take. probe:
+    `probe(*modules)`, for looking inside.
     """
 
     name: str
     modules: tuple[Module, ...]
     export: Callable[..., GraphInfo]
-    probe: Callable[..., Probe]
     bytes: int
     choices: Mapping[str, Any] = field(default_factory=dict)
+    probe: Callable[..., Probe] | None = None
 
 
 @dataclass(frozen=True)
