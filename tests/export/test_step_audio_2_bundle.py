@@ -287,10 +287,9 @@ def test_duplex_is_refused(checkpoint, tmp_path, capsys):
     assert "whole turns" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", ["encoder", "flow", "vocoder"])
-def test_every_layer_is_as_its_module(checkpoint, bundle, stage, capsys):
+def test_every_layer_of_the_encoder_is_as_its_module(checkpoint, bundle, capsys):
     capsys.readouterr()
-    arguments = ["--inside", stage, "--checkpoint", str(checkpoint), "--json"]
+    arguments = ["--inside", "encoder", "--checkpoint", str(checkpoint), "--json"]
     assert main(["verify", str(bundle), *arguments]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["graphs"] and all(told["graphs"].values())
