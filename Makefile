@@ -2,7 +2,8 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo nano eval bench quantized dev format golden test lint test-cpp test-python install clean distclean
+.PHONY: help demo wheel nano eval bench quantized dev format golden test lint test-cpp test-python install \
+  install-demo clean distclean
 
 # Everything runs with the environment's own programs first; paths may hold spaces.
 VENV_PATH := PATH="$$PWD/.venv/bin:$$PATH"
@@ -10,22 +11,29 @@ CPP_FILES := find cpp kernels tests -name '*.h' -o -name '*.cpp'
 RECORDINGS := apps/parley_apps/data
 
 help:
-	@echo "make demo      install, and hold a conversation: leaves sound, text, trace and picture in demo/"
-	@echo "make test      install, and run every check: lint, types, C++ with sanitizers, pytest"
+	@echo "make demo      install what that needs, and hold a conversation: leaves sound, text, trace and picture in demo/"
+	@echo "make test      install the rest, and run every check: lint, types, C++ with sanitizers, pytest"
 	@echo "make nano      train the small model that ships anew, with the speech it learns from (seven hours)"
 	@echo "make eval      how nano behaves in scenarios made for it; LIMIT=50 takes 50 of each kind"
 	@echo "make quantized what quantization does to nano's behaviour, type by type; LIMIT=50 likewise"
 	@echo "make bench     measure everything anew and write BENCHMARKS.md: about an hour, 12 GB in ~/.cache/parley"
 	@echo "make install   only the environment in .venv"
+	@echo "make wheel     wheels for every Linux since 2018, in dist/: parley and parley-llama"
 	@echo "make dev       build what changed in this tree, and run the tests in T=tests/runtime, say"
 	@echo "make format    put all sources into shape; make golden: write the golden numbers anew"
 	@echo "make lint, make test-cpp, make test-python: the parts of make test"
 	@echo "make clean     remove what was built and the demo; make distclean: trainings and .venv too"
 
 install:
-	@python=$$(.make/check.sh) && exec "$$python" .make/install.py
+	@python=$$(.make/check.sh) && exec "$$python" .make/install.py all
 
-demo: install
+install-demo:
+	@python=$$(.make/check.sh) && exec "$$python" .make/install.py demo
+
+wheel:
+	@python=$$(.make/check.sh) && exec "$$python" .make/install.py wheels
+
+demo: install-demo
 	@echo "== A recorded user talks with nano in full duplex: both may speak at any time"
 	@mkdir -p demo
 	@$(VENV_PATH) parley talk nano --in $(RECORDINGS)/conversation.wav --out demo/answer.wav \
@@ -119,7 +127,7 @@ test-python-only:
 # Speech and trainings in build/nano take hours to make: only distclean removes them.
 clean:
 	if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name nano -exec rm -rf {} +; fi
-	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo dist .pytest_cache .mypy_cache .ruff_cache
 
 distclean: clean
 	rm -rf build .venv

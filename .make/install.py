@@ -1,19 +1,24 @@
 """Puts parley and what it needs into .venv, with progress; knows nothing of what parley does.
 
-Only the standard library. Every step has a stamp in .venv: a second run does only what changed.
+`install.py demo` takes what a conversation needs, `install.py all` every extra too, and `install.py
+wheels` writes the wheels that others install into dist/. Only the standard library. Every step has
+a stamp in .venv: a second run does only what changed.
 """
 
+import concurrent.futures
+import contextlib
 import hashlib
 import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +27,10 @@ LOGS = ROOT / "build" / "log"
 SOURCES = ("pyproject.toml", "CMakeLists.txt", "LICENSE", "cpp", "kernels", "runtime", "export")
 SOURCES += ("apps", "models/nano/bundle", "third_party")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LLAMA = ROOT / "third_party" / "llama"
+OLDEST_LINUX = f"manylinux_2_28_{platform.machine()}"
+RUNNING: set[subprocess.Popen[str]] = set()
+DEMO = ("build", "plot")  # the extras that building parley and one conversation need
 
 
 class StepError(Exception):
@@ -70,13 +79,23 @@ def run(name: str, command: list[str | Path], on_line: Callable[[str], None]) ->
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,  # so that stop() ends the compilers too
         )
+        RUNNING.add(process)
         assert process.stdout
         for line in process.stdout:
             file.write(line)
             on_line(line.rstrip())
-    if process.wait() != 0:
+    code = process.wait()
+    RUNNING.discard(process)
+    if code != 0:
         raise StepError(tail(log, command))
+
+
+def stop() -> None:
+    for process in list(RUNNING):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 def tail(log: Path, command: list[str | Path]) -> str:
@@ -128,35 +147,36 @@ def make_venv() -> None:
     progress.done()
 
 
-def llama_requirement() -> str:
-    wanted = [r for r in PYPROJECT["project"]["dependencies"] if r.startswith("llama-cpp-python==")]
-    return str(wanted[0])
+def digest_of(*tops: Path) -> str:
+    """Of files and folders by what is in them; of texts for people only those that are packed."""
+    whole = hashlib.sha256()
+    for top in tops:
+        for file in sorted([top] if top.is_file() else top.rglob("*")):
+            if file.is_file() and file.suffix not in (".pyc", ".so", ".md"):
+                whole.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+    return whole.hexdigest()
 
 
-def wheel_cache() -> Path:
-    """A folder per version and processor: ggml is compiled for the machine that builds it."""
+def llama_version() -> str:
+    return str(tomllib.loads((LLAMA / "pyproject.toml").read_text())["project"]["version"])
+
+
+def llama_cache() -> Path:
+    """A folder per version and family of processors: one build serves all of a family."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    features = re.findall(r"^(?:flags|Features)\s*:.*$", info, re.MULTILINE)[:1]
-    options = [
-        f"{k}={v}" for k, v in sorted(os.environ.items()) if k in ("CMAKE_ARGS", "CC", "CXX")
-    ]
-    key = digest(platform.machine(), *platform.libc_ver(), *features, *options)
-    version = llama_requirement().split("==")[1]
-    return base / "parley" / "wheels" / f"{version}-{platform.machine()}-{key}"
+    key = f"{llama_version()}-{platform.machine()}-{digest_of(LLAMA)[:16]}"
+    return base / "parley" / "wheels" / key
 
 
-def llama_wheel() -> Path:
-    """The wheel of llama-cpp-python for this processor, built once and kept."""
-    cache = wheel_cache()
-    found = sorted(cache.glob("llama_cpp_python-*.whl"))
-    if found:
-        return found[0]
-    cores = os.cpu_count() or 1
-    progress = Progress(
-        f"== llama.cpp, compiled once for this processor: about {9 / cores + 0.5:.0f} minutes\n"
-        f"      kept in {cache}"
-    )
+def find_llama(*places: Path) -> Path | None:
+    """The wheel parley-llama for this family of processors."""
+    name = f"parley_llama-{llama_version()}-py3-none-*{platform.machine()}.whl"
+    return next((wheel for place in places for wheel in sorted(place.glob(name))), None)
+
+
+def build_llama(on_progress: Callable[[str], None]) -> Path:
+    """Compiles llama.cpp for every processor of this family, once, and keeps the wheel."""
+    cache = llama_cache()
     began = 0.0
 
     def show(line: str) -> None:
@@ -166,81 +186,139 @@ def llama_wheel() -> Path:
             began = began or time.monotonic()
             spent = time.monotonic() - began
             left = spent / done * (total - done)
-            progress.show(f"{done * 100 // total:3d} %  {clock(spent)} so far, {clock(left)} to go")
+            on_progress(f"{done * 100 // total:3d} %  {clock(spent)} so far, {clock(left)} to go")
         elif not began:
-            progress.show("fetching the source and its build tools")
+            on_progress("fetching the source and its build tools")
 
     cache.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
-        # pip's own cache doesn't ask for which processor a wheel was built: keep it out of this.
         options = ["--verbose", "--no-deps", "--no-cache-dir", "--wheel-dir", scratch]
-        run("llama", [python(), "-m", "pip", "wheel", *options, llama_requirement()], show)
+        run("llama", [python(), "-m", "pip", "wheel", *options, LLAMA], show)
         cache.mkdir(exist_ok=True)
         built = next(Path(scratch).glob("*.whl"))
         wheel = cache / built.name
         os.replace(built, wheel)
-    progress.done()
     return wheel
 
 
-def requirements() -> list[str]:
-    """All that pyproject.toml names: to build, to run, and every extra."""
+class LlamaWheel:
+    """The wheel parley-llama: at hand, or compiled beside the steps until it is asked for."""
+
+    def __init__(self, *places: Path) -> None:
+        self.said = ""
+        self.found = find_llama(*places)
+        if self.found:
+            return
+        self.began = time.monotonic()
+        minutes = 11 / (os.cpu_count() or 1) + 1
+        print(f"== llama.cpp, compiled for every processor, once: about {minutes:.0f} min beside")
+        print(f"      the steps below; kept in {llama_cache()}", flush=True)
+        self.building = concurrent.futures.ThreadPoolExecutor(1).submit(build_llama, self.say)
+
+    def say(self, text: str) -> None:
+        self.said = text
+
+    def get(self) -> Path:
+        if self.found:
+            return self.found
+        progress = Progress("== llama.cpp, the rest of it")
+        progress.started = self.began
+        while not self.building.done():
+            progress.show(self.said)
+            time.sleep(0.5)
+        self.found = self.building.result()
+        progress.done()
+        return self.found
+
+
+def requirements(extras: Iterable[str]) -> list[str]:
+    """What pyproject.toml names to build, to run, and for these extras, but for our own."""
     project = PYPROJECT["project"]
     named = [*PYPROJECT["build-system"]["requires"], *project["dependencies"]]
-    for extra in project["optional-dependencies"].values():
-        named += extra
-    own = f"{project['name']}["
-    return sorted({r for r in named if not r.startswith((own, "llama-cpp-python"))})
+    for extra in extras:
+        named += project["optional-dependencies"][extra]
+    return sorted({r for r in named if not r.startswith(project["name"])})
 
 
-def dependencies(wheel: Path) -> None:
-    wanted = requirements()
-    stamp = digest(*wanted, str(wheel), str(wheel.stat().st_mtime_ns))
-    if is_stamped("dependencies", stamp):
+def dependencies(extras: Iterable[str]) -> None:
+    wanted = requirements(extras)
+    stamp = VENV / ".parley-dependencies"  # all that was asked for, one a line
+    there = set(stamp.read_text().splitlines()) if stamp.is_file() else set()
+    if there.issuperset(wanted):
         return
-    progress = Progress("== Python packages; torch is the large one")
-    pip("packages", ["install", wheel, *wanted], progress)
-    put_stamp("dependencies", stamp)
+    large = "; torch is the large one" if any(r.startswith("torch") for r in wanted) else ""
+    progress = Progress(f"== Python packages{large}")
+    pip("packages", ["install", *wanted], progress)
+    stamp.write_text("\n".join(sorted(there.union(wanted))))
     progress.done()
 
 
-def source_digest() -> str:
-    whole = hashlib.sha256()
-    for top in SOURCES:
-        path = ROOT / top
-        for file in sorted([path] if path.is_file() else path.rglob("*")):
-            if file.is_file() and file.suffix not in (".pyc", ".so"):
-                whole.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
-    return whole.hexdigest()
-
-
-def parley() -> None:
-    stamp = source_digest()
-    if is_stamped("parley", stamp):
+def llama(wheel: Path) -> None:
+    stamp = digest(str(wheel), str(wheel.stat().st_mtime_ns))
+    if is_stamped("llama", stamp):
         return
-    progress = Progress("== parley, its C++ core compiled here")
+    options = ["--no-deps", "--force-reinstall"]
+    run("llama-install", [python(), "-m", "pip", "install", *options, wheel], lambda line: None)
+    put_stamp("llama", stamp)
 
+
+def percentage(progress: Progress) -> Callable[[str], None]:
     def show(line: str) -> None:
         if match := re.search(r"\[(\d+)/(\d+)\]", line):
             progress.show(f"{int(match[1]) * 100 // int(match[2]):3d} %")
 
+    return show
+
+
+def parley() -> None:
+    stamp = digest_of(*(ROOT / top for top in SOURCES))
+    if is_stamped("parley", stamp):
+        return
+    progress = Progress("== parley, its C++ core compiled here")
     options = ["--verbose", "--no-build-isolation", "--no-deps", "--force-reinstall"]
-    run("parley", [python(), "-m", "pip", "install", *options, "."], show)
+    run("parley", [python(), "-m", "pip", "install", *options, "."], percentage(progress))
     put_stamp("parley", stamp)
     progress.done()
 
 
+def install(extras: Iterable[str]) -> None:
+    wheel = LlamaWheel(llama_cache(), ROOT / "dist", ROOT.parent)
+    dependencies(extras)
+    parley()
+    llama(wheel.get())
+
+
+def wheels() -> None:
+    """Both wheels in dist/, for every Linux since 2018 and every processor of this family."""
+    llama = LlamaWheel(llama_cache())
+    dependencies(("wheel",))
+    progress = Progress("== parley's wheel")
+    options = ["--verbose", "--no-build-isolation", "--no-deps", "--wheel-dir", "build/wheels"]
+    options += ["-C", "cmake.define.PARLEY_PORTABLE=ON", "-C", "build-dir=build/portable"]
+    shutil.rmtree(ROOT / "build" / "wheels", ignore_errors=True)
+    run("wheel", [python(), "-m", "pip", "wheel", *options, "."], percentage(progress))
+    progress.done()
+    for wheel in (next((ROOT / "build" / "wheels").glob("parley-*.whl")), llama.get()):
+        check = ["-m", "auditwheel", "repair", "--plat", OLDEST_LINUX, "--wheel-dir", "dist"]
+        run("auditwheel", [python(), *check, wheel], lambda line: None)
+    for wheel in sorted((ROOT / "dist").glob("*.whl")):
+        print(f"   {wheel.relative_to(ROOT)}  {wheel.stat().st_size / 1e6:.1f} MB")
+
+
 def main() -> int:
+    every = PYPROJECT["project"]["optional-dependencies"]
+    todo = {"demo": lambda: install(DEMO), "all": lambda: install(every), "wheels": wheels}
     try:
         make_venv()
-        dependencies(llama_wheel())
-        parley()
+        todo[sys.argv[1]]()
     except StepError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped; run make again to go on", file=sys.stderr)
         return 130
+    finally:
+        stop()
     return 0
 
 

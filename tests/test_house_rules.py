@@ -58,6 +58,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("threads_and_locks", "cpp/src/live/devices/portaudio.cpp"): "one library per process and path",
     ("threads_and_locks", "cpp/bindings/live.cpp"): "what is recorded, between steps and Python",
     ("threads_and_locks", "runtime/parley/live.py"): "events for asyncio; starts no thread",
+    ("threads_and_locks", ".make/install.py"): "compiles llama.cpp beside the other steps",
     ("threads_and_locks", "export/parley_export/command.py"): "looks which thread takes a signal",
     ("threads_and_locks", "export/parley_export/progress.py"): "samples memory beside the export",
 }

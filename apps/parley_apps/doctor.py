@@ -22,6 +22,7 @@ there, the rest is for single commands. Exit code 5 where something required is 
 examples:
   parley doctor
   parley doctor --json
+  parley doctor --check
 """
 
 
@@ -46,10 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = EXAMPLES
     parser.epilog = errors.EXIT_CODES_HELP
     parser.add_argument("--json", action="store_true", help="print the findings as JSON on stdout")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="try llama.cpp and a graph in another process, as the first run on a machine does",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    checks = list(all_checks())
+    checks = list(all_checks(anew=args.check))
     missing = [check for check in checks if check.required and not check.present]
     if args.json:
         findings = {
@@ -63,14 +69,14 @@ def run(args: argparse.Namespace) -> int:
     return errors.MISSING if missing else errors.OK
 
 
-def all_checks() -> Iterator[Check]:
-    """Everything that parley may use, the required things first."""
+def all_checks(*, anew: bool = False) -> Iterator[Check]:
+    """Everything that parley may use, the required things first; `anew` tries llama.cpp again."""
     yield _python()
     get = "pip install --force-reinstall parley"
     yield _tried("engine", "parley's own compiled module", _engine, get)
     yield _package("numpy", "arrays", "numpy", required=True)
     yield _tried("ONNX Runtime", "runs encoder, flow decoder, vocoder", _onnxruntime, "")
-    yield _tried("llama.cpp", "runs the backbone", _llama, "")
+    yield _tried("llama.cpp", "runs the backbone", lambda: _llama(anew), "")
     yield _kernels()
     yield _package("soundfile", "reads recordings", "soundfile", required=True)
     yield from _accelerators()
@@ -108,10 +114,12 @@ def _onnxruntime() -> str:
     return f"{libraries.onnxruntime_version()} ({libraries.onnxruntime_path()})"
 
 
-def _llama() -> str:
+def _llama(anew: bool) -> str:
     from parley import libraries
 
-    return f"{libraries.llama_version()} ({libraries.llama_path()})"
+    variant = libraries.llama_variant(anew=anew)
+    code = f", its code for {variant}" if variant else ""
+    return f"{libraries.llama_version()}{code} ({libraries.llama_path()})"
 
 
 def _kernels() -> Check:

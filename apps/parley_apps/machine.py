@@ -70,7 +70,7 @@ def versions() -> dict[str, str | None]:
     return {
         "parley": parley.__version__,
         "onnxruntime": package_version("onnxruntime", "onnxruntime-gpu"),
-        "llama-cpp-python": package_version("llama-cpp-python"),
+        "parley-llama": package_version("parley-llama"),
         "numpy": package_version("numpy"),
         "python": platform.python_version(),
     }

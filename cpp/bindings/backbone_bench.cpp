@@ -42,6 +42,15 @@ void register_backbone_bench(py::module_& module) {
            py::arg("gguf"), py::kw_only(), py::arg("llama") = "", py::arg("device") = "cpu",
            py::arg("kv") = "f16", py::arg("threads") = 1, py::arg("n_cells") = 1024)
       .def_property_readonly("vocab_size", &BackboneBench::vocab_size)
+      .def_property_readonly("width", &BackboneBench::width)
+      .def("tokenize", &BackboneBench::tokenize, py::arg("text"), py::arg("special"))
+      .def(
+          "read",
+          [](BackboneBench& b, const Floats& rows) {
+            const auto logits = b.read(span_of(rows));
+            return array_of({logits.begin(), logits.end()});
+          },
+          py::arg("rows"))
       .def(
           "ours",
           [](BackboneBench& b, const Ids& ids, Range slot) {

@@ -32,6 +32,29 @@ void set_python_log(const py::object& log) {
   set_log(std::move(function));
 }
 
+py::bytes variant_of(const std::string& library) {
+  std::string file;
+  {
+    const Unlocked unlocked;
+    file = llama_variant_of(library);
+  }
+  return file;
+}
+
+std::vector<py::bytes> variants_of(const std::string& library) {
+  std::vector<std::string> files;
+  {
+    const Unlocked unlocked;
+    files = llama_variants(library);
+  }
+  return {files.begin(), files.end()};
+}
+
+void quantize(const std::string& library, const std::string& source, const std::string& target,
+              int file_type, int threads, std::size_t rows_bytes) {
+  quantize_gguf(library, source, target, {file_type, threads, rows_bytes});
+}
+
 }  // namespace
 
 // Whoever holds the GIL here would wait for a thread that wants it for a message.
@@ -39,6 +62,11 @@ void register_libraries(py::module_& module) {
   const auto release = py::call_guard<Released>();
   module.def("onnxruntime_version", &onnxruntime_version, py::arg("library") = "", release);
   module.def("llama_version", &llama_version_of, py::arg("library") = "", release);
+  module.def("llama_variant", &variant_of, py::arg("library") = "");
+  module.def("llama_variants", &variants_of, py::arg("library"));
+  module.def("quantize_gguf", &quantize, py::arg("library"), py::arg("source"), py::arg("target"),
+             py::kw_only(), py::arg("file_type"), py::arg("threads"), py::arg("rows_bytes"),
+             release);
   module.def("try_onnxruntime_device", &try_onnxruntime_device, py::arg("library"),
              py::arg("device"), release);
   module.def("kernel_forms", &kernel_forms, release);

@@ -22,7 +22,7 @@ from parley_export.quantize import FILE_TYPES, quantize, require_llama
 BACKBONE_FILE = "backbone.gguf"
 SOURCE_FILE = "backbone.source.gguf"  # what is quantized; never part of the bundle
 SPARE_BYTES = 64 << 20  # manifest, voices, graph nodes
-PACKAGES = ("torch", "numpy", "onnx", "gguf", "safetensors", "llama_cpp_python")
+PACKAGES = ("torch", "numpy", "onnx", "gguf", "safetensors", "parley_llama")
 
 # Speed measured on two cores at the published shapes, for the estimate only.
 HASH_PER_S, WRITE_PER_S, QUANTIZE_PER_S = 0.8e9, 0.4e9, 15e6  # bytes, bytes, weights

@@ -7,9 +7,8 @@ only, and an interruption stops it at once.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import importlib.util
 import json
+import logging
 import os
 import re
 import subprocess
@@ -31,17 +30,14 @@ FILE_TYPES = {
     "q3_k_m": 12,
     "q2_k": 10,
 }
-MAX_ROWS_BYTES = 1 << 30  # rows that llama.cpp converts at once; bounds its anonymous memory
 _TENSOR_LINE = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
 
 
 def require_llama() -> None:
-    """Raise LibraryError where llama-cpp-python is not installed."""
-    if importlib.util.find_spec("llama_cpp") is None:
-        raise LibraryError(
-            "[backbone.quantize] expected llama-cpp-python, got none; pip install parley, or "
-            "export with --backbone f32 or f16"
-        )
+    """Raise LibraryError where llama.cpp is not installed."""
+    from parley import libraries
+
+    libraries.llama_path()
 
 
 def quantize(
@@ -102,8 +98,8 @@ def _raise_failure(outcome: dict[str, Any], code: int, target: Path) -> None:
     text = f"{outcome.get('error')} (exit code {code})"
     if outcome.get("kind") == "library":
         raise LibraryError(
-            f"[backbone.quantize] expected a working llama-cpp-python, got {text}; "
-            "pip install --force-reinstall llama-cpp-python"
+            f"[backbone.quantize] expected a working llama.cpp, got {text}; do what "
+            "`parley doctor` says"
         )
     # llama.cpp reports a failed write as a broken stream and names no cause; ask the disk.
     free = os.statvfs(target.parent)
@@ -124,37 +120,38 @@ def _say(**message: Any) -> None:
         os._exit(1)
 
 
-def _run(source: str, target: str, precision: str) -> int:
-    """The child's work: call llama_model_quantize and tell progress as JSON lines."""
-    try:
-        import llama_cpp as llama
+class _Progress(logging.Handler):
+    """Tells the parent of llama.cpp's lines how far it is; keeps those that say what is wrong."""
 
-        params = llama.llama_model_quantize_default_params()
-        params.ftype = FILE_TYPES[precision]
-        params.nthread = len(os.sched_getaffinity(0))
-        if hasattr(params, "max_buf_size"):
-            params.max_buf_size = MAX_ROWS_BYTES
-    except Exception as e:  # any failure to load a native library ends the same way
-        _say(error=f"{type(e).__name__}: {e}", kind="library")
-        return 1
-    errors: list[str] = []
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[str] = []
 
-    @llama.llama_log_callback
-    def log(level: int, text: bytes, _user: Any) -> None:
-        line = text.decode("utf-8", "replace").strip()
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage().strip()
         found = _TENSOR_LINE.match(line)
         if found:
             _say(done=(int(found[1]) - 1) / int(found[2]))
-        elif level == 4 or "failed" in line:  # GGML_LOG_LEVEL_ERROR
-            errors.append(line)
+        elif record.levelno >= logging.ERROR or "failed" in line:
+            self.errors.append(line)
 
-    llama.llama_log_set(log, ctypes.c_void_p(0))
-    llama.llama_backend_init()
-    code = llama.llama_model_quantize(
-        os.fsencode(source), os.fsencode(target), ctypes.byref(params)
-    )
-    if code != 0:
-        _say(error=" ".join(errors[-3:]) or f"code {code}", kind="refused")
+
+def _run(source: str, target: str, precision: str) -> int:
+    """The child's work: quantize and tell progress as JSON lines."""
+    progress = _Progress()
+    try:
+        from parley import backbone
+
+        logger = logging.getLogger("parley.llama")
+        logger.addHandler(progress)
+        logger.setLevel(logging.INFO)
+        threads = len(os.sched_getaffinity(0))
+        backbone.quantize(source, target, FILE_TYPES[precision], threads=threads)
+    except BundleError as e:
+        _say(error=" ".join(progress.errors[-3:]) or str(e), kind="refused")
+        return 1
+    except Exception as e:  # any failure to load a native library ends the same way
+        _say(error=f"{type(e).__name__}: {e}", kind="library")
         return 1
     _say(done=1.0)
     _say(error=None)

@@ -18,29 +18,31 @@ extern "C" {
 typedef struct {
   size_t in, out, taps, dilation;  // channels, and the kernel's size
   size_t samples;                  // of an input row
-} conv1d_shape;
+} parley_conv1d_shape;
 
 // Output channels are computed in blocks of so many; threads take blocks of their own.
 enum { CONV1D_BLOCK = 4 };
 
 // 32-bit words of the packed weights and of the packed input; the caller owns both.
-size_t conv1d_weight_words(const conv1d_shape* shape);
-size_t conv1d_input_words(const conv1d_shape* shape);
+size_t parley_conv1d_weight_words(const parley_conv1d_shape* shape);
+size_t parley_conv1d_input_words(const parley_conv1d_shape* shape);
 
 // `weights` bfloat16 [out, in, taps], once per model.
-void conv1d_pack_weights(const conv1d_shape* shape, const uint16_t* weights, uint32_t* packed);
+void parley_conv1d_pack_weights(const parley_conv1d_shape* shape, const uint16_t* weights,
+                                uint32_t* packed);
 
 // Pairs begin .. end - 1 of the (in + 1) / 2 pairs of rows of `x` float32 [in, samples].
-void conv1d_pack_input(const conv1d_shape* shape, const float* x, size_t begin, size_t end,
-                       uint32_t* packed);
+void parley_conv1d_pack_input(const parley_conv1d_shape* shape, const float* x, size_t begin,
+                              size_t end, uint32_t* packed);
 
 // Blocks begin .. end - 1 of the (out + 3) / 4 blocks of `y` [out, outputs]; `bias` [out].
-void conv1d_forward(const conv1d_shape* shape, const uint32_t* weights, const float* bias,
-                    const uint32_t* input, size_t begin, size_t end, float* y);
+void parley_conv1d_forward(const parley_conv1d_shape* shape, const uint32_t* weights,
+                           const float* bias, const uint32_t* input, size_t begin, size_t end,
+                           float* y);
 
-// Which version conv1d_forward runs here: "avx512bf16", "avx512", "avx2" or "portable". Only the
-// first has instructions for such products; the others take as long as float32.
-const char* conv1d_version(void);
+// Which version parley_conv1d_forward runs here: "avx512bf16", "avx512", "avx2" or "portable". Only
+// the first has instructions for such products; the others take as long as float32.
+const char* parley_conv1d_version(void);
 
 #ifdef __cplusplus
 }

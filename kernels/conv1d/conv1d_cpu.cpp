@@ -14,17 +14,17 @@ constexpr size_t kBlock = CONV1D_BLOCK;
 constexpr size_t kVectors = 6;  // of a tile, at most
 constexpr size_t kSpare = 16;   // a last vector may read so far over its row
 
-size_t outputs_of(const conv1d_shape& s) {
+size_t outputs_of(const parley_conv1d_shape& s) {
   const size_t reach = s.dilation * (s.taps - 1);
   return s.samples > reach ? s.samples - reach : 0;
 }
 
-size_t pairs_of(const conv1d_shape& s) {
+size_t pairs_of(const parley_conv1d_shape& s) {
   return (s.in + 1) / 2;
 }
 
 struct Call {
-  const conv1d_shape& shape;
+  const parley_conv1d_shape& shape;
   const uint32_t* weights;
   const float* bias;
   const uint32_t* input;
@@ -117,17 +117,18 @@ uint32_t rounded(float value) {
 
 extern "C" {
 
-size_t conv1d_weight_words(const conv1d_shape* shape) {
+size_t parley_conv1d_weight_words(const parley_conv1d_shape* shape) {
   const size_t blocks = (shape->out + CONV1D_BLOCK - 1) / CONV1D_BLOCK;
   return blocks * CONV1D_BLOCK * conv1d::pairs_of(*shape) * shape->taps;
 }
 
-size_t conv1d_input_words(const conv1d_shape* shape) {
+size_t parley_conv1d_input_words(const parley_conv1d_shape* shape) {
   return conv1d::pairs_of(*shape) * (shape->samples + conv1d::kSpare);
 }
 
-void conv1d_pack_weights(const conv1d_shape* shape, const uint16_t* weights, uint32_t* packed) {
-  const conv1d_shape& s = *shape;
+void parley_conv1d_pack_weights(const parley_conv1d_shape* shape, const uint16_t* weights,
+                                uint32_t* packed) {
+  const parley_conv1d_shape& s = *shape;
   const auto at = [&](size_t o, size_t i, size_t k) -> uint32_t {
     return o < s.out && i < s.in ? weights[(o * s.in + i) * s.taps + k] : 0;
   };
@@ -142,8 +143,8 @@ void conv1d_pack_weights(const conv1d_shape* shape, const uint16_t* weights, uin
   }
 }
 
-void conv1d_pack_input(const conv1d_shape* shape, const float* x, size_t begin, size_t end,
-                       uint32_t* packed) {
+void parley_conv1d_pack_input(const parley_conv1d_shape* shape, const float* x, size_t begin,
+                              size_t end, uint32_t* packed) {
   const size_t n = shape->samples;
   for (size_t pair = begin; pair < end; ++pair) {
     uint32_t* to = packed + pair * (n + conv1d::kSpare);
@@ -155,12 +156,13 @@ void conv1d_pack_input(const conv1d_shape* shape, const float* x, size_t begin, 
   }
 }
 
-void conv1d_forward(const conv1d_shape* shape, const uint32_t* weights, const float* bias,
-                    const uint32_t* input, size_t begin, size_t end, float* y) {
+void parley_conv1d_forward(const parley_conv1d_shape* shape, const uint32_t* weights,
+                           const float* bias, const uint32_t* input, size_t begin, size_t end,
+                           float* y) {
   conv1d::version().forward({*shape, weights, bias, input, begin, end, y});
 }
 
-const char* conv1d_version(void) {
+const char* parley_conv1d_version(void) {
   return conv1d::version().name;
 }
 

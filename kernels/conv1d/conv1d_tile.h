@@ -21,7 +21,7 @@ struct Plain {
 
 // kBlock output channels (`rows` of them real) by count vectors of outputs (`n` of them real).
 struct Tile {
-  const conv1d_shape& shape;
+  const parley_conv1d_shape& shape;
   const uint32_t *weights, *input;
   const float* bias;
   size_t rows, n, row_words, n_outputs;
@@ -63,7 +63,7 @@ struct Tile {
 
 template <class Ops>
 CONV1D_INLINE void forward(const Call& call) {
-  const conv1d_shape& s = call.shape;
+  const parley_conv1d_shape& s = call.shape;
   const size_t n_outputs = outputs_of(s), row_words = s.samples + kSpare;
   const size_t block_words = pairs_of(s) * s.taps * kBlock;
   const size_t vectors = (n_outputs + Ops::lanes - 1) / Ops::lanes;

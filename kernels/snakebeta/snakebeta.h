@@ -27,31 +27,32 @@ typedef struct {
   size_t channels, samples;
   int64_t first, end;
   size_t left, right;
-} snakebeta_window;
+} parley_snakebeta_window;
 
 // Rows begin_row .. end_row - 1 of `x` [batch, channels, samples] to the same rows of `out` [batch,
 // channels, samples - left - right]; `alpha` and `beta` [channels]. Threads take rows of their own.
 // `out` may not overlap `x`; samples >= 1.
-void snakebeta_forward(const snakebeta_window* window, const float* x, const float* alpha,
-                       const float* beta, size_t begin_row, size_t end_row, float* out);
+void parley_snakebeta_forward(const parley_snakebeta_window* window, const float* x,
+                              const float* alpha, const float* beta, size_t begin_row,
+                              size_t end_row, float* out);
 
-// Which version snakebeta_forward runs here: "avx512", "avx2" or "portable".
-const char* snakebeta_version(void);
+// Which version parley_snakebeta_forward runs here: "avx512", "avx2" or "portable".
+const char* parley_snakebeta_version(void);
 
 // The same for arrays in a GPU's memory, all `rows` of them, queued on a cudaStream_t. Returns null
 // or what failed (memory of the CUDA runtime).
-const char* snakebeta_forward_cuda(const snakebeta_window* window, const float* x,
-                                   const float* alpha, const float* beta, size_t rows, float* out,
-                                   void* stream);
+const char* parley_snakebeta_forward_cuda(const parley_snakebeta_window* window, const float* x,
+                                          const float* alpha, const float* beta, size_t rows,
+                                          float* out, void* stream);
 
 // For training. Floats of `scratch` that a row of `samples` needs; the caller owns it.
-size_t snakebeta_backward_scratch(size_t samples);
+size_t parley_snakebeta_backward_scratch(size_t samples);
 
 // Whole signals: `x`, `grad_out` and `grad_x` [batch, channels, samples]; adds to `grad_alpha` and
 // `grad_beta` [channels]. `grad_x` may be `grad_out`.
-void snakebeta_backward(const float* x, const float* alpha, const float* beta,
-                        const float* grad_out, size_t batch, size_t channels, size_t samples,
-                        float* scratch, float* grad_x, float* grad_alpha, float* grad_beta);
+void parley_snakebeta_backward(const float* x, const float* alpha, const float* beta,
+                               const float* grad_out, size_t batch, size_t channels, size_t samples,
+                               float* scratch, float* grad_x, float* grad_alpha, float* grad_beta);
 
 #ifdef __cplusplus
 }

@@ -125,13 +125,13 @@ void backward_row(const float* x, Snake snake, const float* grad_out, size_t n, 
 
 extern "C" {
 
-size_t snakebeta_backward_scratch(size_t samples) {
+size_t parley_snakebeta_backward_scratch(size_t samples) {
   return 5 * snakebeta::row_size(samples);
 }
 
-void snakebeta_backward(const float* x, const float* alpha, const float* beta,
-                        const float* grad_out, size_t batch, size_t channels, size_t samples,
-                        float* scratch, float* grad_x, float* grad_alpha, float* grad_beta) {
+void parley_snakebeta_backward(const float* x, const float* alpha, const float* beta,
+                               const float* grad_out, size_t batch, size_t channels, size_t samples,
+                               float* scratch, float* grad_x, float* grad_alpha, float* grad_beta) {
   const snakebeta::Rows rows = snakebeta::rows_of(scratch, samples);
   for (size_t row = 0; row < batch * channels; ++row) {
     const size_t c = row % channels, at = row * samples;

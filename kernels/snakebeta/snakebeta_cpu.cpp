@@ -12,7 +12,7 @@ template <int kLanes>
 using Vector __attribute__((vector_size(sizeof(float) * kLanes))) = float;
 
 struct Call {
-  const snakebeta_window& window;
+  const parley_snakebeta_window& window;
   const float *x, *alpha, *beta;
   size_t begin_row, end_row;
   float* out;
@@ -34,7 +34,7 @@ template <int kLanes>
 SNAKEBETA_INLINE void forward(const Call& call) {
   using V = Vector<kLanes>;
   alignas(64) float x[kInputs + kSpare] = {}, even[kInputs + kSpare], odd[kInputs + kSpare];
-  const snakebeta_window& w = call.window;
+  const parley_snakebeta_window& w = call.window;
   const auto left = static_cast<int64_t>(w.left), samples = static_cast<int64_t>(w.samples);
   const int64_t n_outputs = samples - left - static_cast<int64_t>(w.right);
   const Span span = outputs_of(w);
@@ -98,12 +98,13 @@ const Version& version() {
 
 extern "C" {
 
-void snakebeta_forward(const snakebeta_window* window, const float* x, const float* alpha,
-                       const float* beta, size_t begin_row, size_t end_row, float* out) {
+void parley_snakebeta_forward(const parley_snakebeta_window* window, const float* x,
+                              const float* alpha, const float* beta, size_t begin_row,
+                              size_t end_row, float* out) {
   snakebeta::version().forward({*window, x, alpha, beta, begin_row, end_row, out});
 }
 
-const char* snakebeta_version(void) {
+const char* parley_snakebeta_version(void) {
   return snakebeta::version().name;
 }
 

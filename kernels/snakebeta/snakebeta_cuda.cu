@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 }  // namespace snakebeta
 
-extern "C" const char* snakebeta_forward_cuda(const snakebeta_window* window, const float* x,
+extern "C" const char* parley_snakebeta_forward_cuda(const parley_snakebeta_window* window, const float* x,
                                               const float* alpha, const float* beta, size_t rows,
                                               float* out, void* stream) {
   const snakebeta::Grid grid(*window);

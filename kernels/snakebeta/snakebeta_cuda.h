@@ -16,7 +16,7 @@ struct Shared {
 
 // One tile of a row's outputs; `tile` covers those of the signal, the others are zero.
 struct Block {
-  snakebeta_window window;
+  parley_snakebeta_window window;
   int64_t row, begin;  // of the outputs, as position in the window
   int n;
   Tile tile;
@@ -44,9 +44,9 @@ struct Block {
 
 // All blocks of a call: the tiles of a row lie side by side.
 struct Grid {
-  snakebeta_window window;
+  parley_snakebeta_window window;
 
-  explicit Grid(const snakebeta_window& w) : window(w) {}
+  explicit Grid(const parley_snakebeta_window& w) : window(w) {}
 
   SNAKEBETA_INLINE int64_t tiles() const {
     return (static_cast<int64_t>(window.samples - window.left - window.right) + kTile - 1) / kTile;

@@ -152,7 +152,7 @@ struct Span {
   int64_t begin, end;
 };
 
-SNAKEBETA_INLINE Span outputs_of(const snakebeta_window& w) {
+SNAKEBETA_INLINE Span outputs_of(const parley_snakebeta_window& w) {
   const auto low = static_cast<int64_t>(w.left);
   const auto high = static_cast<int64_t>(w.samples - w.right);
   const int64_t begin = w.first < low ? low : w.first < high ? w.first : high;

@@ -1,15 +1,35 @@
-"""The backbone on its own, to be timed beside llama.cpp's own loop; knows no bundle."""
+"""The backbone on its own, to be quantized, or timed beside llama.cpp's loop; knows no bundle."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parley import _core
-from parley.libraries import llama_path
+from parley.libraries import runnable_llama
 
 if TYPE_CHECKING:
     from parley.bundle import CacheType, Device
+
+
+ROWS_BYTES = 1 << 30  # that llama.cpp converts at once; bounds its anonymous memory
+
+
+def quantize(source: str | Path, target: str | Path, file_type: int, *, threads: int) -> None:
+    """Writes `target` as a copy of the GGUF file `source` in another type.
+
+    `file_type` is llama.h's number. Tells progress as log messages of "parley.llama". Raises
+    LibraryError where llama.cpp is missing, BundleError where it refuses the file.
+    """
+    _core.quantize_gguf(
+        os.fsencode(runnable_llama()),
+        os.fsencode(source),
+        os.fsencode(target),
+        file_type=file_type,
+        threads=threads,
+        rows_bytes=ROWS_BYTES,
+    )
 
 
 def open_bench(
@@ -26,5 +46,10 @@ def open_bench(
     not allow, LibraryError where llama.cpp is missing.
     """
     return _core.BackboneBench(
-        str(gguf), llama=llama_path(None), device=device, kv=kv, threads=threads, n_cells=n_cells
+        os.fsencode(gguf),
+        llama=os.fsencode(runnable_llama()),
+        device=device,
+        kv=kv,
+        threads=threads,
+        n_cells=n_cells,
     )

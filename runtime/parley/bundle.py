@@ -17,7 +17,7 @@ from parley.audio import check_rate, check_samples
 from parley.bundle_folders import find_bundle
 from parley.errors import InputError
 from parley.events import Floats
-from parley.libraries import llama_path, onnxruntime_path
+from parley.libraries import onnxruntime_path, runnable_llama
 from parley.live import Live, open_live
 from parley.session import Session
 
@@ -67,7 +67,7 @@ class Bundle:
             kv=arguments.text(where, "kv", kv),  # type: ignore[arg-type]
             flow=_settings(flow),
             onnxruntime=library,
-            llama=os.fsencode(llama_path(llama)),
+            llama=os.fsencode(runnable_llama(llama, onnxruntime, bundle=Path(folder))),
         )
         self._manifest = self._core.manifest
         self._voice = voice or ""

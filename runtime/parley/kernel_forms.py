@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import platform
 from pathlib import Path
 
-from parley import _core, files
+from parley import _core, files, processor
 from parley.errors import LibraryError
 
 
 def file(onnxruntime_version: str) -> Path:
     """The file of this machine, with this version of ONNX Runtime and of parley."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    machine = "\n".join([*_processor(), onnxruntime_version, _core.__version__])
+    machine = "\n".join([processor.signature(), onnxruntime_version, _core.__version__])
     name = hashlib.sha256(machine.encode()).hexdigest()[:16]
-    return base / "parley" / "kernels" / f"{name}.txt"
+    return processor.cache() / "kernels" / f"{name}.txt"
 
 
 def restore(path: Path) -> None:
@@ -49,13 +46,3 @@ def chosen(text: str) -> dict[str, str]:
         operation, own, library = line.rsplit(" ", 2)
         forms[operation] = "onnxruntime" if 0 <= float(library) < float(own) else "parley"
     return forms
-
-
-def _processor() -> list[str]:
-    """What tells processors apart; their names alone may not."""
-    wanted = ("model name", "cpu family", "model\t", "flags", "Features")
-    try:
-        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
-        return [line for line in first.splitlines() if line.startswith(wanted)]
-    except OSError:
-        return [platform.machine(), platform.processor()]

@@ -9,11 +9,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from parley import _core
+from parley import _core, self_check
 from parley.errors import LibraryError
 
 ONNXRUNTIME_AT_LEAST = "1.29"
-LLAMA_EXACTLY = "0.3.36"  # llama.cpp's structs change between versions
+LLAMA_EXACTLY = "0.3.36"  # of llama-cpp-python too; llama.cpp's structs change between versions
 
 _PATTERNS = {
     "onnxruntime": {
@@ -70,19 +70,18 @@ def find_onnxruntime() -> Library:
 
 
 def find_llama() -> Library:
-    """llama.cpp's library of the installed llama-cpp-python wheel.
+    """llama.cpp's library of the installed parley-llama wheel.
 
-    Raises LibraryError where it is missing or not exactly LLAMA_EXACTLY. The wheel installs a
-    second copy of the library in site-packages/lib, which is never taken.
+    Raises LibraryError where it is missing or not exactly LLAMA_EXACTLY.
     """
-    install = f"pip install 'llama-cpp-python=={LLAMA_EXACTLY}'"
-    folder = _package_folder("llama_cpp")
-    wheel, version = _installed(("llama-cpp-python",))
+    folder = _package_folder("parley_llama")
+    wheel, version = _installed(("parley-llama",))
     if folder is None or version != LLAMA_EXACTLY:
         got = f"{wheel} {version}" if folder is not None and version else "no such package"
         raise LibraryError(
-            f"[libraries.find] expected llama-cpp-python {LLAMA_EXACTLY}, got {got} "
-            f"in {sys.prefix}; run `{install}`"
+            f"[libraries.find] expected parley-llama {LLAMA_EXACTLY}, got {got} in {sys.prefix}; "
+            "run `pip install ./third_party/llama` in parley's sources, or point PARLEY_LLAMA at "
+            f"the libllama.so of the same version, such as llama-cpp-python {LLAMA_EXACTLY}'s"
         )
     return Library(wheel, version, _library_file(folder / "lib", "llama", wheel))
 
@@ -110,9 +109,34 @@ def onnxruntime_version() -> str:
     return _core.onnxruntime_version(os.fsencode(onnxruntime_path()))
 
 
+def runnable_llama(
+    llama: str | Path | None = None,
+    onnxruntime: str | Path | None = None,
+    *,
+    bundle: Path | None = None,
+    anew: bool = False,
+) -> str:
+    """What the engine opens: as llama_path, or the variant beside it that runs on this processor.
+
+    Tries it in a process of its own where this machine is new, or `anew`: see `self_check`. Raises
+    LibraryError where nothing runs here.
+    """
+    paths = llama_path(llama), onnxruntime_path(onnxruntime)
+    return self_check.runnable(*paths, bundle, anew=anew)
+
+
+def llama_variant(*, anew: bool = False) -> str:
+    """The kind of processor whose code llama.cpp runs here, such as "zen4"; "" without a choice.
+
+    Raises LibraryError where it cannot be opened.
+    """
+    file = _core.llama_variant(os.fsencode(runnable_llama(anew=anew)))
+    return Path(os.fsdecode(file)).stem.removeprefix("libggml-cpu-")
+
+
 def llama_version() -> str:
     """Of the llama.cpp that the engine opens. Raises LibraryError where it cannot."""
-    return _core.llama_version(os.fsencode(llama_path()))
+    return _core.llama_version(os.fsencode(runnable_llama()))
 
 
 def _package_folder(package: str) -> Path | None:

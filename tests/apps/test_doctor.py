@@ -84,6 +84,22 @@ def test_libraries_that_variables_name_are_enough(
     assert paths["ONNXRUNTIME"] in str(checks["ONNX Runtime"]["found"])
 
 
+def test_the_variant_in_use_is_told_and_tried_anew_on_request(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def variant(*, anew: bool) -> str:
+        asked.append(anew)
+        return "haswell"
+
+    monkeypatch.setattr(libraries, "llama_variant", variant)
+    for arguments in ([], ["--check"]):
+        assert main(["doctor", *arguments]) == 0
+        assert ", its code for haswell (" in capsys.readouterr().out
+    assert asked == [False, True]
+
+
 TRY_DEVICE = doctor._try_device
 
 

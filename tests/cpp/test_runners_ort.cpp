@@ -306,8 +306,8 @@ void check_snakebeta(std::int64_t channels, std::int64_t samples, int threads) {
                                view(alpha.data(), {channels}), view(beta.data(), {channels})};
   const TensorView outputs[] = {view(y.data(), {1, channels, n})};
   graph->run(inputs, outputs, StopFlag());
-  const snakebeta_window window = {c, t, range[0], range[1], kReach, kReach};
-  snakebeta_forward(&window, x.data(), alpha.data(), beta.data(), 0, c, expected.data());
+  const parley_snakebeta_window window = {c, t, range[0], range[1], kReach, kReach};
+  parley_snakebeta_forward(&window, x.data(), alpha.data(), beta.data(), 0, c, expected.data());
   CHECK(y == expected);
 }
 

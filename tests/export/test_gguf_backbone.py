@@ -12,6 +12,7 @@ from llama_backbone import LlamaBackbone
 from safetensors.torch import load_file, save_file
 from small_checkpoint import SMALL
 
+from parley import libraries
 from parley_export import backbone_gguf, quantize
 from parley_export.errors import BundleError, LibraryError
 from parley_export.families.covo_audio import checkpoint, modules
@@ -68,11 +69,8 @@ def test_logits_equal_the_modules(intact_checkpoint, f32_file):
     with torch.no_grad():
         expected = torch_backbone(intact_checkpoint)(torch.from_numpy(embeddings)[None])[0][0]
     engine = LlamaBackbone(f32_file)
-    try:
-        got = {29: engine.feed(embeddings[:30])}
-        got |= {i: engine.feed(embeddings[i : i + 1]) for i in range(30, 40)}
-    finally:
-        engine.close()
+    got = {29: engine.feed(embeddings[:30])}
+    got |= {i: engine.feed(embeddings[i : i + 1]) for i in range(30, 40)}
     for position, logits in got.items():
         assert np.abs(logits - expected[position].numpy()).max() < LOGITS_ABS
 
@@ -127,9 +125,7 @@ def test_refuses_values_that_are_not_finite(checkpoint, tmp_path, value):
 
 @pytest.fixture
 def engine(f32_file):
-    engine = LlamaBackbone(f32_file)
-    yield engine
-    engine.close()
+    return LlamaBackbone(f32_file)
 
 
 def test_ids_are_the_tokenizers(intact_checkpoint, engine):
@@ -171,7 +167,6 @@ def test_quantized_files_load_and_are_smaller(f32_file, tmp_path, precision):
     assert types["blk.0.attn_q.weight"] != "F32"
     engine = LlamaBackbone(path)
     assert np.isfinite(engine.feed(np.ones((3, SMALL.width), np.float32))).all()
-    engine.close()
 
 
 def test_a_refused_file_names_the_reason(tmp_path):
@@ -186,8 +181,8 @@ def test_a_full_disk_while_quantizing(f32_file):
 
 
 def test_no_llama(f32_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantize.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(LibraryError, match="llama-cpp-python"):
+    monkeypatch.setattr(libraries, "_package_folder", lambda package: None)
+    with pytest.raises(LibraryError, match="parley-llama"):
         quantize.quantize(f32_file, tmp_path / "out.gguf", "q8_0")
 
 

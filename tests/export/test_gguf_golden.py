@@ -33,7 +33,6 @@ def tiny(tmp_path_factory):
     engine = LlamaBackbone(path, n_ctx=2048)
     table = shards.read("llm.model.embed_tokens.weight").numpy()
     yield tokenizer.id_of(AUDIO_PLACEHOLDER), table, engine
-    engine.close()
 
 
 def penalized(logits, ids):

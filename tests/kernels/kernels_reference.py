@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Window(ctypes.Structure):
-    """`snakebeta_window`."""
+    """`parley_snakebeta_window`."""
 
     _fields_ = (
         ("channels", ctypes.c_size_t),

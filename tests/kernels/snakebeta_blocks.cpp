@@ -6,9 +6,10 @@
 #include "kernels/snakebeta/snakebeta_cuda.h"
 
 // As the kernel's launch, with the threads of a block between two barriers in descending order.
-extern "C" const char* snakebeta_forward_cuda(const snakebeta_window* window, const float* x,
-                                              const float* alpha, const float* beta, size_t rows,
-                                              float* out, void*) {
+extern "C" const char* parley_snakebeta_forward_cuda(const parley_snakebeta_window* window,
+                                                     const float* x, const float* alpha,
+                                                     const float* beta, size_t rows, float* out,
+                                                     void*) {
   using namespace snakebeta;
   const Grid grid(*window);
   const auto shared = std::make_unique<Shared>();

@@ -15,13 +15,13 @@ struct OnDevice {
 }  // namespace
 
 // `rows` a multiple of the window's channels.
-extern "C" const char* snakebeta_on_device(const snakebeta_window* window, const float* x,
+extern "C" const char* snakebeta_on_device(const parley_snakebeta_window* window, const float* x,
                                            const float* alpha, const float* beta, size_t rows,
                                            float* out) {
   const size_t n_outputs = rows * (window->samples - window->left - window->right);
   const OnDevice inputs(x, rows * window->samples), outputs(nullptr, n_outputs);
   const OnDevice alphas(alpha, window->channels), betas(beta, window->channels);
-  const char* failure = snakebeta_forward_cuda(window, inputs.data, alphas.data, betas.data, rows,
+  const char* failure = parley_snakebeta_forward_cuda(window, inputs.data, alphas.data, betas.data, rows,
                                                outputs.data, nullptr);
   if (failure != nullptr) return failure;
   cudaMemcpy(out, outputs.data, n_outputs * sizeof(float), cudaMemcpyDeviceToHost);

@@ -15,7 +15,7 @@ SHAPES = [(1, 1, 1, 1, 1), (3, 5, 3, 2, 40), (8, 9, 7, 3, 19), (6, 8, 11, 5, 300
 
 
 class Shape(ctypes.Structure):
-    """`conv1d_shape`."""
+    """`parley_conv1d_shape`."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t) for name in ("width_in", "width_out", "taps", "dilation", "samples")
@@ -28,9 +28,11 @@ def kernel(request, tmp_path_factory):
     flags = [*FAST, f'-DCONV1D_VERSION={{"{request.param}",{request.param}}}']
     source = ROOT / "kernels" / "conv1d" / "conv1d_cpu.cpp"
     library = compiled(tmp_path_factory.mktemp("kernel"), flags, source)
-    library.conv1d_version.restype = ctypes.c_char_p
-    library.conv1d_weight_words.restype = library.conv1d_input_words.restype = ctypes.c_size_t
-    assert library.conv1d_version().decode() == request.param
+    library.parley_conv1d_version.restype = ctypes.c_char_p
+    library.parley_conv1d_weight_words.restype = library.parley_conv1d_input_words.restype = (
+        ctypes.c_size_t
+    )
+    assert library.parley_conv1d_version().decode() == request.param
     return library
 
 
@@ -48,16 +50,18 @@ def run(kernel, shape, x, weights, bias):
     """Every pair of inputs and every block of outputs in a call of its own."""
     s = Shape(*shape)
     outputs = max(0, s.samples - s.dilation * (s.taps - 1))
-    packed = np.zeros(kernel.conv1d_weight_words(ctypes.byref(s)), np.uint32)
-    words = np.full(kernel.conv1d_input_words(ctypes.byref(s)), 0xFFFFFFFF, np.uint32)
+    packed = np.zeros(kernel.parley_conv1d_weight_words(ctypes.byref(s)), np.uint32)
+    words = np.full(kernel.parley_conv1d_input_words(ctypes.byref(s)), 0xFFFFFFFF, np.uint32)
     y = np.full((s.width_out, outputs), np.nan, np.float32)
-    kernel.conv1d_pack_weights(ctypes.byref(s), *pointers(weights, packed))
+    kernel.parley_conv1d_pack_weights(ctypes.byref(s), *pointers(weights, packed))
     for i in range((s.width_in + 1) // 2):
         part = ctypes.c_size_t(i), ctypes.c_size_t(i + 1)
-        kernel.conv1d_pack_input(ctypes.byref(s), *pointers(x), *part, *pointers(words))
+        kernel.parley_conv1d_pack_input(ctypes.byref(s), *pointers(x), *part, *pointers(words))
     for i in range((s.width_out + 3) // 4):
         part = ctypes.c_size_t(i), ctypes.c_size_t(i + 1)
-        kernel.conv1d_forward(ctypes.byref(s), *pointers(packed, bias, words), *part, *pointers(y))
+        kernel.parley_conv1d_forward(
+            ctypes.byref(s), *pointers(packed, bias, words), *part, *pointers(y)
+        )
     return y
 
 

@@ -27,11 +27,11 @@ def kernel(request, tmp_path_factory):
     need_processor(request.param)
     sources = (FOLDER / "snakebeta_cpu.cpp", FOLDER / "snakebeta_backward.cpp")
     library = compiled(tmp_path_factory.mktemp("kernel"), BUILDS[request.param], *sources)
-    library.snakebeta_backward_scratch.argtypes = [ctypes.c_size_t]
-    library.snakebeta_backward_scratch.restype = ctypes.c_size_t
-    library.snakebeta_version.restype = ctypes.c_char_p
+    library.parley_snakebeta_backward_scratch.argtypes = [ctypes.c_size_t]
+    library.parley_snakebeta_backward_scratch.restype = ctypes.c_size_t
+    library.parley_snakebeta_version.restype = ctypes.c_char_p
     if request.param in NEEDS:
-        assert library.snakebeta_version().decode() == request.param
+        assert library.parley_snakebeta_version().decode() == request.param
     return library
 
 
@@ -40,7 +40,7 @@ def blocks(tmp_path_factory):
     """The GPU's form, a thread after another on the CPU."""
     folder = tmp_path_factory.mktemp("blocks")
     library = compiled(folder, FAST, Path(__file__).with_name("snakebeta_blocks.cpp"))
-    library.snakebeta_forward_cuda.restype = ctypes.c_char_p
+    library.parley_snakebeta_forward_cuda.restype = ctypes.c_char_p
     return library
 
 
@@ -55,7 +55,9 @@ def forward(kernel, window, arrays, cuts=()):
     out = outputs_of(window, x)
     for begin, end in zip((0, *cuts), (*cuts, x.shape[0] * x.shape[1]), strict=True):
         rows = [ctypes.c_size_t(begin), ctypes.c_size_t(end)]
-        kernel.snakebeta_forward(ctypes.byref(window), *pointers(*arrays), *rows, *pointers(out))
+        kernel.parley_snakebeta_forward(
+            ctypes.byref(window), *pointers(*arrays), *rows, *pointers(out)
+        )
     return out
 
 
@@ -65,10 +67,10 @@ def whole(x):
 
 def backward(kernel, x, alpha, beta, grad):
     sizes = [ctypes.c_size_t(n) for n in x.shape]
-    scratch = np.full(kernel.snakebeta_backward_scratch(x.shape[-1]), np.nan, np.float32)
+    scratch = np.full(kernel.parley_snakebeta_backward_scratch(x.shape[-1]), np.nan, np.float32)
     grad_x = np.full_like(x, np.nan)
     grad_alpha, grad_beta = np.zeros_like(alpha), np.zeros_like(beta)
-    kernel.snakebeta_backward(
+    kernel.parley_snakebeta_backward(
         *pointers(x, alpha, beta, grad), *sizes, *pointers(scratch, grad_x, grad_alpha, grad_beta)
     )
     return grad_x, grad_alpha, grad_beta
@@ -96,7 +98,7 @@ def test_windows_equal_the_whole(kernel, blocks, case):
     # The GPU's form agrees everywhere, also where the window's own edges are repeated.
     device = outputs_of(window, arrays[0])
     rows = ctypes.c_size_t(out.shape[0] * out.shape[1])
-    blocks.snakebeta_forward_cuda(
+    blocks.parley_snakebeta_forward_cuda(
         ctypes.byref(window), *pointers(*arrays), rows, *pointers(device), None
     )
     assert out.size == 0 or near(device, out)

@@ -195,7 +195,7 @@ def test_write_fails_without_a_trace_where_the_disk_is_full(
 
 def test_importing_parley_brings_neither_soundfile_nor_torch() -> None:
     code = "import parley, sys; print([m for m in ('soundfile', 'torch', 'matplotlib', \
-'onnxruntime', 'llama_cpp', 'wave') if m in sys.modules and m != 'wave'])"
+'onnxruntime', 'parley_llama', 'wave') if m in sys.modules and m != 'wave'])"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

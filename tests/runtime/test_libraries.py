@@ -20,7 +20,7 @@ Install = Callable[[str, str, str, str], Path]
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Makes a wheel that fails when it is imported; hides the installed ones."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    for name in [m for m in sys.modules if m.split(".")[0] in ("onnxruntime", "llama_cpp")]:
+    for name in [m for m in sys.modules if m.split(".")[0] in ("onnxruntime", "parley_llama")]:
         monkeypatch.delitem(sys.modules, name)
 
     def make(wheel: str, version: str, package: str, library: str) -> Path:
@@ -39,7 +39,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return make
 
 
-ORT, LLAMA = ("onnxruntime", "capi/libonnxruntime.so.1.31.1"), ("llama_cpp", "lib/libllama.so")
+ORT, LLAMA = ("onnxruntime", "capi/libonnxruntime.so.1.31.1"), ("parley_llama", "lib/libllama.so")
 
 
 @pytest.mark.parametrize("wheel", ["onnxruntime", "onnxruntime-gpu"])
@@ -63,15 +63,13 @@ def test_a_package_that_only_bears_the_name_is_none(install: Install) -> None:
     assert libraries.find_onnxruntime() == libraries.Library("onnxruntime", "1.32.0", path)
 
 
-def test_llama_is_found_in_its_own_folder(install: Install) -> None:
-    path = install("llama-cpp-python", "0.3.36", *LLAMA)
-    (path.parents[2] / "lib").mkdir()
-    (path.parents[2] / "lib" / "libllama.so").write_bytes(b"the second copy")
-    assert libraries.find_llama().path == path
+def test_llama_is_found(install: Install) -> None:
+    path = install("parley-llama", "0.3.36", *LLAMA)
+    assert libraries.find_llama() == libraries.Library("parley-llama", "0.3.36", path)
 
 
 def test_the_plain_name_comes_before_those_with_versions(install: Install) -> None:
-    path = install("llama-cpp-python", "0.3.36", *LLAMA)
+    path = install("parley-llama", "0.3.36", *LLAMA)
     (path.parent / "libllama.so.0").write_bytes(b"")
     assert libraries.find_llama().path == path
 
@@ -80,17 +78,14 @@ def test_the_plain_name_comes_before_those_with_versions(install: Install) -> No
 WRONG = {
     ("onnxruntime", "1.28.9"): r"got onnxruntime 1\.28\.9; run `pip install 'onnxruntime>=1\.29'`",
     ("onnxruntime-gpu", "1.9"): r"got onnxruntime-gpu 1\.9; run `pip install 'onnxruntime-gpu>=",
-    (
-        "llama-cpp-python",
-        "0.3.35",
-    ): r"got llama-cpp-python 0\.3\.35 .*; run `pip install 'llama-cpp",
-    ("llama-cpp-python", "0.4.0"): r"expected llama-cpp-python 0\.3\.36, got .* 0\.4\.0",
+    ("parley-llama", "0.3.35"): r"got parley-llama 0\.3\.35 .*; run `pip install \./third_party",
+    ("parley-llama", "0.4.0"): r"expected parley-llama 0\.3\.36, got .* 0\.4\.0",
 }
 
 
 @pytest.mark.parametrize("wheel", WRONG, ids=" ".join)
 def test_wrong_versions(wheel: tuple[str, str], install: Install) -> None:
-    llama = wheel[0].startswith("llama")
+    llama = wheel[0] == "parley-llama"
     install(*wheel, *(LLAMA if llama else ORT))
     with pytest.raises(parley.LibraryError, match=WRONG[wheel]):
         (libraries.find_llama if llama else libraries.find_onnxruntime)()
@@ -101,7 +96,7 @@ def test_a_path_comes_first_then_the_environment(
 ) -> None:
     ort, llama = (
         install("onnxruntime", "1.31.1", *ORT),
-        install("llama-cpp-python", "0.3.36", *LLAMA),
+        install("parley-llama", "0.3.36", *LLAMA),
     )
     assert (libraries.onnxruntime_path(), libraries.llama_path()) == (str(ort), str(llama))
     monkeypatch.setenv("PARLEY_ONNXRUNTIME", "/elsewhere/ort.so")

@@ -43,6 +43,7 @@ TokenRunnerOptions runner_options(const BackboneBenchOptions& options) {
   runner.n_cells = static_cast<std::int32_t>(options.n_cells);
   runner.threads = options.threads;
   runner.kv_q8_0 = options.kv == "q8_0";
+  runner.kv_f32 = options.kv == "f32";
   return runner;
 }
 
@@ -63,6 +64,15 @@ std::unique_ptr<Backbone> BackboneBench::backbone(std::int64_t n_cells) const {
   TokenRunnerOptions options = options_;
   options.n_cells = static_cast<std::int32_t>(n_cells);
   return make_token_backbone(model_, options);
+}
+
+std::span<const float> BackboneBench::read(std::span<const float> rows) {
+  std::vector<Position> positions(rows.size() / backbone_->width());
+  for (std::size_t i = 0; i < positions.size(); ++i)
+    positions[i].feature = rows.data() + i * backbone_->width();
+  backbone_->feed(*state_, positions, true, never_);
+  state_->commit();
+  return backbone_->logits(*state_);
 }
 
 Spent BackboneBench::ours(std::span<const std::int32_t> ids, IdRange slot) {

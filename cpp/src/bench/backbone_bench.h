@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/stop.h"
@@ -35,6 +36,13 @@ class BackboneBench {
   BackboneBench(const std::string& gguf, const BackboneBenchOptions& options);
 
   std::int32_t vocab_size() const { return model_->vocab_size(); }
+  std::int32_t width() const { return model_->width(); }
+  std::vector<std::int32_t> tokenize(std::string_view text, bool special) const {
+    return model_->tokenize(text, special);
+  }
+
+  // Appends rows `[n, width]`; `[vocab_size]` logits of the last one, valid until the next call.
+  std::span<const float> read(std::span<const float> rows);
 
   // Each id is one pass behind those before: ours is embedding, pass and a draw over `slot`
   // (top-k 50, top-p 0.9, penalties), committed; llama.cpp's is the pass alone.

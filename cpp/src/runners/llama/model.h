@@ -1,5 +1,6 @@
 // Opens GGUF token models with a llama.cpp library found at run time; knows nothing of speech.
 #pragma once
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -22,6 +23,18 @@ struct TokenModelOptions {
 std::shared_ptr<const TokenModel> open_token_model(const std::string& library,
                                                    const std::filesystem::path& file,
                                                    const TokenModelOptions& options = {});
+
+// What quantize_gguf writes and what it may take.
+struct QuantizeOptions {
+  int file_type = 0;  // llama.h's number of the type, such as 15 for q4_k_m
+  int threads = 1;
+  std::size_t rows_bytes = 1 << 30;  // that are converted at once
+};
+
+// Writes `target` as a copy of the GGUF file `source` in another type; tells its progress as log
+// messages. Throws LibraryError, and BundleError where llama.cpp refuses the file.
+void quantize_gguf(const std::string& library, const std::filesystem::path& source,
+                   const std::filesystem::path& target, const QuantizeOptions& options);
 
 // For `parley doctor`: the library's version, the file of ggml's code for the CPU (empty where that
 // is linked in), and whether it was built for a GPU. All throw LibraryError.

@@ -26,7 +26,7 @@ constexpr std::size_t kMinCompared = 32, kMaxCompared = 2048;  // outputs of a c
 
 struct Kernel {
   const OrtApi* api;
-  conv1d_shape shape;  // without samples
+  parley_conv1d_shape shape;  // without samples
   std::vector<std::uint32_t> weights;
   // ONNX Runtime's Conv in float32; none where it cannot be had or is the slower one.
   Handle<OrtOp> conv{nullptr, nullptr};
@@ -36,7 +36,7 @@ struct Kernel {
 };
 
 struct Call {
-  conv1d_shape shape;
+  parley_conv1d_shape shape;
   std::size_t outputs, pairs, blocks, tasks;
   const float *bias, *x;
   float* y;
@@ -48,14 +48,15 @@ struct Call {
 
 void pack(void* user, std::size_t index) {
   const Call& call = *static_cast<const Call*>(user);
-  conv1d_pack_input(&call.shape, call.x, call.pairs * index / call.tasks,
-                    call.pairs * (index + 1) / call.tasks, call.input);
+  parley_conv1d_pack_input(&call.shape, call.x, call.pairs * index / call.tasks,
+                           call.pairs * (index + 1) / call.tasks, call.input);
 }
 
 void convolve(void* user, std::size_t index) {
   const Call& call = *static_cast<const Call*>(user);
-  conv1d_forward(&call.shape, call.weights, call.bias, call.input, call.blocks * index / call.tasks,
-                 call.blocks * (index + 1) / call.tasks, call.y);
+  parley_conv1d_forward(&call.shape, call.weights, call.bias, call.input,
+                        call.blocks * index / call.tasks, call.blocks * (index + 1) / call.tasks,
+                        call.y);
 }
 
 // Sizes that follow from a number of samples.
@@ -94,7 +95,7 @@ OrtStatus* run_own(const Kernel& kernel, OrtKernelContext* context, Call& call) 
   // Grows to the largest input of the thread's graphs and stays: allocating it anew costs as much
   // as a small convolution.
   thread_local std::vector<std::uint32_t> packed;
-  packed.resize(std::max(packed.size(), conv1d_input_words(&call.shape)));
+  packed.resize(std::max(packed.size(), parley_conv1d_input_words(&call.shape)));
   call.input = packed.data();
   call.weights = kernel.weights.data();
   if (call.tasks == 1) {
@@ -147,7 +148,7 @@ void set_plain_weights(Kernel& kernel, OrtKernelContext* context) {
 
 // On made-up samples of one length: the choice must not depend on how a signal is cut.
 Form measure(const Kernel& kernel, OrtKernelContext* context, Call call) {
-  const conv1d_shape& s = kernel.shape;
+  const parley_conv1d_shape& s = kernel.shape;
   const std::size_t n =
       std::clamp(kProductsCompared / (s.in * s.out * s.taps), kMinCompared, kMaxCompared);
   set_samples(call, n + s.dilation * (s.taps - 1));
@@ -227,9 +228,9 @@ OrtStatus* create(const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo* in
     auto kernel = std::make_unique<Kernel>();
     kernel->api = api;
     kernel->shape = {size(1), size(0), size(2), std::size_t(dilation), 0};
-    kernel->weights.resize(conv1d_weight_words(&kernel->shape));
-    conv1d_pack_weights(&kernel->shape, static_cast<const std::uint16_t*>(weight.data),
-                        kernel->weights.data());
+    kernel->weights.resize(parley_conv1d_weight_words(&kernel->shape));
+    parley_conv1d_pack_weights(&kernel->shape, static_cast<const std::uint16_t*>(weight.data),
+                               kernel->weights.data());
     kernel->conv = make_conv(*api, info, dilation);
     *out = kernel.release();
     return nullptr;

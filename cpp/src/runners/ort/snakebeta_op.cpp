@@ -22,7 +22,7 @@ struct Kernel {
 };
 
 struct Call {
-  snakebeta_window window;
+  parley_snakebeta_window window;
   std::size_t rows, tasks;
   const float *x, *alpha, *beta;
   float* out;
@@ -62,8 +62,9 @@ OrtStatus* read_call(const Kernel& kernel, OrtKernelContext* context, Call& call
 
 void run_task(void* user, std::size_t index) {
   const Call& call = *static_cast<const Call*>(user);
-  snakebeta_forward(&call.window, call.x, call.alpha, call.beta, call.rows * index / call.tasks,
-                    call.rows * (index + 1) / call.tasks, call.out);
+  parley_snakebeta_forward(&call.window, call.x, call.alpha, call.beta,
+                           call.rows * index / call.tasks, call.rows * (index + 1) / call.tasks,
+                           call.out);
 }
 
 OrtStatus* compute(void* state, OrtKernelContext* context) {
@@ -74,8 +75,8 @@ OrtStatus* compute(void* state, OrtKernelContext* context) {
   if (kernel.cuda) {
     void* stream = nullptr;
     PARLEY_TRY(kernel.api->KernelContext_GetGPUComputeStream(context, &stream));
-    const char* failure = snakebeta_forward_cuda(&call.window, call.x, call.alpha, call.beta,
-                                                 call.rows, call.out, stream);
+    const char* failure = parley_snakebeta_forward_cuda(&call.window, call.x, call.alpha, call.beta,
+                                                        call.rows, call.out, stream);
     return failure == nullptr ? nullptr : kernel.api->CreateStatus(ORT_EP_FAIL, failure);
   }
 #endif

@@ -1,7 +1,7 @@
 // The operator parley.SnakeBeta, one form per provider; see kernels/snakebeta.
 //
 // Inputs x f32 [B, C, T], alpha and beta f32 [C], range i64 [2]; attributes left and right; output
-// f32 [B, C, T - left - right]: snakebeta_window says what they mean.
+// f32 [B, C, T - left - right]: parley_snakebeta_window says what they mean.
 #pragma once
 #include <vector>
 
