@@ -95,6 +95,7 @@ golden:
 
 test: install
 	@$(MAKE) --no-print-directory lint-only
+	@$(MAKE) --no-print-directory clang-only
 	@$(MAKE) --no-print-directory test-cpp-only
 	@$(MAKE) --no-print-directory test-python-only
 
@@ -109,11 +110,19 @@ lint-only:
 	@$(VENV_PATH) python -m mypy.stubtest parley._core --concise
 	@echo "   all clean"
 
-# By clang where there is one, so that two compilers see every file: make install takes the usual one.
+# make install takes the usual compiler; a second one sees the library's sources here, and warns as an error.
+clang-only:
+	@compiler=$$(.make/clang.sh); \
+	if [ -z "$$compiler" ]; then echo "== no clang++ here: the library is not compiled with it"; exit 0; fi; \
+	echo "== the C++ library by $$compiler"; mkdir -p build/log; \
+	$(VENV_PATH) cmake -S . -B build/clang -G Ninja -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS=-g0 -Werror" \
+	  -DCMAKE_CXX_COMPILER="$$compiler" -DPARLEY_PYTHON=OFF -DPARLEY_INSTALL=OFF \
+	  -DPython_EXECUTABLE="$$PWD/.venv/bin/python" >build/log/clang.log && \
+	$(VENV_PATH) ninja -C build/clang --quiet && echo "   no warning"
+
 test-cpp-only:
-	@echo "== C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, by $$(.make/clang.sh)"
+	@echo "== C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@$(VENV_PATH) cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS=-O1 \
-	  -DCMAKE_CXX_COMPILER="$$(.make/clang.sh)" \
 	  -DPARLEY_TESTS=ON -DPARLEY_PYTHON=OFF -DPARLEY_SANITIZE=address,undefined \
 	  -DPython_EXECUTABLE="$$PWD/.venv/bin/python" >build/log/sanitize.log \
 	  || { tail -n 15 build/log/sanitize.log; echo "the whole output is in build/log/sanitize.log"; exit 1; }
