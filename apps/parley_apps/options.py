@@ -56,10 +56,9 @@ def open_bundle(args: argparse.Namespace, kv: CacheType | None = None) -> parley
     """Opens args.bundle with the shared options; `kv` where the command has no --kv."""
     import parley
 
-    kv = kv or getattr(args, "kv", "f16")
-
+    cache: CacheType = kv if kv is not None else getattr(args, "kv", "f16")
     voice = getattr(args, "voice", None)
-    return parley.open(args.bundle, device=args.device, threads=args.threads, voice=voice, kv=kv)
+    return parley.open(args.bundle, device=args.device, threads=args.threads, voice=voice, kv=cache)
 
 
 def text_or_file(value: str) -> str:

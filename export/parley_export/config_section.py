@@ -53,7 +53,8 @@ class SectionReader:
         return self.map[key]
 
     def section(self, key: str) -> Section:
-        return self.value(key)
+        found: Section = self.value(key)
+        return found
 
     def size(self, key: str, default: int | None = None) -> int:
         value = self.map.get(key) if default is not None else self.value(key)

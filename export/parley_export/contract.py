@@ -197,7 +197,8 @@ def header() -> str:
     for g in GRAPHS:
         lines.append(f"namespace {g.name} {{")
         lines.append(f'inline constexpr char kGraph[] = "{g.name}";')
-        for tensor in (*g.inputs, *g.outputs, *g.states):
+        tensors: tuple[TensorContract | StateContract, ...] = (*g.inputs, *g.outputs, *g.states)
+        for tensor in tensors:
             camel = "".join(part.capitalize() for part in tensor.name.strip(".").split("_"))
             shape = ", ".join(str(d) for d in tensor.shape)
             lines.append(f"// {tensor.type} [{shape}]")

@@ -134,4 +134,4 @@ class Family:
     sections: Callable[[Any, Choices], Sections]
     write_voices: Callable[[Any, Path], dict[str, Any]]
     sources: Callable[[Any], dict[str, Path]]
-    random: Callable[[str, Settings], Checkpoint]
+    random: Callable[[str, Any], Checkpoint]

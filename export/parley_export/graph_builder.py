@@ -144,7 +144,7 @@ class GraphBuilder:
         """Gives `value` out under a name of the contract."""
         tensor = {t.name: t for t in self._outputs}[name]
         cast = tensor.type not in ("i64", self.precision)
-        attributes = {"to": _ONNX_TYPES[tensor.type]} if cast else {}
+        attributes: dict[str, Any] = {"to": _ONNX_TYPES[tensor.type]} if cast else {}
         kind = "Cast" if cast else "Identity"
         self._nodes.append(
             helper.make_node(kind, [value], [name], name=f"out/{name}", **attributes)
@@ -313,7 +313,7 @@ class GraphBuilder:
         proto.data_location = TensorProto.EXTERNAL
         for key, value in entries.items():
             proto.external_data.add(key=key, value=str(value))
-        file.write(memoryview(array).cast("B"))
+        file.write(memoryview(array).cast("B"))  # type: ignore[arg-type]
         return proto
 
     def _value(self, tensor: TensorContract) -> onnx.ValueInfoProto:

@@ -46,7 +46,7 @@ def _parameters_without_memory() -> Iterator[None]:
             parameter = nn.Parameter(parameter.to("meta"), requires_grad=False)
         register(module, name, parameter)
 
-    nn.Module.register_parameter = register_empty  # type: ignore[method-assign]
+    nn.Module.register_parameter = register_empty  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -118,7 +118,7 @@ def compare_constants(
     """Check the constants that a checkpoint carries against the architecture's own."""
     known: dict[str, torch.Tensor] = {}
     for module in modules:
-        constants = getattr(empty_module(module), "constants", dict)()
+        constants: dict[str, torch.Tensor] = getattr(empty_module(module), "constants", dict)()
         known |= {module.prefix + name: value for name, value in constants.items()}
     for name, value in tensors.items():
         if not name.endswith(CONSTANTS):

@@ -88,7 +88,8 @@ def quantize(
         raise
     finally:
         process.wait()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
     _raise_failure(outcome, process.returncode, target)
 
 

@@ -133,5 +133,5 @@ def _repeat(out: Any, source: np.ndarray, n_bytes: int) -> None:
     left = n_bytes
     while left > 0:
         piece = source[: min(left, source.nbytes)]
-        out.write(memoryview(piece))
+        out.write(memoryview(piece))  # type: ignore[arg-type]
         left -= piece.nbytes

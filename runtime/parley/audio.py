@@ -206,7 +206,7 @@ def _count(n: int) -> str:
 
 def _soundfile() -> Any:
     try:
-        import soundfile  # type: ignore[import-untyped]
+        import soundfile
     except (ImportError, OSError) as error:  # OSError: the package without libsndfile
         raise LibraryError(
             f"[audio.read] expected the package soundfile with libsndfile, got: {error}; "

@@ -124,7 +124,7 @@ def _model(operation: str, model: Model, args: argparse.Namespace) -> dict[str, 
         row["times"] = row["plain_us"] / row["fused_us"]
     sums = {key: sum(r["calls"] * r[key] for r in stages) for key in ("plain_us", "fused_us")}
     calls = model.calls * len(stages) + (operation == "snakebeta")
-    whole = {"calls": calls, **sums, "times": sums["plain_us"] / sums["fused_us"]}
+    whole: dict[str, Any] = {"calls": calls, **sums, "times": sums["plain_us"] / sums["fused_us"]}
     whole["form"] = _together(row["form"] for row in stages)
     return {"stages": stages, "all": whole}
 

@@ -38,7 +38,7 @@ def sign_test(worse: int, better: int) -> float:
     """
     n, few = worse + better, min(worse, better)
     tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    return min(1.0, 2.0 * float(tail))
 
 
 def lines(table: Mapping[str, Any]) -> Iterator[str]:

@@ -101,7 +101,7 @@ def _delays(axis: Axes, scenarios: list[dict[str, Any]]) -> None:
         edges = np.arange(0.0, max(1200.0, values.max()) + 80.0, 40.0)
         label = f"{name}: p50 {np.median(values):.0f}, p95 {p95:.0f} ms (n {values.size})"
         weights = np.full(values.size, 100.0 / values.size)
-        axis.hist(values, edges, weights=weights, color=color, alpha=0.65, label=label)
+        axis.hist(values, edges.tolist(), weights=weights, color=color, alpha=0.65, label=label)
         axis.axvline(p95, color=color, lw=1.2, ls=(0, (4, 3)))
     axis.set_xlabel("ms (dashed: 95th percentile)")
     axis.set_ylabel("percent of cases")
@@ -131,7 +131,9 @@ def _minutes(axis: Axes, by_minute: list[dict[str, Any]]) -> None:
     axis.set_xlabel("minute of the long conversations (numbers: turns)")
     axis.set_ylabel("percent")
     axis.set_ylim(top=102.0)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _bare(axis)
     axis.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, frameon=False, fontsize=plot.FONT,

@@ -77,7 +77,7 @@ def _listen(
     import parley
 
     assert row.reply is not None
-    sound = np.concatenate(row.reply.audio).astype(np.float32) / 32768
+    sound = np.concatenate(row.reply.audio).astype(np.float32) / np.float32(32768)
     said = normal(row.said or "")
     entry = {
         "scenario": row.scenario,
@@ -86,7 +86,8 @@ def _listen(
         "heard": recogniser.hear(sound, rate),
     }
     if said in references:
-        entry["reference_heard"] = recogniser.hear(*parley.read_audio(references[said].audio))
+        samples, rate = parley.read_audio(references[said].audio)
+        entry["reference_heard"] = recogniser.hear(samples.astype(np.float32), rate)
     return entry
 
 

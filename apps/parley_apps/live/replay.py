@@ -48,7 +48,7 @@ def run(bundle: parley.Bundle, args: argparse.Namespace) -> int:
 
 def _tell(event: Any, text: str) -> str:
     if event.kind == "text":
-        return text + event.text
+        return text + str(event.text)
     if event.kind == "reply_ended":
         print(f"{event.time_s:7.2f} s  {text.strip() or '(no words)'}  [{event.reason}]")
         return ""

@@ -71,7 +71,8 @@ class Distance:
     def _seam(self, latents: Sequence[Floats]) -> float:
         """Latent frames under the voice prompt are not heard, so borders count from the end of the
         first chunk."""
-        borders, others = [], []
+        borders: list[float] = []
+        others: list[float] = []
         for rows in latents:
             jumps = np.abs(np.diff(rows / self._deviation, axis=0)).mean(1)
             n = len(rows)

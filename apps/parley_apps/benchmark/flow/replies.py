@@ -29,10 +29,10 @@ def read_replies(path: Path, n_codes: int, shortest: int) -> list[Reply]:
         got = "an empty list" if data == [] else f"{type(data).__name__} {_short(data)}"
         raise _error(path, FORM, got, "give one reply at least")
     for n, reply in enumerate(data, 1):
-        got = _wrong(reply, n_codes)
-        if got is not None:
+        wrong = _wrong(reply, n_codes)
+        if wrong is not None:
             do = f"text is a string, codes are whole numbers from 0 to {n_codes - 1}"
-            raise _error(path, FORM, f"{got} in reply {n}", do)
+            raise _error(path, FORM, f"{wrong} in reply {n}", do)
         if len(reply["codes"]) < shortest:
             expected, got = f"replies of {shortest} codes or more", f"{len(reply['codes'])}"
             raise _error(path, expected, f"{got} in reply {n}", "leave out what has no full chunk")

@@ -46,7 +46,7 @@ def solver(settings: Settings) -> Settings:
 
 def longest_wait(flow: Settings) -> int:
     """Codes of the largest look-ahead among the variants."""
-    return max(row["lookahead_codes"] for row in variants(flow))
+    return max(int(row["lookahead_codes"]) for row in variants(flow))
 
 
 def variants(flow: Settings) -> list[Settings]:

@@ -223,8 +223,10 @@ def _flow_way(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _vocoder_frames(vocoder: dict[str, Any]) -> int:
     """Own frames, and those that a provisional tail of silence adds to a shorter look-ahead."""
-    return FRAMES_PER_CHUNK + vocoder["full_lookahead_frames"] - vocoder["lookahead_frames"]
+    behind = vocoder["full_lookahead_frames"] - vocoder["lookahead_frames"]
+    return FRAMES_PER_CHUNK + int(behind)
 
 
 def _precision(manifest: dict[str, Any], *graphs: str) -> str:
-    return next(manifest["graphs"][g]["precision"] for g in graphs if g in manifest["graphs"])
+    found = (manifest["graphs"][g]["precision"] for g in graphs if g in manifest["graphs"])
+    return str(next(found))

@@ -6,6 +6,7 @@ They come from the published config, or from a bundle's own graph and GGUF files
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,9 @@ def _vocoder_of_config(section: dict[str, Any]) -> VocoderSizes:
     return _vocoder_of_layers([*layers, ("post", (1, before, 7))], rates)
 
 
-def _vocoder_of_layers(layers: list[tuple[str, tuple[int, ...]]], rates: list[int]) -> VocoderSizes:
+def _vocoder_of_layers(
+    layers: Sequence[tuple[str, tuple[int, ...]]], rates: list[int]
+) -> VocoderSizes:
     """`layers`: place (pre, ups.N, stage.N, post) and shape of each convolution's weight."""
     weights = macs = activated = 0
     for place, shape in layers:

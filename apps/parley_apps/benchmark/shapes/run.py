@@ -297,15 +297,15 @@ def row(
 
 def against_upstream(
     stage: str, measured: dict[str, Any], way: str, on_cpu: bool
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Milliseconds of a chunk done in another `way`, and ratios to ours: clock and processor.
 
     Processor time of a chunk is the step's, by the stage's share of its milliseconds. It tells
     nothing where another device does the work.
     """
     runs = UPSTREAM_RUNS[stage]
-    ms = runs * statistics.median(measured[f"{way}_runs_ms"])
-    ratio: dict[str, float | None] = {
+    ms = float(runs * statistics.median(measured[f"{way}_runs_ms"]))
+    ratio: dict[str, Any] = {
         "ms": ms,
         "ratio": ms / measured["ms"]["p50_ms"],
         "cpu_ratio": None,

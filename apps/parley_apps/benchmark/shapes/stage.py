@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -129,7 +129,7 @@ class Times:
 
 
 def _interleave(
-    step: Callable[[], Spent], others: list[Callable[[], Spent]], chunks: int, tries: int
+    step: Callable[[], Spent], others: Sequence[Callable[[], Spent]], chunks: int, tries: int
 ) -> list[Times]:
     """Own chunks in `tries` portions; after each of them every other way once."""
     own, theirs = Times(), [Times() for _ in others]
