@@ -72,8 +72,8 @@ def quantize(
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         start_new_session=True,  # a Ctrl-C reaches us; we end the child
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         on_start(process.pid)
         for line in process.stdout:
             if not line.startswith("{"):
@@ -88,8 +88,7 @@ def quantize(
         raise
     finally:
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        process.stdout.close()
     _raise_failure(outcome, process.returncode, target)
 
 
