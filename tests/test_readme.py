@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests" / "README.md"]
 NANO = ROOT / "models/nano/bundle"
-MADE_BY_MAKE = ("demo/", "bundle/", "build/")
+MADE_BY_MAKE = ("demo/", "bundle/", "build/", "dist/")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -43,7 +43,11 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert (tmp_path / "answer.wav").stat().st_size > 1000
 
 
-def test_the_live_example_runs() -> None:
+@pytest.mark.nano
+@pytest.mark.skipif(not NANO.is_dir(), reason="no models/nano/bundle; make nano makes one")
+def test_the_live_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nano").symlink_to(NANO)
+    monkeypatch.setenv("PARLEY_BUNDLES", str(tmp_path))
     _, example = blocks(README, "python")
     assert "bundle.live()" in example
     # Without devices and without a thread it is over at once.

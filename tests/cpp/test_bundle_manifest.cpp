@@ -237,7 +237,7 @@ TEST(manifest_plans_and_templates_fit) {
            {"[[\"think\", \"shift\"]]", "[]", "duplex.plans.listen to be at least one slot"},
            {"[[\"think\", \"shift\"]]", "[[\"any\"]]", "a plan with 0 audio slots"},
            {"[\"break\", \"text\", \"text_pad\"]", "[\"any\"]", "a plan with 4 audio slots"},
-           {"\"codes_hz\": 25", "\"codes_hz\": 62500", "at most 8 codes per chunk"},
+           {"\"codes_hz\": 25", "\"codes_hz\": 62501", "a whole number of codes per chunk"},
            {"[[\"think\", \"shift\"]]", "[[]]", "at least one kind"},
            {"[[\"think\", \"shift\"]]", "[[\"think\", \"shift\"], [\"audio\"]]", "0 audio slots"},
            {"\"speak\": [[\"break\", \"text\", \"text_pad\"],", "\"speak\": [[\"audio\"],",

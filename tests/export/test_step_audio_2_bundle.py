@@ -132,7 +132,6 @@ def test_backbone(checkpoint, bundle, turn):
     for _ in expected:
         tokens.append(int(logits.argmax()))
         logits = engine.feed(table[tokens[-1:]])
-    engine.close()
     assert tokens == expected
 
 

@@ -52,7 +52,8 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
 
 
 def _part(name: str, modules: tuple[Module, ...], n_bytes: int, choices: dict[str, Any]) -> Part:
-    return Part(name, modules, *GRAPHS[name], n_bytes, choices)
+    export, probe = GRAPHS[name]
+    return Part(name, modules, export, n_bytes, choices, probe)
 
 
 def _weights(*modules: Module, below: str = "") -> int:
