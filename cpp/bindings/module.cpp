@@ -38,6 +38,8 @@ void register_errors(py::module_& module) {
       set_error(context, e.what());
     } catch (const LibraryError& e) {
       set_error(library, e.what());
+    } catch (const MemoryError& e) {
+      set_error(py::reinterpret_borrow<py::object>(PyExc_MemoryError), e.what());
     } catch (const CancelledError& e) {
       set_error(cancelled, e.what());
     } catch (const Error& e) {

@@ -36,6 +36,12 @@ class LibraryError : public Error {
   using Error::Error;
 };
 
+// The system gives no more memory, or no more threads.
+class MemoryError : public Error {
+ public:
+  using Error::Error;
+};
+
 // Session::cancel() stopped the work under way. The session is as before the step.
 class CancelledError : public Error {
  public:

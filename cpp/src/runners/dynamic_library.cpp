@@ -44,6 +44,20 @@ std::optional<int> ask_library(const std::string& path, const char* symbol) {
   return answer;
 }
 
+void refuse_no_memory(const std::string& where, const std::string& what, std::string_view message) {
+  // As libstdc++, glibc, ONNX Runtime and ggml word it.
+  for (const char* words :
+       {"bad_alloc", "llocate memory", "failed to allocate", "Failed to allocate", "AllocateRaw",
+        "insufficient memory", "out of memory", "failed to map segment", "mmap failed",
+        "PosixThread", "pthread_create", "Resource temporarily unavailable"}) {
+    if (message.find(words) == std::string_view::npos) continue;
+    throw MemoryError(where + "expected memory and threads for " + what + ", got '" +
+                      one_line(message) +
+                      "'; do close other programs, raise `ulimit -v` or -u, or " +
+                      "take fewer threads or a smaller bundle");
+  }
+}
+
 DynamicLibrary::DynamicLibrary(const std::string& path, const std::string& remedy) : path_(path) {
   // ggml takes this handler, the program's, when it is loaded.
   const std::terminate_handler terminate = std::get_terminate();
@@ -52,6 +66,7 @@ DynamicLibrary::DynamicLibrary(const std::string& path, const std::string& remed
   std::set_terminate(terminate);
   if (handle_ == nullptr) {
     const char* reason = dlerror();
+    refuse_no_memory("[runners.open] ", "'" + path + "'", reason == nullptr ? "" : reason);
     throw LibraryError("[runners.open] expected a shared library at '" + path + "', got '" +
                        one_line(reason == nullptr ? "no reason" : reason) + "'; " + remedy);
   }

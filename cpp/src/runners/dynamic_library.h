@@ -13,6 +13,10 @@ std::string library_path(const std::string& given, const char* variable, const c
 // One line of at most 800 bytes: vendor messages carry line ends and traces.
 std::string one_line(std::string_view text);
 
+// Throws MemoryError where a vendor's message says that memory or threads were refused; `where` is
+// the error's "[room.verb] ", `what` that for which they were wanted.
+void refuse_no_memory(const std::string& where, const std::string& what, std::string_view message);
+
 // What the library's function `symbol`, without arguments, answers. The library is closed again.
 // Nothing where it cannot be opened or has no such function.
 std::optional<int> ask_library(const std::string& path, const char* symbol);

@@ -56,6 +56,7 @@ void Model::load(const std::filesystem::path& file) {
   clear_log();
   model_.reset(f.llama_model_load_from_file(file.c_str(), params));
   if (!model_) {
+    refuse_no_memory("[llama.open] ", "'" + file.string() + "'", last_log());
     throw BundleError("[llama.open] expected a model that llama.cpp " + library_.version() +
                       " can load in '" + file.string() + "', got '" + one_line(last_log()) +
                       "'; export the bundle again");

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
+#include <new>
 #include <thread>
 
 #include "parley/errors.h"
@@ -82,9 +84,15 @@ void Runner::make_context() {
     return stop != nullptr && stop->is_set();
   };
   params.abort_callback_data = this;
+  // ggml ends the process where one of its own small allocations fails.
+  constexpr std::size_t kRoom = std::size_t{32} << 20U;
+  if (std::unique_ptr<char[]>(new (std::nothrow) char[kRoom]) == nullptr)
+    refuse_no_memory("[llama.create] ", std::to_string(options_.n_cells) + " KV cells",
+                     "bad_alloc");
   clear_log();
   context_.reset(f_.llama_init_from_model(model_->model(), params));
   if (!context_ || f_.llama_n_ctx(context_.get()) < params.n_ctx) {
+    refuse_no_memory("[llama.create] ", std::to_string(options_.n_cells) + " KV cells", last_log());
     throw ContextError("[llama.create] expected memory for " + std::to_string(options_.n_cells) +
                        " KV cells, got '" + one_line(last_log()) + "'; lower n_cells");
   }

@@ -115,9 +115,10 @@ class OrtGraph final : public GraphRunner {
       throw LibraryError("[ort.run] expected the device to run '" + file_ + "', got '" +
                          failure.message + "'; free its memory or take the device 'cpu'");
     }
+    refuse_no_memory("[ort.run] ", "'" + file_ + "'", failure.message);
     throw InputError("[ort.run] expected shapes that fit together in '" + file_ + "', got '" +
                      failure.message + "'; pass the free dimensions that the graph's inputs " +
-                     "and outputs share, and memory enough for them");
+                     "and outputs share");
   }
 
   void check_all(std::span<const TensorView> views, const std::vector<TensorSpec>& specs,
@@ -246,6 +247,7 @@ std::shared_ptr<const GraphRunner> open_graph(const std::string& library,
       (failure.code == ORT_EP_FAIL || failure.code == ORT_ENGINE_ERROR))
     refuse_device(opened, options.device, failure);
   if (failure.code != 0) {
+    refuse_no_memory("[ort.open] ", "'" + graph.string() + "'", failure.message);
     throw BundleError("[ort.open] expected an ONNX graph that ONNX Runtime " + opened.version() +
                       " can run in '" + graph.string() + "', got '" + failure.message +
                       "'; export the bundle again");

@@ -124,6 +124,7 @@ Failure Library::take(OrtStatus* status) const {
 void Library::require(OrtStatus* status, const char* what) const {
   const Failure failure = take(status);
   if (failure.code == 0) return;
+  refuse_no_memory("[ort.open] ", what, failure.message);
   throw LibraryError("[ort.open] expected " + std::string(what) + " from ONNX Runtime " + version_ +
                      ", got '" + failure.message + "'; " + kRemedy);
 }

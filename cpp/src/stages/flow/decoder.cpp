@@ -68,10 +68,10 @@ class GraphFlowDecoder final : public FlowDecoder {
           *voice, progress, [&](const SetupProgress& told) { return set_up(voice, told); }));
     } catch (const std::bad_alloc&) {
       const Costs needed = costs(*voice);
-      throw ContextError("[flow_decoder.create_state] expected memory for " +
-                         std::to_string((needed.voice_bytes + needed.state_bytes) >> 20U) +
-                         " MiB of keys and values, got none; lower prompt_codes, past_codes or " +
-                         "lookahead_codes");
+      throw MemoryError("[flow_decoder.create_state] expected memory for " +
+                        std::to_string((needed.voice_bytes + needed.state_bytes) >> 20U) +
+                        " MiB of keys and values, got none; lower prompt_codes, past_codes or " +
+                        "lookahead_codes");
     }
   }
 
