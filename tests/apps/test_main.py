@@ -75,6 +75,8 @@ ERRORS: list[tuple[BaseException, int]] = [
     (ImportError("[a.b] expected x, got y; make z"), 5),
     (OSError(28, "No space left on device"), 6),
     (FileNotFoundError(2, "No such file or directory", "there/x.wav"), 6),
+    (MemoryError("[a.b] expected x, got y; make z"), 6),
+    (MemoryError(), 6),
     (parley.CancelledError("[a.b] expected x, got y; make z"), 130),
     (KeyboardInterrupt(), 130),
 ]

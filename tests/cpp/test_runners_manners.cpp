@@ -10,6 +10,7 @@
 #include "parley/errors.h"
 #include "parley/log.h"
 #include "runner_support.h"
+#include "runners/dynamic_library.h"
 #include "runners/llama/model.h"
 #include "runners/ort/ort.h"
 
@@ -109,4 +110,14 @@ TEST(onnxruntime_s_errors_are_heard) {
   CHECK_THROWS_MSG(InputError, "pair.onnx", graph->run(inputs, outputs, StopFlag()));
   set_log({});
   CHECK(said.find("Add") != std::string::npos);
+}
+
+TEST(refused_memory_is_told_apart_from_a_bad_file) {
+  for (const char* message :
+       {"Exception during initialization: std::bad_alloc", "mmap failed: Cannot allocate memory",
+        "env.cc:327 PosixThread::PosixThread", "ggml_aligned_malloc: insufficient memory"}) {
+    CHECK_THROWS_MSG(MemoryError, "[ort.open] expected memory and threads for 'x', got",
+                     refuse_no_memory("[ort.open] ", "'x'", message));
+  }
+  refuse_no_memory("[ort.open] ", "'x'", "Protobuf parsing failed.");
 }

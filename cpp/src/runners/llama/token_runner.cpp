@@ -2,9 +2,8 @@
 #include "runners/llama/token_runner.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
-#include <memory>
-#include <new>
 #include <thread>
 
 #include "parley/errors.h"
@@ -86,9 +85,11 @@ void Runner::make_context() {
   params.abort_callback_data = this;
   // ggml ends the process where one of its own small allocations fails.
   constexpr std::size_t kRoom = std::size_t{32} << 20U;
-  if (std::unique_ptr<char[]>(new (std::nothrow) char[kRoom]) == nullptr)
+  void* volatile room = std::malloc(kRoom);  // volatile: else it may be left out
+  if (room == nullptr)
     refuse_no_memory("[llama.create] ", std::to_string(options_.n_cells) + " KV cells",
                      "bad_alloc");
+  std::free(room);
   clear_log();
   context_.reset(f_.llama_init_from_model(model_->model(), params));
   if (!context_ || f_.llama_n_ctx(context_.get()) < params.n_ctx) {
