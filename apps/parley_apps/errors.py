@@ -74,7 +74,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{name}"
-    if isinstance(error, MemoryError) and not str(error):
+    if isinstance(error, MemoryError) and not str(error).startswith("["):
         return (
             "[memory.take] expected enough memory, got none left; close other programs, raise "
             "`ulimit -v`, or take fewer --threads, shorter recordings or a smaller bundle"

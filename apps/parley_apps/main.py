@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
     _keep_streams()
+    # NumPy's OpenBLAS takes memory per core and ends the process where there is none; nothing here
+    # multiplies matrices by it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         arguments = complete(arguments)
         args = build_parser(arguments).parse_args(arguments)
