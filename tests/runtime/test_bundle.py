@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -274,6 +276,10 @@ def test_a_closed_bundle_says_so(tiny_bundle: Path) -> None:
         ({"top_k": -1}, "top_k"),
         ({"top_k": "x"}, "top_k as a whole number from 0"),
         ({"top_k": 2**31}, "top_k"),
+        ({"temperature": 10**400}, "temperature as a number, got"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"system": "caf\udce9"}, "system as UTF-8, got 'caf"),
+        ({"voice": "caf\udce9"}, "voice as UTF-8"),
         ({"temperature": "hot"}, "temperature as a number, got 'hot'"),
         ({"top_p": [0.9]}, "top_p as a number"),
         ({"seed": -1}, "seed as a whole number from 0 to 18446744073709551615, got -1"),
@@ -344,3 +350,44 @@ def test_a_wrong_library_is_told_before_files_are_read(
     (folder / "vocoder.onnx").write_bytes(b"")
     with pytest.raises(parley.LibraryError, match="/nowhere/"):
         parley.open(folder, **{library: "/nowhere/lib.so"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [b"na\xefve", b"\xff\xfe", "na\u00efve".encode()])
+def test_a_path_is_bytes(name: bytes, tiny_bundle: Path, tmp_path: Path) -> None:
+    """Regression: one that is no UTF-8 was a TypeError."""
+    place = tmp_path / os.fsdecode(name)
+    shutil.copytree(tiny_bundle, place)
+    with parley.open(place, threads=1) as bundle:
+        assert bundle.name == parley.read_manifest(place)["name"]
+    (place / "vocoder.onnx").unlink()
+    with pytest.raises(parley.BundleError) as caught:
+        parley.open(place)
+    assert os.fsdecode(name) in str(caught.value)
+
+
+@pytest.mark.parametrize("threads", [513, 2**31 - 1, 2**31, 10**30])
+def test_more_threads_than_any_machine_has_are_an_error(threads: int, tiny_bundle: Path) -> None:
+    with pytest.raises(parley.InputError, match="threads as a whole number from 0 to 512"):
+        parley.open(tiny_bundle, threads=threads)
+
+
+def test_other_threads_run_while_a_recording_is_resampled(opened: parley.Bundle) -> None:
+    """Regression: it held the interpreter's lock."""
+    counted, over = [0], threading.Event()
+
+    def count() -> None:
+        while not over.is_set():
+            counted[0] += 1
+            time.sleep(0)  # gives the lock back
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000.0)  # nobody gets the lock who is not given it
+    before = counted[0]
+    opened.resample(np.zeros(60 * 48_000, np.float32), 48_000)
+    after = counted[0]
+    sys.setswitchinterval(interval)
+    over.set()
+    counter.join()
+    assert after > before

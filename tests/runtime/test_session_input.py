@@ -60,6 +60,35 @@ def test_integers_are_told_their_factor(kind: str, do: str) -> None:
     assert str(caught.value) == told
 
 
+SCALED = {
+    "16 bit": (SIGNAL * 32767, "divide by 32768, if they were 16-bit"),
+    "24 bit": (SIGNAL * 2.0**23, "divide by 8388608, if they were 24-bit"),
+    "32 bit": (SIGNAL * 2.0**31, "divide by 2147483648, if they were 32-bit"),
+    "8 bit": (np.round(SIGNAL * 127), "divide by their full scale"),
+    "8 bit without sign": (np.round(SIGNAL * 127) + 128, "subtract 128 and divide by 128"),
+    "quiet 16 bit": (np.round(SIGNAL * 3), "divide by their full scale, which is 32768"),
+    "half floats": ((SIGNAL * 32767).astype(np.float16), "divide by 32768"),
+}
+
+
+@pytest.mark.parametrize("verb", ["step", "feed", "answer", "play"])
+@pytest.mark.parametrize("kind", SCALED)
+def test_floats_of_another_scale_are_told(kind: str, verb: str) -> None:
+    """Regression: they were heard as noise."""
+    core = ScriptedSession()
+    samples, do = SCALED[kind]
+    with pytest.raises(parley.InputError, match=re.escape(do)):
+        getattr(session(core), verb)(samples)
+    assert core.calls == []
+
+
+@pytest.mark.parametrize("loud", [1.0, 1.2, 3.9])
+def test_a_little_over_full_scale_is_fine(loud: float) -> None:
+    core = ScriptedSession()
+    session(core).step(SIGNAL * loud)
+    assert core.calls == ["step"]
+
+
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8", ">f4"])
 def test_any_float_and_a_column_are_samples(kind: str) -> None:
     core = ScriptedSession()
