@@ -40,7 +40,12 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
         ["bash", "-c", line],
         capture_output=True,
         timeout=120,
-        env={**os.environ, "P": f"{sys.executable} {__file__}", **environment},
+        env={
+            **os.environ,
+            "P": f"{sys.executable} {__file__}",
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            **environment,
+        },
     )
 
 
