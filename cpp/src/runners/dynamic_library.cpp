@@ -52,8 +52,7 @@ void refuse_no_memory(const std::string& where, const std::string& what, std::st
         "PosixThread", "pthread_create", "Resource temporarily unavailable"}) {
     if (message.find(words) == std::string_view::npos) continue;
     throw MemoryError(where + "expected memory and threads for " + what + ", got '" +
-                      one_line(message) +
-                      "'; close other programs, raise `ulimit -v` or -u, or " +
+                      one_line(message) + "'; close other programs, raise `ulimit -v` or -u, or " +
                       "take fewer threads or a smaller bundle");
   }
 }
