@@ -196,7 +196,7 @@ def threads_and_locks(path: Path) -> Iterator[str]:
     name = name_of(path)
     if name.startswith(("tests/", "apps/", "models/")):
         return
-    if path.suffix in CPP and name != "cpp/src/session/driver.cpp":
+    if path.suffix in CPP:
         for include in reading.cpp_includes(path.read_text()) & CPP_THREADS:
             yield f"includes <{include}>"
     elif path.suffix == ".py":

@@ -71,9 +71,4 @@ class TokenModel {
   virtual std::size_t piece(std::int32_t id, std::span<char> bytes) const = 0;
 };
 
-struct Libraries {
-  std::string onnxruntime;  // path of libonnxruntime; empty: let the loader search
-  std::string llama;        // path of libllama; empty: let the loader search
-};
-
 }  // namespace parley

@@ -279,10 +279,6 @@ void place_tensors(const Reader& reader, File& file, std::uint64_t file_bytes) {
 
 }  // namespace
 
-std::span<const Packing> known_packings() {
-  return kPackings;
-}
-
 const Tensor* File::tensor(const std::string& name) const {
   const auto found = std::find_if(tensors.begin(), tensors.end(),
                                   [&name](const Tensor& t) { return t.name == name; });

@@ -47,7 +47,6 @@ struct Packing {
   std::uint32_t elements = 1;
   std::uint32_t bytes = 1;
 };
-std::span<const Packing> known_packings();
 
 struct Tensor {
   std::string name;

@@ -45,7 +45,6 @@ class ChunkWindow {
   }
   void clear() { head_ = size_ = 0; }
   std::int64_t keep() const { return keep_; }
-  std::size_t chunks() const { return size_; }
 
  private:
   std::int64_t start(std::size_t i) const { return starts_[(head_ + i) % starts_.size()]; }
