@@ -24,6 +24,12 @@ std::size_t bytes_of(const TensorSpec& spec) {
   return static_cast<std::size_t>(shape_of(spec.shape).count()) * size_of(spec.type);
 }
 
+// Where what follows may lie: kernels load whole vectors, and a number may not straddle.
+std::size_t aligned(std::size_t bytes) {
+  constexpr std::size_t kLine = 64;
+  return (bytes + kLine - 1) / kLine * kLine;
+}
+
 template <typename T>
 void write_all(Memory& memory, std::size_t offset, std::size_t bytes, T value) {
   const std::vector<T> values(bytes / sizeof(T), value);
@@ -79,7 +85,7 @@ WholeTensors::WholeTensors(const std::vector<StateSpec>& specs, Runs runs_betwee
   std::size_t bytes = 0;
   for (const StateSpec& spec : specs_) {
     offsets_.push_back(bytes);
-    bytes += bytes_of(spec.tensor);
+    bytes += aligned(bytes_of(spec.tensor));
   }
   // One to read and one to write; between commits the committed one and that of a mark as well.
   moments_.assign(runs_between_commits == Runs::one ? 2 : 4, Memory(bytes));
@@ -138,7 +144,7 @@ RowRings::RowRings(std::vector<Ring> rings, std::size_t slack)
   std::size_t bytes = 0;
   for (const Ring& ring : rings_) {
     offsets_.push_back(bytes);
-    bytes += ring.bytes(slack_);
+    bytes += aligned(ring.bytes(slack_));
   }
   rows_ = Memory(bytes);
 }

@@ -55,8 +55,9 @@ std::vector<std::string> variants(const std::string& folder) {
     const int score = ask_library(file, "ggml_backend_score").value_or(unscored);
     if (score > 0) scored.emplace_back(score, file);
   }
-  std::stable_sort(scored.begin(), scored.end(),
-                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::sort(scored.begin(), scored.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
   std::vector<std::string> files;
   for (const auto& [score, file] : scored) files.push_back(file);
   return files;
