@@ -1,4 +1,4 @@
-"""Exit codes and the one place that prints errors; knows error classes by name only."""
+"""The one place that prints errors, and what help says of exit codes; knows no engine."""
 
 from __future__ import annotations
 
@@ -6,14 +6,31 @@ import contextlib
 import json
 import sys
 
-OK = 0
-DIFFERS = 1
-USAGE = 2
-BAD_INPUT = 3
-BAD_BUNDLE = 4
-MISSING = 5
-IO = 6
-INTERRUPTED = 130
+from parley_export.exit_codes import (
+    BAD_BUNDLE,
+    BAD_INPUT,
+    DIFFERS,
+    INTERRUPTED,
+    IO,
+    MISSING,
+    OK,
+    USAGE,
+    exit_code,
+)
+
+__all__ = [
+    "BAD_BUNDLE",
+    "BAD_INPUT",
+    "DIFFERS",
+    "EXIT_CODES_HELP",
+    "INTERRUPTED",
+    "IO",
+    "MISSING",
+    "OK",
+    "USAGE",
+    "exit_code",
+    "report",
+]
 
 EXIT_CODES_HELP = """\
 exit codes:
@@ -25,28 +42,6 @@ exit codes:
   5    a library or a device is missing, or is of a wrong version
   6    disk, memory or other input/output, such as no space left
   130  interrupted"""
-
-# By name, so that a command fails well also where the engine cannot be imported.
-_CODES = {
-    "InputError": BAD_INPUT,
-    "ContextError": BAD_INPUT,
-    "BundleError": BAD_BUNDLE,
-    "LibraryError": MISSING,
-    "ImportError": MISSING,
-    "CancelledError": INTERRUPTED,
-    "KeyboardInterrupt": INTERRUPTED,
-    "OSError": IO,
-    "MemoryError": IO,
-    "Error": BAD_BUNDLE,  # the engine could not go on with what the models gave
-}
-
-
-def exit_code(error: BaseException) -> int | None:
-    """The exit code of an error that a user can act on; None for a fault of parley's own."""
-    for cls in type(error).__mro__:
-        if cls.__name__ in _CODES:
-            return _CODES[cls.__name__]
-    return None
 
 
 def report(error: BaseException, as_json: bool) -> int:

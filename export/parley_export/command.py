@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from parley_export import families, hub
-from parley_export.errors import BundleError, InputError, LibraryError
+from parley_export.errors import InputError, LibraryError
+from parley_export.exit_codes import OK, exit_code
 from parley_export.folder import printable
 from parley_export.progress import MemoryWatch
 from parley_export.quantize import PRECISIONS
 from parley_export.state_dict import require_torch
 
-OK, INPUT, BUNDLE, LIBRARY, DISK, INTERRUPTED = 0, 3, 4, 5, 6, 130
 NEEDED = ("numpy", "onnx", "gguf", "safetensors")
 
 DESCRIPTION = f"""\
@@ -116,16 +116,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         with _stop_signals(), MemoryWatch() as memory:
             return _run(args, memory)
-    except InputError as e:
-        return _fail(INPUT, str(e))
-    except BundleError as e:
-        return _fail(BUNDLE, str(e))
-    except LibraryError as e:
-        return _fail(LIBRARY, str(e))
-    except OSError as e:
-        return _fail(DISK, _io_message(e))
-    except KeyboardInterrupt:
-        return _fail(INTERRUPTED, "[export.run] interrupted; nothing was left behind")
+    except (Exception, KeyboardInterrupt) as e:
+        code = exit_code(e)
+        if code is None:
+            raise
+        print(f"parley export: {_message(e)}", file=sys.stderr)
+        return code
 
 
 def _run(args: argparse.Namespace, memory: MemoryWatch) -> int:
@@ -185,9 +181,12 @@ def _system(text: str | None) -> str | None:
     return text
 
 
-def _fail(code: int, message: str) -> int:
-    print(f"parley export: {message}", file=sys.stderr)
-    return code
+def _message(e: BaseException) -> str:
+    if isinstance(e, KeyboardInterrupt):
+        return "[export.run] interrupted; nothing was left behind"
+    if isinstance(e, MemoryError):
+        return "[export.run] expected enough memory, got none that is free; close other programs"
+    return _io_message(e) if isinstance(e, OSError) else str(e)
 
 
 def _io_message(e: OSError) -> str:

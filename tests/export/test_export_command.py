@@ -13,7 +13,7 @@ import pytest
 import torch
 from small_checkpoint import save_shards
 
-from parley_export import bundle, command, weights
+from parley_export import bundle, command, exit_codes, weights
 
 
 def export(checkpoint, out, *options):
@@ -160,6 +160,18 @@ def test_a_file_that_may_not_be_read(file, checkpoint, out, capsys, monkeypatch)
     assert export(checkpoint, out) == 6
     told = capsys.readouterr().err
     assert forbidden.name in told and "Permission denied" in told and "fetch" not in told
+
+
+def test_memory_that_runs_out(intact_checkpoint, out, capsys, monkeypatch):
+    """One line and an exit code of the table, which is the one that all commands have."""
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("parley_export.bundle.check_space", full)
+    assert export(intact_checkpoint, out) == exit_codes.IO
+    told = capsys.readouterr().err
+    assert "memory" in told and len(told.splitlines()) == 1
 
 
 def test_the_licence_travels_with_the_weights(checkpoint, out):
