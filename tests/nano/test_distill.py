@@ -12,6 +12,7 @@ import tolerances
 torch = pytest.importorskip("torch")
 
 from synthetic_bank import tone_speech  # noqa: E402
+from train import distill as module  # noqa: E402
 from train.bank import BankError  # noqa: E402
 from train.distill import DELAY, FRAME, Distiller, distill, load_student  # noqa: E402
 from train.user_bank import Plan, write_shard  # noqa: E402
@@ -126,3 +127,19 @@ def test_the_student_learns_and_goes_on(distiller: Distiller, bank: Path, tmp_pa
     student = load_student(tmp_path / "run/last.pt")
     for name, tensor in distiller.student.state_dict().items():
         assert torch.equal(student.state_dict()[name], tensor), name
+
+
+def test_the_run_comes_before_what_was_kept(
+    distiller: Distiller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RUN", tmp_path / "run")
+    monkeypatch.setattr(module, "KEPT", tmp_path / "encoder.safetensors")
+    with pytest.raises(FileNotFoundError, match="train distill"):
+        module.distilled()
+    module.keep(distiller.student, module.KEPT)
+    for name, tensor in module.distilled().state_dict().items():
+        assert torch.equal(tensor, distiller.student.state_dict()[name].half().float()), name
+    module.RUN.mkdir()
+    torch.save({"parts": {"model": distiller.student.state_dict()}}, module.RUN / "last.pt")
+    for name, tensor in module.distilled().state_dict().items():
+        assert torch.equal(tensor, distiller.student.state_dict()[name]), name

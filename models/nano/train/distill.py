@@ -133,8 +133,18 @@ def keep(encoder: AudioEncoder, path: Path = KEPT) -> None:
 
 
 def distilled() -> AudioEncoder:
-    """The encoder of the run in build/nano where there is one, or else the one that was kept."""
-    return load_student(RUN / "last.pt" if (RUN / "last.pt").is_file() else KEPT)
+    """The encoder of the run in build/nano where there is one, or else the one that was kept.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    for path in (RUN / "last.pt", KEPT):
+        if path.is_file():
+            return load_student(path)
+    raise FileNotFoundError(
+        f"[distill.load] expected {RUN / 'last.pt'} or {KEPT}, got neither; do run "
+        "`python -m train distill` first"
+    )
 
 
 def open_teacher(checkpoint: Path | None) -> AudioEncoder:
