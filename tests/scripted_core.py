@@ -36,6 +36,31 @@ class ScriptedSession:
     floor: str = "listening"
     fail_at: int | None = None
     refuses_end_turn: bool = False
+    fed: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    end_in: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        return self.fed.size
+
+    def feed(self, samples: np.ndarray, hz: int = 0) -> None:
+        assert hz in (0, RATE)
+        self.fed = np.concatenate([self.fed, samples])
+
+    def next(self) -> SimpleNamespace | None:
+        if self.end_in is not None and self.end_in <= 0:
+            self.end_in = None
+            self._end_turn()
+        if self.fed.size < CHUNK:
+            return None
+        step = self.step(self.fed[:CHUNK])
+        self.fed = self.fed[CHUNK:]
+        if self.end_in is not None:
+            self.end_in -= CHUNK
+        return step
+
+    def flush(self) -> None:
+        self.fed = np.pad(self.fed, (0, -self.fed.size % CHUNK))
 
     @property
     def position(self) -> int:
@@ -63,6 +88,12 @@ class ScriptedSession:
         )
 
     def end_turn(self) -> None:
+        if self.fed.size and self.mode == "turns":
+            self.end_in = self.fed.size
+        else:
+            self._end_turn()
+
+    def _end_turn(self) -> None:
         if self.refuses_end_turn:
             raise parley.InputError("[session.end_turn] expected to listen, got a reply under way")
         self.calls.append("end_turn")
@@ -79,6 +110,7 @@ class ScriptedSession:
 
     def reset(self) -> None:
         self.calls.append("reset")
+        self.fed, self.end_in = self.fed[:0], None
 
     def close(self) -> None:
         self.calls.append("close")

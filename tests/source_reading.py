@@ -10,6 +10,7 @@ class Function(NamedTuple):
     name: str
     line: int
     length: int
+    parameters: int = 0  # C++ only
 
 
 def python_functions(text: str) -> list[Function]:
@@ -82,7 +83,8 @@ def cpp_functions(text: str) -> list[Function]:
                     line = code.count("\n", 0, start) + 1
                     length = code.count("\n", start, match.start()) + 1
                     name = re.search(r"([\w:~]+|operator\W+)\s*\(", header)
-                    found.append(Function(name[1] if name else header, line, length))
+                    parameters = count_parameters(header[name.start() :] if name else header)
+                    found.append(Function(name[1] if name else header, line, length, parameters))
                 if kind == "value":
                     continue
             begin = match.end()
@@ -107,6 +109,23 @@ def brace_kind(header: str, outside: list[str]) -> str:
     if after_colon and re.search(r"\w\s*$", header) and not re.search(r"\)\s*$", header):
         return "value"
     return "function" if "(" in header and not re.match(r"[^(]*=", header) else "scope"
+
+
+def cpp_positional(text: str) -> dict[str, int]:
+    """How many parameters each function that has a body takes."""
+    return {function.name: function.parameters for function in cpp_functions(text)}
+
+
+def count_parameters(header: str) -> int:
+    """Of the first list in parentheses; commas inside of brackets separate nothing."""
+    depth, commas, empty = 0, 0, True
+    for character in header[header.index("(") :].replace("->", "  "):
+        depth += (character in "(<[{") - (character in ")>]}")
+        if depth == 0:
+            break
+        commas += depth == 1 and character == ","
+        empty = empty and (character in "(" or character.isspace())
+    return 0 if empty else commas + 1
 
 
 def first_line(path: Path) -> str:

@@ -40,45 +40,70 @@ Mode mode_of(const std::string& name) {
                    "\"; choose one of them");
 }
 
-PySession session(const Bundle& bundle, const std::string& mode, const std::string& voice,
-                  std::uint64_t seed, const std::optional<std::string>& system,
-                  std::optional<float> temperature, std::optional<int> top_k,
-                  std::optional<float> top_p, std::optional<int> max_new_tokens, int prefill_budget,
-                  bool overlap, const py::object& progress) {
-  SessionOptions options;
-  if (!mode.empty()) options.mode = mode_of(mode);
-  options.voice = voice;
-  options.seed = seed;
-  options.system = system;
-  options.temperature = temperature;
-  options.top_k = top_k;
-  options.top_p = top_p;
-  options.max_new_tokens = max_new_tokens;
-  options.prefill_budget = prefill_budget;
-  options.overlap = overlap;
-  options.voice_progress = [progress = shared(progress)](std::size_t done, std::size_t all) {
+// Sets an option for each keyword, by its name.
+template <typename Options>
+Options options_of(const py::kwargs& given) {
+  Options options;
+  const py::object self = py::cast(&options, py::return_value_policy::reference);
+  for (const auto& [name, value] : given) py::setattr(self, name, value);
+  return options;
+}
+
+VoiceProgress progress_of(const py::object& progress) {
+  return [progress = shared(progress)](std::size_t done, std::size_t all) {
     with_interpreter([&] {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
       if (progress.get() != Py_None) py::handle(progress.get())(done, all);
     });
   };
-  auto made = std::make_shared<Session>(released([&] { return bundle.session(options); }));
+}
+
+template <typename Make>
+PySession make_session(const Bundle& bundle, const Make& make) {
+  auto made = std::make_shared<Session>(released(make));
   close_at_exit(made);
   return {std::move(made), bundle.out_chunk_samples(), bundle.output_hz()};
 }
 
-Bundle open(const std::string& folder, const std::string& device, int threads, bool verify,
-            const std::string& kv, const std::string& flow, const std::string& onnxruntime,
-            const std::string& llama) {
-  OpenOptions options;
-  options.device = device;
-  options.threads = threads;
-  options.verify = verify;
-  options.kv = kv;
-  options.flow = flow;
-  options.onnxruntime = onnxruntime;
-  options.llama = llama;
-  return released([&] { return Bundle::open(folder, options); });
+PySession session(const Bundle& bundle, SessionOptions options, const py::object& progress) {
+  options.voice_progress = progress_of(progress);
+  return make_session(bundle, [&] { return bundle.session(options); });
+}
+
+PySession resume(const Bundle& bundle, const std::string& path, const py::object& progress) {
+  const VoiceProgress told = progress_of(progress);
+  return make_session(bundle, [&] { return bundle.resume(path, told); });
+}
+
+void register_options(py::module_& module) {
+  py::class_<OpenOptions>(module, "OpenOptions")
+      .def(py::init(&options_of<OpenOptions>))
+      .def_readwrite("onnxruntime", &OpenOptions::onnxruntime)
+      .def_readwrite("llama", &OpenOptions::llama)
+      .def_readwrite("device", &OpenOptions::device)
+      .def_readwrite("threads", &OpenOptions::threads)
+      .def_readwrite("verify", &OpenOptions::verify)
+      .def_readwrite("kv", &OpenOptions::kv)
+      .def_readwrite("flow", &OpenOptions::flow);
+  py::class_<SessionOptions>(module, "SessionOptions")
+      .def(py::init(&options_of<SessionOptions>))
+      .def_property(
+          "mode",
+          [](const SessionOptions& o) {
+            return o.mode ? std::optional<std::string>(name(*o.mode)) : std::nullopt;
+          },
+          [](SessionOptions& o, const std::optional<std::string>& mode) {
+            o.mode = mode ? std::optional<Mode>(mode_of(*mode)) : std::nullopt;
+          })
+      .def_readwrite("voice", &SessionOptions::voice)
+      .def_readwrite("seed", &SessionOptions::seed)
+      .def_readwrite("system", &SessionOptions::system)
+      .def_readwrite("temperature", &SessionOptions::temperature)
+      .def_readwrite("top_k", &SessionOptions::top_k)
+      .def_readwrite("top_p", &SessionOptions::top_p)
+      .def_readwrite("max_new_tokens", &SessionOptions::max_new_tokens)
+      .def_readwrite("prefill_budget", &SessionOptions::prefill_budget)
+      .def_readwrite("overlap", &SessionOptions::overlap);
 }
 
 // To the rate that sessions take, as the model's own front end does it.
@@ -92,7 +117,7 @@ Floats resample(const Bundle& bundle, const Floats& samples, int from_hz) {
 
 std::vector<std::string> modes(const Bundle& bundle) {
   std::vector<std::string> names;
-  for (Mode mode : bundle.modes()) names.push_back(mode == Mode::turns ? "turns" : "duplex");
+  for (Mode mode : bundle.modes()) names.emplace_back(name(mode));
   return names;
 }
 
@@ -107,21 +132,20 @@ void register_bundle(py::module_& module) {
       },
       py::arg("folder"));
 
+  register_options(module);
   py::class_<Bundle, Held<Bundle>>(module, "Bundle")
-      .def(py::init(&open), py::arg("folder"), py::kw_only(), py::arg("device") = "cpu",
-           py::arg("threads") = 0, py::arg("verify") = true, py::arg("kv") = "f16",
-           py::arg("flow") = "", py::arg("onnxruntime") = "", py::arg("llama") = "")
+      .def(py::init([](const std::string& folder, const OpenOptions& options) {
+             return released([&] { return Bundle::open(folder, options); });
+           }),
+           py::arg("folder"), py::arg("options"))
       .def_property_readonly(
           "manifest", [](const Bundle& b) { return to_python(Bundle::Impl::of(b)->document()); })
       .def_property_readonly("modes", &modes)
       .def_property_readonly("voices", &Bundle::voices)
       .def_property_readonly("chunk_samples", &Bundle::chunk_samples)
       .def_property_readonly("out_chunk_samples", &Bundle::out_chunk_samples)
-      .def("session", &session, py::kw_only(), py::arg("mode") = "", py::arg("voice") = "",
-           py::arg("seed") = 0, py::arg("system") = py::none(), py::arg("temperature") = py::none(),
-           py::arg("top_k") = py::none(), py::arg("top_p") = py::none(),
-           py::arg("max_new_tokens") = py::none(), py::arg("prefill_budget") = 0,
-           py::arg("overlap") = false, py::arg("progress") = py::none())
+      .def("session", &session, py::arg("options"), py::arg("progress") = py::none())
+      .def("resume", &resume, py::arg("path"), py::arg("progress") = py::none())
       .def("resample", &resample, py::arg("samples"), py::arg("from_hz"));
 }
 

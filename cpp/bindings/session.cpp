@@ -25,19 +25,68 @@ struct PyStep {
   std::int64_t index = 0;
 };
 
-PyStep step(PySession& self, const Floats& samples) {
+// What `make` fills a chunk with; nothing where it makes no step.
+template <typename Make>
+std::optional<PyStep> step_of(PySession& self, const Make& make) {
   PyStep result;
   result.samples = Floats(static_cast<py::ssize_t>(self.out_chunk_samples));
-  const std::span<const float> in = span_of(samples);
   const std::span<float> out(result.samples.mutable_data(), self.out_chunk_samples);
   const Released release;
-  const Step step = self.session->step(in, out);
+  const std::optional<Step> made = make(*self.session, out);
+  if (!made) return std::nullopt;
+  const Step& step = *made;
   result.events.reserve(step.events.size());
   for (const Event& event : step.events) result.events.emplace_back(event, self.output_hz);
   result.timing = step.timing;
   result.floor = step.floor;
   result.index = step.index;
   return result;
+}
+
+std::optional<PyStep> step(PySession& self, const Floats& samples) {
+  const std::span<const float> in = span_of(samples);
+  return step_of(self, [&](Session& session, std::span<float> out) {
+    return std::optional<Step>(session.step(in, out));
+  });
+}
+
+std::optional<PyStep> next(PySession& self) {
+  return step_of(self, [](Session& session, std::span<float> out) { return session.next(out); });
+}
+
+void feed(PySession& self, const Floats& samples, int hz) {
+  const std::span<const float> in = span_of(samples);
+  released([&] { self.session->feed(in, hz); });
+}
+
+PySession fork(const PySession& self) {
+  auto made = std::make_shared<Session>(released([&] { return self.session->fork(); }));
+  close_at_exit(made);
+  return {std::move(made), self.out_chunk_samples, self.output_hz};
+}
+
+void register_resampler(py::module_& module) {
+  const auto push = [](Resampler& resampler, const Floats& samples) {
+    std::vector<float> out(resampler.max_output(static_cast<std::size_t>(samples.size())));
+    out.resize(resampler.push(span_of(samples), out));
+    return array_of(std::move(out));
+  };
+  const auto finish = [](Resampler& resampler) {
+    std::vector<float> out(resampler.max_output(0));
+    out.resize(resampler.finish(out));
+    return array_of(std::move(out));
+  };
+  py::class_<Resampler>(
+      module, "Resampler",
+      "One stream of mono float samples [n] from a device's rate to a session's, "
+      "or back: Resampler(48000, session.rate). Sample 0 stays where it is. Source: "
+      "SpeexDSP's windowed sinc. Raises InputError for rates outside of 4000 to "
+      "768000 Hz.")
+      .def(py::init<int, int>(), py::arg("from_hz"), py::arg("to_hz"))
+      .def("push", push, py::arg("samples"),
+           "Takes samples [n] and returns those that became final; any cut gives the same.")
+      .def("finish", finish, "The rest of the stream, as if silence followed; then another begins.")
+      .def("reset", &Resampler::reset, "Begins another stream.");
 }
 
 void register_event(py::module_& module) {
@@ -51,6 +100,17 @@ void register_event(py::module_& module) {
       .def_property_readonly("codes", [](const PyEvent& e) { return e.codes; })
       .def_property_readonly("reason", [](const PyEvent& e) { return name(e.event.reason); })
       .def_property_readonly("count", [](const PyEvent& e) { return e.event.count; });
+}
+
+void register_step(py::module_& module) {
+  py::class_<PyStep>(module, "Step")
+      .def_property_readonly("samples", [](const PyStep& s) { return s.samples; })
+      .def_property_readonly("events", [](const PyStep& s) { return s.events; })
+      .def_property_readonly("floor", [](const PyStep& s) { return name(s.floor); })
+      .def_property_readonly("index", [](const PyStep& s) { return s.index; })
+      .def_property_readonly("timing_ms", [](const PyStep& s) { return timing_ms(s.timing); })
+      .def_property_readonly("bottleneck",
+                             [](const PyStep& s) { return name(s.timing.bottleneck()); });
 }
 
 }  // namespace
@@ -71,18 +131,20 @@ py::object event_of(const Event& event, int output_hz) {
 
 void register_session(py::module_& module) {
   register_event(module);
-  py::class_<PyStep>(module, "Step")
-      .def_property_readonly("samples", [](const PyStep& s) { return s.samples; })
-      .def_property_readonly("events", [](const PyStep& s) { return s.events; })
-      .def_property_readonly("floor", [](const PyStep& s) { return name(s.floor); })
-      .def_property_readonly("index", [](const PyStep& s) { return s.index; })
-      .def_property_readonly("timing_ms", [](const PyStep& s) { return timing_ms(s.timing); })
-      .def_property_readonly("bottleneck",
-                             [](const PyStep& s) { return name(s.timing.bottleneck()); });
-
+  register_resampler(module);
+  register_step(module);
   const auto release = py::call_guard<Released>();
   py::class_<PySession, Held<PySession>>(module, "Session")
       .def("step", &step, py::arg("samples"))
+      .def("feed", &feed, py::arg("samples"), py::arg("hz") = 0)
+      .def("next", &next)
+      .def(
+          "flush", [](PySession& s) { s.session->flush(); }, release)
+      .def_property_readonly("waiting", [](const PySession& s) { return s.session->waiting(); })
+      .def("fork", &fork)
+      .def(
+          "save", [](PySession& s, const std::string& path) { s.session->save(path); },
+          py::arg("path"), release)
       .def(
           "end_turn", [](PySession& s) { s.session->end_turn(); }, release)
       .def(
@@ -103,9 +165,7 @@ void register_session(py::module_& module) {
              // Silent in a fork, whose `with` blocks end as the parent's do.
              if (!forked()) released([&] { s.session->close(); });
            })
-      .def_property_readonly(
-          "mode",
-          [](const PySession& s) { return s.session->mode() == Mode::turns ? "turns" : "duplex"; })
+      .def_property_readonly("mode", [](const PySession& s) { return name(s.session->mode()); })
       .def_property_readonly("floor", [](const PySession& s) { return name(s.session->floor()); })
       .def_property_readonly("position", [](const PySession& s) { return s.session->position(); })
       .def_property_readonly("delay_samples",

@@ -8,7 +8,7 @@
 """
 
 from parley import log as _log
-from parley._core import __version__
+from parley._core import Resampler, __version__
 from parley.audio import read_audio, write_wav
 from parley.bundle import Bundle, open, read_manifest
 from parley.errors import (
@@ -39,6 +39,7 @@ __all__ = [
     "LibraryError",
     "Live",
     "LiveEvent",
+    "Resampler",
     "Session",
     "Step",
     "__version__",

@@ -98,21 +98,52 @@ class Step:
         """Milliseconds by stage: front_end, encoder, backbone, flow, vocoder, engine, total."""
 
 @final
+class OpenOptions:
+    """What a bundle is opened with; each keyword sets the option of its name."""
+
+    onnxruntime: str | bytes
+    llama: str | bytes
+    device: str
+    threads: int
+    verify: bool
+    kv: str
+    flow: str
+
+    def __init__(self, **options: object) -> None: ...
+
+@final
+class SessionOptions:
+    """What a session is made with; each keyword sets the option of its name."""
+
+    mode: str | None
+    voice: str
+    seed: int
+    system: str | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    max_new_tokens: int | None
+    prefill_budget: int
+    overlap: bool
+
+    def __init__(self, **options: object) -> None: ...
+
+@final
+class Resampler:
+    """One stream of mono samples from a device's rate to a session's, or back."""
+
+    def __init__(self, from_hz: int, to_hz: int) -> None: ...
+    def push(self, samples: Floats) -> Floats:
+        """[n] -> the samples that became final; none comes late for good."""
+    def finish(self) -> Floats:
+        """The rest of the stream, as if silence followed."""
+    def reset(self) -> None: ...
+
+@final
 class Bundle:
     """Opened models; sessions share the weights. Safe to use from several threads."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        device: Literal["cpu", "cuda", "tensorrt"] = "cpu",
-        threads: int = 0,
-        verify: bool = True,
-        kv: Literal["f16", "q8_0", "f32"] = "f16",
-        flow: str = "",
-        onnxruntime: Path = "",
-        llama: Path = "",
-    ) -> None: ...
+    def __init__(self, folder: str | bytes, options: OpenOptions) -> None: ...
     @property
     def manifest(self) -> dict[str, Any]: ...
     @property
@@ -126,19 +157,10 @@ class Bundle:
     def out_chunk_samples(self) -> int:
         """Samples that a step gives, at the output rate."""
     def session(
-        self,
-        *,
-        mode: str = "",
-        voice: str = "",
-        seed: int = 0,
-        system: str | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        max_new_tokens: int | None = None,
-        prefill_budget: int = 0,
-        overlap: bool = False,
-        progress: Callable[[int, int], object] | None = None,
+        self, options: SessionOptions, progress: Callable[[int, int], object] | None = None
+    ) -> Session: ...
+    def resume(
+        self, path: str | bytes, progress: Callable[[int, int], object] | None = None
     ) -> Session: ...
     def resample(self, samples: Floats, from_hz: int) -> Floats:
         """[n] at `from_hz` to the input rate, as the model's own front end does it."""
@@ -149,6 +171,17 @@ class Session:
 
     def step(self, samples: Floats) -> Step:
         """[chunk_samples] float32 in -1..1. The GIL is released."""
+    def feed(self, samples: Floats, hz: int = 0) -> None:
+        """[n] float32 at any rate (0: the bundle's); they wait for next()."""
+    def next(self) -> Step | None:
+        """The step of a chunk that waits; nothing where less does. The GIL is released."""
+    def flush(self) -> None:
+        """Fills the last chunk of what was fed with silence."""
+    @property
+    def waiting(self) -> int:
+        """Samples that were fed and not taken."""
+    def fork(self) -> Session: ...
+    def save(self, path: str | bytes) -> None: ...
     def end_turn(self) -> None: ...
     def send_text(self, text: str) -> None: ...
     def interrupt(self, heard_until: int | None = None) -> None: ...

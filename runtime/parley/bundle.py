@@ -59,16 +59,16 @@ class Bundle:
         library = os.fsencode(onnxruntime_path(onnxruntime))
         self._kernels = kernel_forms.file(_core.onnxruntime_version(library))
         kernel_forms.restore(self._kernels)
-        self._core: _core.Bundle | None = _core.Bundle(
-            os.fsencode(folder),
-            device=arguments.text(where, "device", device),  # type: ignore[arg-type]
+        options = _core.OpenOptions(
+            device=arguments.text(where, "device", device),
             threads=threads,
             verify=arguments.flag(where, "verify", verify),
-            kv=arguments.text(where, "kv", kv),  # type: ignore[arg-type]
+            kv=arguments.text(where, "kv", kv),
             flow=_settings(flow),
             onnxruntime=library,
             llama=os.fsencode(runnable_llama(llama, onnxruntime, bundle=Path(folder))),
         )
+        self._core: _core.Bundle | None = _core.Bundle(os.fsencode(folder), options)
         self._manifest = self._core.manifest
         self._voice = voice or ""
         if voice is not None and voice not in self.voices:
@@ -150,27 +150,42 @@ class Bundle:
         another one encodes each full segment meanwhile. progress: told done and all evaluations
         while a voice is set up. Raises InputError for what the bundle lacks or is out of range.
         """
-        core = self._opened
+        core = self._start(
+            mode,
+            seed=seed,
+            voice=voice,
+            system=system,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            max_new_tokens=max_new_tokens,
+            prefill_budget=prefill_budget,
+            overlap=overlap,
+            progress=progress,
+        )
+        return self._session(core)
+
+    def resume(
+        self, path: str | Path, *, progress: Callable[[int, int], object] | None = None
+    ) -> Session:
+        """Takes up a conversation that `Session.save` wrote, with the options that it had.
+
+        What follows is what would have followed there, sample for sample. Raises InputError for a
+        file that is no whole saved session, or one of another bundle, other settings of `open` or
+        another build of parley, ONNX Runtime or llama.cpp.
+        """
+        return self._session(self._opened.resume(os.fsencode(path), progress))
+
+    def _session(self, core: _core.Session) -> Session:
         session = Session(
-            self._start(
-                mode,
-                seed=seed,
-                voice=voice,
-                system=system,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                max_new_tokens=max_new_tokens,
-                prefill_budget=prefill_budget,
-                overlap=overlap,
-                progress=progress,
-            ),
-            chunk_samples=core.chunk_samples,
+            core,
+            chunk_samples=self.chunk_samples,
             rate=self.rate,
-            out_chunk_samples=core.out_chunk_samples,
+            out_chunk_samples=self.out_chunk_samples,
             out_rate=self.out_rate,
             resample=self.resample,
             max_turn_s=float(self._manifest["limits"]["max_turn_seconds"]),
+            made=self._sessions.add,
         )
         self._sessions.add(session)
         return session
@@ -239,7 +254,7 @@ class Bundle:
         if mode is not None and mode not in core.modes:
             raise InputError(_no_such_mode(mode, core.modes, self.name))
         checked = _checked(options | {"voice": voice or self._voice})
-        return core.session(mode=mode or "", progress=progress, **checked)
+        return core.session(_core.SessionOptions(mode=mode, **checked), progress)
 
     def workbench(
         self, voice: str | None = None, *, flow: Mapping[str, object] | None = None

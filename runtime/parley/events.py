@@ -84,3 +84,9 @@ def event_of(raw: _core.Event) -> Event:
         reason=raw.reason,
         count=raw.count,
     )
+
+
+def step_of(raw: _core.Step) -> Step:
+    """The engine's step as a plain value."""
+    events = [event_of(event) for event in raw.events]
+    return Step(raw.samples, events, raw.floor, raw.index, raw.timing_ms, raw.bottleneck)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -10,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from parley.arguments import text as check_text
-from parley.audio import check_recording, check_samples
-from parley.errors import ContextError, Error, InputError
-from parley.events import Answer, Event, Floats, Floor, Step, event_of
+from parley.audio import check_rate, check_recording, check_samples
+from parley.errors import ContextError, InputError
+from parley.events import Answer, Event, Floats, Floor, Step, step_of
 
 if TYPE_CHECKING:
     from parley import _core
@@ -40,18 +42,17 @@ class Session:
         out_rate: int,
         resample: Callable[[Floats, int], Floats],
         max_turn_s: float | None = None,
+        made: Callable[[Session], object] | None = None,
     ) -> None:
         self._core = core
+        self._made = made  # told of each fork
         self._chunk = chunk_samples
         self._rate = rate
         self._out_chunk = out_chunk_samples
         self._out_rate = out_rate
         self._resample = resample
         self._max_turn_s = max_turn_s
-        self._waiting: list[Floats] = []  # samples that fed steps have not taken yet
-        self._n_waiting = 0
         self._unread = False  # whole chunks wait that nobody has begun to read the steps of
-        self._end_in: int | None = None  # the turn ends when so many more samples were taken
 
     @property
     def mode(self) -> str:
@@ -106,37 +107,37 @@ class Session:
         after `cancel`. The session is then as it was before the step.
         """
         self._refuse_waiting("step")
-        return self._step(check_samples(samples, "session.step"))
+        return step_of(self._core.step(check_samples(samples, "session.step")))
 
-    def feed(self, samples: npt.ArrayLike) -> Iterator[Step]:
+    def feed(self, samples: npt.ArrayLike, rate: int | None = None) -> Iterator[Step]:
         """Takes any number of samples [n] and iterates over the steps of the chunks they fill.
 
-        The rest waits for the next call: any way of cutting the same samples gives the same steps.
-        The samples are taken at once, the work is done as the iterator is read; InputError where
-        nobody began to read the steps of the call before, and for samples that `step` refuses:
-        nothing is taken then. Where a step fails, which raises as `step` does, its samples wait
-        on: the next call begins with them, and `reset` drops them.
+        rate: of the samples, where it is not the bundle's, such as a microphone's 48000; they are
+        resampled as they come. The rest waits for the next call: any way of cutting the same
+        samples gives the same steps. The samples are taken at once, the work is done as the
+        iterator is read; InputError where nobody began to read the steps of the call before, and
+        for samples that `step` refuses: nothing is taken then. Where a step fails, which raises as
+        `step` does, its samples wait on: the next call begins with them, and `reset` drops them.
         """
         piece = check_samples(samples, "session.feed")
+        hz = 0 if rate is None else check_rate(rate, "the samples")
         if self._unread:
             raise InputError(
                 "[session.feed] expected the steps of the feed() before to be read, got "
-                f"{self._n_waiting} samples that wait for it; write "
+                f"{self._core.waiting} samples that wait for it; write "
                 "`for step in session.feed(samples)`"
             )
-        return self._queue(piece.copy())  # the caller may reuse its buffer
+        self._core.feed(piece, hz)
+        return self._steps()
 
     def flush(self) -> Iterator[Step]:
         """Fills the rest of a chunk with silence and iterates over what is left."""
-        rest = -self._n_waiting % self._chunk
-        return self._queue(np.zeros(rest, dtype=np.float32))
+        self._core.flush()
+        return self._steps()
 
     def end_turn(self) -> None:
         """Says that the user's turn is over (mode "turns"), with the chunk of its last sample."""
-        if self._n_waiting and self.mode == "turns":
-            self._end_in = self._n_waiting
-        else:
-            self._core.end_turn()
+        self._core.end_turn()
 
     def send_text(self, text: str) -> None:
         """Says a whole user turn as text (mode "turns"); the reply comes with the next steps."""
@@ -155,10 +156,39 @@ class Session:
         """Stops the step under way, from any thread; it raises CancelledError."""
         self._core.cancel()
 
+    def fork(self) -> Session:
+        """A second conversation that goes on from here; neither learns what the other does.
+
+        Dropping one costs the other nothing. Both draw on the same room in the context, and each
+        may be used from a thread of its own. Raises InputError for samples left over from `feed`,
+        ContextError where there are three forks already.
+        """
+        fork = Session(
+            self._core.fork(),
+            chunk_samples=self._chunk,
+            rate=self._rate,
+            out_chunk_samples=self._out_chunk,
+            out_rate=self._out_rate,
+            resample=self._resample,
+            max_turn_s=self._max_turn_s,
+            made=self._made,
+        )
+        if self._made is not None:
+            self._made(fork)
+        return fork
+
+    def save(self, path: str | Path) -> None:
+        """Writes all that the conversation remembers to a file, whole or not at all.
+
+        `Bundle.resume` takes it up. Raises InputError for samples left over from `feed`, Error
+        where the disk says no.
+        """
+        self._core.save(os.fsencode(path))
+
     def reset(self) -> None:
         """Begins a new conversation with the same settings."""
         self._core.reset()
-        self._drop_waiting()
+        self._unread = False
 
     def close(self) -> None:
         """Frees the conversation's memory; from any thread, twice does no harm."""
@@ -218,66 +248,28 @@ class Session:
     ) -> None:
         self.close()
 
-    def _step(self, chunk: Floats) -> Step:
-        raw = self._core.step(chunk)
-        events = [event_of(event) for event in raw.events]
-        return Step(raw.samples, events, raw.floor, raw.index, raw.timing_ms, raw.bottleneck)
-
-    def _queue(self, piece: Floats) -> Iterator[Step]:
-        if piece.size:
-            self._waiting.append(piece)
-            self._n_waiting += piece.size
-        self._unread = self._n_waiting >= self._chunk
-        return self._steps()
-
     def _steps(self) -> Iterator[Step]:
-        self._unread = False
-        while self._n_waiting >= self._chunk:
-            step = self._step(self._peek())
-            self._take()
-            if self._end_in is not None and self._end_in <= 0:
-                self._end_in = None
-                try:
-                    self._core.end_turn()
-                except Error:
-                    yield step  # it has happened: its sound must not be lost
-                    raise
-            yield step
+        self._unread = self._core.waiting >= self._chunk
+
+        def read() -> Iterator[Step]:
+            self._unread = False
+            while (raw := self._core.next()) is not None:
+                yield step_of(raw)
+
+        return read()
 
     def _refuse_waiting(self, verb: str) -> None:
-        if self._n_waiting:
+        if waiting := self._core.waiting:
             raise InputError(
-                f"[session.{verb}] expected no samples left over from feed(), got "
-                f"{self._n_waiting}; iterate over flush() first, or use feed() throughout"
+                f"[session.{verb}] expected no samples left over from feed(), got {waiting}; "
+                "iterate over flush() first, or use feed() throughout"
             )
-
-    def _peek(self) -> Floats:
-        """The next chunk of the waiting samples; they stay until the step has succeeded."""
-        first = self._waiting[0]
-        if first.size < self._chunk:
-            first = np.concatenate(self._waiting)
-            self._waiting = [first]
-        return first[: self._chunk]
-
-    def _take(self) -> None:
-        rest = self._waiting[0][self._chunk :]
-        self._waiting[:1] = [rest] if rest.size else []
-        self._n_waiting -= self._chunk
-        if self._end_in is not None:
-            self._end_in -= self._chunk
-
-    def _drop_waiting(self) -> None:
-        self._waiting, self._n_waiting, self._end_in = [], 0, None
-        self._unread = False
 
     def _play(self, samples: Floats) -> Iterator[Step]:
         self._refuse_waiting("play")  # fed between the call and the first step
-        try:
-            for start in range(0, samples.size, self._chunk):
-                yield from self._queue(samples[start : start + self._chunk])
-            yield from self.flush()
-        finally:
-            self._drop_waiting()  # the caller stopped reading, or a step failed
+        for start in range(0, samples.size, self._chunk):
+            chunk = samples[start : start + self._chunk]
+            yield step_of(self._core.step(np.pad(chunk, (0, self._chunk - chunk.size))))
         if self.mode == "turns":
             self.end_turn()
         yield from self._until_listening()
@@ -289,7 +281,7 @@ class Session:
         tail, patience = -(-self.delay_samples // self._out_chunk), round(PATIENCE_S / chunk_s)
         replied, quiet = False, 0
         for _ in range(int(LISTEN_AGAIN_S / chunk_s)):
-            step = self._step(silence)
+            step = step_of(self._core.step(silence))
             replied = replied or any(event.kind == "reply_ended" for event in step.events)
             quiet = quiet + 1 if step.floor == "listening" else 0
             yield step
@@ -297,7 +289,7 @@ class Session:
                 return
         if self.mode == "turns" and self.floor != "listening":
             self.interrupt()
-            yield self._step(silence)
+            yield step_of(self._core.step(silence))
 
 
 def collect(steps: Iterator[Step]) -> Answer:

@@ -253,6 +253,15 @@ class Tokens final : public parley::TokenRunner {
     }
   }
 
+  std::unique_ptr<parley::TokenRunner> fork() override {
+    auto log = std::make_shared<TokenLog>();
+    auto copy = std::make_unique<Tokens>(static_cast<std::int32_t>(logits_.size()),
+                                         static_cast<std::int32_t>(width_), options_, log);
+    log->cells.insert(log->cells.end(), log_->cells.begin(), log_->cells.end());
+    std::fill(logits_.begin(), logits_.end(), -1e9F);
+    return copy;
+  }
+  bool is_shared() const override { return false; }
   void save(parley::ByteWriter& to) override {
     to.put_all(std::span<const Cell>(log_->cells));
     std::fill(logits_.begin(), logits_.end(), -1e9F);  // as a pass that saving may need

@@ -84,7 +84,8 @@ class Backbone final : public parley::Backbone {
     bool logits;
   };
   mutable std::vector<Pass> passes;
-  mutable State* last = nullptr;  // the state made last, for tests to look into
+  mutable State* last = nullptr;       // the state made last, for tests to look into
+  mutable State* last_used = nullptr;  // the one fed last
   mutable std::vector<std::pair<std::int64_t, std::int64_t>> evicted;
   mutable int rebases = 0;
 
@@ -95,9 +96,16 @@ class Backbone final : public parley::Backbone {
     last = state.get();
     return state;
   }
+  StatePtr fork(const StageState& state) const override {
+    auto copy = std::make_unique<State>(static_cast<const State&>(state));
+    copy->rows.reserve(100000);
+    copy->rollback();
+    return copy;
+  }
   void feed(StageState& s, std::span<const Position> positions, bool want_logits,
             const StopFlag& stop) const override {
     auto& state = static_cast<State&>(s);
+    last_used = &state;
     stop.check();
     if (on_feed) on_feed();
     passes.push_back({positions.size(), want_logits});

@@ -53,6 +53,7 @@ struct Run {
     for (const Event& e : step.events)
       events.push_back({e.kind, e.sample, e.reason, std::string(e.text), e.count});
     floors.push_back(step.floor);
+    CHECK_EQ(broken_invariant(Session::Impl::of(session).snapshot()), "");
   }
   void steps(Session& session, int n) {
     for (int i = 0; i < n; ++i) step(session);

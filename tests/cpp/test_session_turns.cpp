@@ -228,6 +228,63 @@ TEST(an_interruption_forgets_what_was_not_heard) {
   CHECK_EQ(stages.backbone->fed().back(), code(3));
 }
 
+TEST(an_interruption_says_what_was_heard) {
+  const auto session_of = [](Stages& stages) {
+    stages.backbone->script = {};
+    for (int k = 0; k < 20; ++k) stages.backbone->script.push_back(code(k));
+    stages.backbone->script.push_back(kEnd);
+    Session session = make_session(stages.turns());
+    session.send_text("HI");
+    return session;
+  };
+  // Twelve codes were played, and the loudspeaker is at the end of the sixth; then a bit before.
+  for (const std::int64_t early : {0, 1}) {
+    Stages stages;
+    Session session = session_of(stages);
+    Run run;
+    run.steps(session, 3);
+    const std::int64_t until = 6 * 960 - early;
+    session.interrupt(until);
+    run.steps(session, 1);
+    CHECK_EQ(stages.backbone->fed().back(), code(5 - static_cast<int>(early)));
+    const Seen* ended = run.find(EventKind::reply_ended);
+    CHECK(ended->reason == EndReason::interrupted);
+    CHECK_EQ(ended->count, until);
+  }
+  // A place ahead of what was played counts as all of it.
+  Stages ahead;
+  Session session = session_of(ahead);
+  Run run;
+  run.steps(session, 2);
+  session.interrupt(1000000);
+  run.steps(session, 1);
+  CHECK_EQ(ahead.backbone->fed().back(), code(6));  // code 7 was drawn, and is not read yet
+  CHECK_EQ(run.find(EventKind::reply_ended)->count, 2 * std::int64_t{kChunk});
+}
+
+TEST(a_loudspeaker_may_be_behind_the_end_of_a_reply) {
+  for (const int heard : {0, 6, 8}) {  // codes
+    Stages stages;
+    stages.backbone->script = {code(0), code(1), code(2), code(3), code(4),
+                               code(5), code(6), code(7), kEnd};
+    Session session = make_session(stages.turns());
+    session.send_text("HI");
+    Run run;
+    run.steps(session, 3);
+    CHECK(session.floor() == Floor::listening);
+    session.interrupt(heard * 960);
+    session.send_text("YOU");
+    run.steps(session, 1);
+    CHECK_EQ(run.count(EventKind::reply_ended), 1);  // it was told before
+    const std::vector<std::int32_t> fed = stages.backbone->fed();
+    const auto second = std::find(fed.begin(), fed.end(), 'U' - 'A');
+    const auto n_codes =
+        std::count_if(fed.begin(), second, [](std::int32_t id) { return id >= kAudio; });
+    CHECK_EQ(n_codes, heard);
+    CHECK_EQ(std::count(fed.begin(), second, kEnd), 1);  // closed in each case
+  }
+}
+
 TEST(an_interruption_before_any_sound_forgets_what_was_drawn) {
   Stages stages;
   stages.backbone->script = {1, code(0), code(1)};

@@ -77,6 +77,27 @@ class TwoHeadMind final : public Mind {
   std::int64_t positions() const override { return text_->held(*text_state_); }
   std::int64_t next_turn_at() const override { return positions() + (done_.pending >= 0 ? 1 : 0); }
 
+  std::unique_ptr<Mind> fork() override {
+    auto copy = std::make_unique<TwoHeadMind>(text_, speech_);
+    copy->text_state_ = text_->fork(*text_state_);
+    copy->speech_state_ = speech_->fork(*speech_state_);
+    copy->done_ = done_;
+    copy->mark_ = mark_;
+    copy->mark_progress_ = mark_progress_;
+    copy->last_ = last_;
+    return copy;
+  }
+  void save(ByteWriter& to) override {
+    to.put(done_);
+    text_state_->save(to);
+    speech_state_->save(to);
+  }
+  void load(ByteReader& from) override {
+    done_ = from.get<Progress>();
+    text_state_->load(from);
+    speech_state_->load(from);
+  }
+
   // Positions of the second head, which are kGroup for one of the first.
   std::int64_t speech_positions() const { return speech_->held(*speech_state_); }
 

@@ -19,6 +19,7 @@ NAMES = [
     "LibraryError",
     "Live",
     "LiveEvent",
+    "Resampler",
     "Session",
     "Step",
     "__version__",

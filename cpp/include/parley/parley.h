@@ -26,6 +26,7 @@
 
 #include "parley/errors.h"
 #include "parley/events.h"
+#include "parley/resampler.h"
 
 namespace parley {
 
@@ -44,6 +45,13 @@ struct OpenOptions {
 };
 
 enum class Mode : std::uint8_t { turns, duplex };
+constexpr std::string_view name(Mode mode) {
+  return mode == Mode::turns ? "turns" : "duplex";
+}
+
+// Called between the evaluations of the flow decoder that set a voice up, which take minutes on
+// large models without a GPU; the first session of a voice does that. What it throws ends it.
+using VoiceProgress = std::function<void(std::size_t done, std::size_t all)>;
 
 struct SessionOptions {
   std::optional<Mode> mode;           // nothing: duplex where the bundle has it
@@ -59,9 +67,7 @@ struct SessionOptions {
   // chunk later, which delay_samples() counts. In turns, a full segment of what the user says is
   // encoded on another one while the user goes on.
   bool overlap = false;
-  // Called between the evaluations of the flow decoder that set a voice up, which take minutes on
-  // large models without a GPU; the first session of a voice does that. What it throws ends it.
-  std::function<void(std::size_t done, std::size_t all)> voice_progress;
+  VoiceProgress voice_progress;
 };
 
 // What one step gave. The events are valid until the session is called again.
@@ -87,7 +93,22 @@ class Session {
   // longer than the context), CancelledError.
   Step step(std::span<const float> in, std::span<float> out);
 
-  // Turns: the user's turn ends here; the reply follows in the next steps.
+  // The same from blocks of any size at any rate, as a microphone gives them: feed() takes them,
+  // next() makes a step of each chunk that they fill, until it returns nothing.
+  //
+  //   session.feed(block, 48000);
+  //   while (const auto step = session.next(out)) { loudspeaker.write(out); ... }
+  //
+  // Any way of cutting the same samples gives the same steps. `hz`: 0 for Bundle::input_hz(); other
+  // rates go through a Resampler. Both throw as step() does; where a step fails, its samples wait
+  // on.
+  void feed(std::span<const float> in, int hz = 0);
+  std::optional<Step> next(std::span<float> out);
+  // The stream of feed() ends: silence fills its last chunk.
+  void flush();
+  std::size_t waiting() const;  // samples, at input_hz, that next() has not taken
+
+  // Turns: the user's turn ends here, behind all that was fed; the reply follows in the next steps.
   void end_turn();
   // Turns: what the user says, as text.
   void send_text(std::string_view text);
@@ -99,6 +120,13 @@ class Session {
   // Any thread: the step under way, or else the next one, throws CancelledError and changes
   // nothing.
   void cancel();
+  // A second conversation that goes on from here; neither learns what the other does, and dropping
+  // one costs the other nothing. Both draw on the same room in the context; each may belong to a
+  // thread of its own. Throws ContextError where there are three forks already.
+  Session fork();
+  // Writes all that the conversation remembers to a file, whole or not at all: Bundle::resume()
+  // goes on from it. Throws Error where the disk says no.
+  void save(const std::string& path);
   // A new conversation with the same options.
   void reset();
   // Any thread: waits for a step under way (which is cancelled) and frees what the session holds.
@@ -125,6 +153,10 @@ class Bundle {
   static Bundle open(const std::string& folder, const OpenOptions& options);
 
   Session session(const SessionOptions& options) const;
+  // A session that was saved, with the options that it had: the samples that follow are those that
+  // would have followed there. Throws InputError for a file that is no whole saved session, or one
+  // of another bundle, other settings or another build.
+  Session resume(const std::string& path, const VoiceProgress& voice_progress = {}) const;
   // What a sound device is opened with, all constant. Input and output may differ in rate; a chunk
   // of each lasts as long. Sound is mono.
   int input_hz() const;

@@ -198,4 +198,19 @@ void ChunkLogMel::reset() {
   impl_->committed = impl_->working;
 }
 
+void ChunkLogMel::copy(const ChunkLogMel& other) {
+  impl_->working = impl_->committed = other.impl_->committed;
+}
+
+void ChunkLogMel::save(ByteWriter& to) const {
+  impl_->committed.resampler.save(to);
+  to.put_all(impl_->committed.samples);
+}
+
+void ChunkLogMel::load(ByteReader& from) {
+  impl_->working.resampler.load(from);
+  from.get_all(std::span<float>(impl_->working.samples));
+  commit();
+}
+
 }  // namespace parley

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "audio/front_end.h"
+#include "base/bytes.h"
 
 namespace parley {
 
@@ -40,6 +41,10 @@ class ChunkLogMel {
   void commit();
   void rollback();
   void reset();
+  // What `other`, of the same config, has committed.
+  void copy(const ChunkLogMel& other);
+  void save(ByteWriter& to) const;
+  void load(ByteReader& from);
 
  private:
   struct Impl;

@@ -178,4 +178,33 @@ std::vector<float> resample(std::span<const float> samples, int from_hz, int to_
   return out;
 }
 
+void StreamingResampler::save(ByteWriter& to) const {
+  to.put_all(std::span<const float>(buffer_).first(held_));
+  to.put(static_cast<std::uint64_t>(phase_));
+  to.put(block_);
+  to.put(n_in_);
+  to.put(n_out_);
+}
+
+void StreamingResampler::load(ByteReader& from) {
+  constexpr std::int64_t kMostSamples = std::int64_t{1} << 62;
+  reset();
+  std::vector<float> held(held_);
+  from.get_all(std::span<float>(held));
+  const auto phase = from.get<std::uint64_t>();
+  const auto block = from.get<std::int64_t>();
+  const auto n_in = from.get<std::int64_t>();
+  const auto n_out = from.get<std::int64_t>();
+  // The next output needs a sample that is still to come.
+  ByteReader::require(phase < kernel_->last.size() && n_in >= 0 && n_in < kMostSamples &&
+                          n_out >= 0 && block >= 0 && block <= n_in + kernel_->from &&
+                          block + kernel_->last[phase] >= n_in,
+                      "a resampler that makes sense");
+  std::copy(held.begin(), held.end(), buffer_.begin());
+  phase_ = static_cast<std::size_t>(phase);
+  block_ = block;
+  n_in_ = n_in;
+  n_out_ = n_out;
+}
+
 }  // namespace parley

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "base/bytes.h"
+
 namespace parley {
 
 // Whole-signal windowed-sinc resampler (Hann window; polyphase at the reduced ratio). Source:
@@ -28,6 +30,8 @@ class StreamingResampler {
   // may follow.
   std::size_t finish(std::span<float> out);
   void reset();
+  void save(ByteWriter& to) const;
+  void load(ByteReader& from);
 
  private:
   struct Kernel;

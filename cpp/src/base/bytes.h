@@ -5,6 +5,7 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -27,6 +28,14 @@ class ByteWriter {
     put(static_cast<std::uint64_t>(values.size()));
     append(values.data(), values.size_bytes());
   }
+
+  template <typename T>
+    requires std::is_trivially_copyable_v<T>
+  void put_all(const std::vector<T>& values) {
+    put_all(std::span<const T>(values));
+  }
+  void put_flag(bool flag) { put(static_cast<std::uint8_t>(flag)); }
+  void put_text(std::string_view text) { put_all(std::span<const char>(text)); }
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
@@ -70,6 +79,21 @@ class ByteReader {
     const auto from = take(values.size() * sizeof(T));
     if (!from.empty()) std::memcpy(values.data(), from.data(), from.size());
     return values;
+  }
+
+  // Any byte but 0 and 1 would be no bool.
+  bool get_flag() {
+    const auto flag = get<std::uint8_t>();
+    require(flag <= 1, "a flag");
+    return flag == 1;
+  }
+  std::string get_text(std::size_t most) {
+    const std::vector<char> chars = get_some<char>(most);
+    return {chars.begin(), chars.end()};
+  }
+  // What was read makes no sense to its reader, where not `good`.
+  static void require(bool good, const char* expected) {
+    if (!good) refuse(expected, "what makes none");
   }
 
   std::size_t left() const { return bytes_.size(); }

@@ -5,11 +5,15 @@
 #include <algorithm>
 
 #include "audio/log_mel.h"
+#include "base/sha256.h"
+#include "bundle/origin.h"
 #include "runners/llama/model.h"
 #include "runners/ort/external_data.h"
 #include "runners/ort/ort.h"
 #include "session/listen/prompt_template.h"
 #include "session/listen/turns_listener.h"
+#include "session/saved.h"
+#include "session/session.h"
 #include "stages/contract.h"
 
 namespace parley {
@@ -94,8 +98,8 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
                      "\"; choose one of them");
   }
   // Found missing before gigabytes are read.
-  onnxruntime_version(options.onnxruntime);
-  llama_version_of(options.llama);
+  origin_.build = build_name() + " with onnxruntime " + onnxruntime_version(options.onnxruntime) +
+                  " and llama.cpp " + llama_version_of(options.llama);
   verify_files(folder_, manifest_.files, options.verify);
 
   const Stages stages =
@@ -119,6 +123,11 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
                       std::to_string(tokens_->width()) + "; export the bundle again");
   }
   read_voices();
+  Sha256 hash;
+  hash.update(MappedFile(folder_, "manifest.json").bytes());
+  origin_.bundle = hash.hex();
+  origin_.settings = "device " + options.device + ", kv " + kv_ + ", flow " +
+                     (options.flow.empty() ? "as exported" : options.flow);
 }
 
 std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
@@ -224,6 +233,9 @@ SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
   parts.prefill_budget = options.prefill_budget;
   parts.overlap = options.overlap;
   parts.voice_progress = options.voice_progress;
+  Origin origin = origin_;
+  origin.options = options;
+  parts.origin = origin_text(origin);
 
   const auto adjust = [&](SamplingConfig& sampling) {
     sampling.temperature = options.temperature.value_or(sampling.temperature);
@@ -263,6 +275,16 @@ Bundle Bundle::open(const std::string& folder, const OpenOptions& options) {
 
 Session Bundle::session(const SessionOptions& options) const {
   return make_session(impl_->parts(options));
+}
+
+Session Bundle::resume(const std::string& path, const VoiceProgress& voice_progress) const {
+  const SavedSession saved = read_saved(path);
+  SessionOptions options = options_of(saved.origin, impl_->origin());
+  options.voice_progress = voice_progress;
+  Session session = make_session(impl_->parts(options));
+  ByteReader body(saved.body);
+  Session::Impl::of(session).load(body);
+  return session;
 }
 
 int Bundle::input_hz() const {

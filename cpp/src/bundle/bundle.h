@@ -7,6 +7,7 @@
 
 #include "bundle/families.h"
 #include "bundle/manifest.h"
+#include "bundle/origin.h"
 #include "parley/parley.h"
 #include "session/parts.h"
 #include "stages/flow/decoder.h"
@@ -45,6 +46,7 @@ class Bundle::Impl {
     return mode == Mode::turns ? bool(manifest_.turns) : bool(manifest_.duplex);
   }
   SessionParts parts(const SessionOptions& options) const;
+  const Origin& origin() const { return origin_; }  // but for a session's options
 
  private:
   std::int64_t prompt_positions(const SessionParts& parts) const;
@@ -57,6 +59,7 @@ class Bundle::Impl {
   Manifest manifest_;
   std::string kv_;
   int threads_ = 0;
+  Origin origin_;
   std::shared_ptr<const Encoder> encoder_;
   std::string flow_settings_;
   FlowGraphs flow_graphs_;

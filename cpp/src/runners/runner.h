@@ -34,7 +34,7 @@ struct TokenRunnerOptions {
   bool kv_f32 = false;          // exact keys and values, for verification
 };
 
-// One KV cache holding one sequence. Not thread-safe: it belongs to one session.
+// One sequence in a KV cache. Not thread-safe: it belongs to one session.
 class TokenRunner {
  public:
   virtual ~TokenRunner() = default;
@@ -53,6 +53,11 @@ class TokenRunner {
   // and holds nothing then.
   virtual void save(ByteWriter& to) = 0;
   virtual void load(ByteReader& from) = 0;
+  // A second sequence that goes on from here, over the same cells: what both hold takes no more
+  // memory, and both draw on the same n_cells. Each may belong to a thread of its own; they take
+  // turns. May change what logits() gives. Throws ContextError where there are too many.
+  virtual std::unique_ptr<TokenRunner> fork() = 0;
+  virtual bool is_shared() const = 0;  // with a fork; shift() throws then
 };
 
 // The weights and the tokenizer. Const and thread-safe: sessions share it.

@@ -6,6 +6,7 @@
 #include <span>
 #include <string_view>
 
+#include "base/bytes.h"
 #include "base/stop.h"
 #include "parley/events.h"
 #include "stages/backbone.h"
@@ -46,6 +47,14 @@ class Listener {
   // Forgets the turn under way, its audio, its prompt, and that it was taken.
   virtual void abandon_turn() {}
   virtual void reset() = 0;
+
+  // Between steps. A second listener that goes on from here; neither learns what the other does,
+  // and each may belong to a thread of its own. May wait for work on other threads.
+  virtual std::unique_ptr<Listener> fork() = 0;
+  // What fork() copies, as bytes; and of what a listener made with the same options saved. load()
+  // throws InputError for other bytes, and leaves one to be reset().
+  virtual void save(ByteWriter& to) = 0;
+  virtual void load(ByteReader& from) = 0;
 };
 
 }  // namespace parley

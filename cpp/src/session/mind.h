@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 
+#include "base/bytes.h"
 #include "base/stop.h"
 #include "parley/events.h"
 #include "session/listener.h"
@@ -62,6 +63,15 @@ class Mind {
   virtual std::int64_t positions() const = 0;  // that its (first) cache holds
   // Those and what it still has to read: where a turn's prompt will begin.
   virtual std::int64_t next_turn_at() const = 0;
+
+  // Between steps. A second mind that goes on from here; neither learns what the other does, and
+  // each may belong to a thread of its own. What both
+  // remember is held once.
+  virtual std::unique_ptr<Mind> fork() = 0;
+  // What fork() copies, as bytes; and of what a mind made with the same options saved. load()
+  // throws InputError for other bytes, and leaves one to be reset().
+  virtual void save(ByteWriter& to) = 0;
+  virtual void load(ByteReader& from) = 0;
 };
 
 }  // namespace parley

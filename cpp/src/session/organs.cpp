@@ -55,15 +55,18 @@ Organs make_organs(SessionParts parts) {
   organs.synthesizer = std::make_unique<FlowSynthesizer>(
       FlowSynthesizer::Parts{parts.flow, parts.vocoder, parts.clock, 2 * parts.codes_per_chunk},
       parts.voice, parts.voice_progress);
-  organs.tokens = parts.tokens;
-  organs.clock = parts.clock;
-  organs.mode = parts.duplex ? Mode::duplex : Mode::turns;
-  organs.chunk_samples = parts.chunk_samples;
-  organs.out_chunk_samples = parts.out_chunk_samples;
-  organs.codes_per_chunk = parts.codes_per_chunk;
-  organs.fade_samples = static_cast<std::size_t>(mode.fade_ms * parts.output_hz / 1000);
-  organs.seed = parts.seed;
-  organs.overlap = parts.overlap;
+  SessionSetup& setup = organs.setup;
+  setup.tokens = parts.tokens;
+  setup.clock = parts.clock;
+  setup.mode = parts.duplex ? Mode::duplex : Mode::turns;
+  setup.input_hz = parts.front_end.input_hz;
+  setup.chunk_samples = parts.chunk_samples;
+  setup.out_chunk_samples = parts.out_chunk_samples;
+  setup.codes_per_chunk = parts.codes_per_chunk;
+  setup.fade_samples = static_cast<std::size_t>(mode.fade_ms * parts.output_hz / 1000);
+  setup.seed = parts.seed;
+  setup.overlap = parts.overlap;
+  setup.origin = std::move(parts.origin);
   return organs;
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "base/clock.h"
 #include "parley/parley.h"
@@ -15,19 +16,26 @@
 
 namespace parley {
 
-struct Organs {
-  std::unique_ptr<Listener> listener;
-  std::unique_ptr<Mind> mind;
-  std::unique_ptr<Synthesizer> synthesizer;
+// What a session and its forks have in common.
+struct SessionSetup {
   std::shared_ptr<const TokenModel> tokens;  // spells what the mind says
   std::shared_ptr<const Clock> clock;
-  Mode mode = Mode::duplex;              // for show
+  Mode mode = Mode::duplex;  // for show
+  int input_hz = 24000;
   std::size_t chunk_samples = 3840;      // at the input rate
   std::size_t out_chunk_samples = 3840;  // at the output rate
   std::size_t codes_per_chunk = 4;
   std::size_t fade_samples = 480;  // of a reply that stops early
   std::uint64_t seed = 0;          // of the sound
   bool overlap = false;            // sound is made one step later, beside that step's thinking
+  std::string origin;              // what saved sessions say of where they come from
+};
+
+struct Organs {
+  std::unique_ptr<Listener> listener;
+  std::unique_ptr<Mind> mind;
+  std::unique_ptr<Synthesizer> synthesizer;
+  SessionSetup setup;
 };
 
 // The listener and the mind of the mode that the parts are for.

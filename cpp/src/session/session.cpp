@@ -2,8 +2,6 @@
 #include "session/session.h"
 
 #include <algorithm>
-#include <cmath>
-#include <string>
 #include <utility>
 
 namespace parley {
@@ -14,31 +12,38 @@ constexpr std::size_t kPieceBytes = 64;  // of a token's text, to begin with
 
 }  // namespace
 
-Session::Impl::Impl(Organs organs) : organs_(std::move(organs)), piece_(kPieceBytes) {
-  speech_.emplace(
-      std::move(organs_.synthesizer),
-      Speech::Shape{organs_.out_chunk_samples, organs_.fade_samples, 2 * organs_.codes_per_chunk});
-  delay_ = speech_->delay();
-  if (organs_.overlap) {
-    delay_ += organs_.out_chunk_samples;
-    sound_thread_.emplace([this] { speech_->run(done_.job, sound_timing_, stop_); });
-  }
-  input_delay_ = organs_.listener->delay_samples();
+Session::Impl::Impl(Organs organs)
+    : Impl(organs.setup, std::move(organs.listener), std::move(organs.mind),
+           Speech(std::move(organs.synthesizer),
+                  {organs.setup.out_chunk_samples, organs.setup.fade_samples,
+                   2 * organs.setup.codes_per_chunk})) {}
+
+Session::Impl::Impl(SessionSetup setup, std::unique_ptr<Listener> listener,
+                    std::unique_ptr<Mind> mind, Speech speech)
+    : setup_(std::move(setup)),
+      listener_(std::move(listener)),
+      mind_(std::move(mind)),
+      speech_(std::move(speech)),
+      delay_(speech_->delay()),
+      input_delay_(listener_->delay_samples()),
+      intake_(setup_.input_hz, setup_.chunk_samples),
+      piece_(kPieceBytes) {
+  if (!setup_.overlap) return;
+  delay_ += setup_.out_chunk_samples;
+  sound_thread_.emplace([this] { speech_->run(done_.job, sound_timing_, stop_); });
 }
 
-Step Session::Impl::step(std::span<const float> in, std::span<float> out) {
-  const std::unique_lock<std::mutex> lock = enter("step");
-  check_input(in, out);
-  const std::int64_t start = organs_.clock->now_ns();
+Step Session::Impl::run(std::span<const float> in, std::span<float> out) {
+  const std::int64_t start = setup_.clock->now_ns();
   timing_ = {};
-  events_.begin(done_.index * static_cast<std::int64_t>(organs_.out_chunk_samples));
-  organs_.mind->make_room(done_.floor, timing_);
+  events_.begin(done_.index * static_cast<std::int64_t>(setup_.out_chunk_samples));
+  mind_->make_room(done_.floor, timing_);
   apply_interrupt();
   work_ = done_;
   try {
     stop_.check();
     begin_sound();  // with overlap: the last step's codes
-    organs_.listener->take_in(in, work_.floor, timing_, stop_);
+    listener_->take_in(in, work_.floor, timing_, stop_);
     decide();        // what the mind says to what was heard
     speak();         // what of that is to be heard
     finish_sound();  // codes to samples
@@ -47,30 +52,16 @@ Step Session::Impl::step(std::span<const float> in, std::span<float> out) {
     throw;
   }
   commit(out);
-  timing_.total_ns = organs_.clock->now_ns() - start;
+  timing_.total_ns = setup_.clock->now_ns() - start;
   return {events_.finish(), timing_, done_.floor, done_.index - 1};
-}
-
-void Session::Impl::check_input(std::span<const float> in, std::span<float> out) const {
-  if (in.size() != organs_.chunk_samples || out.size() != organs_.out_chunk_samples) {
-    throw InputError("[session.step] expected " + std::to_string(organs_.chunk_samples) +
-                     " samples in and " + std::to_string(organs_.out_chunk_samples) + " out, got " +
-                     std::to_string(in.size()) + " and " + std::to_string(out.size()) +
-                     "; pass whole chunks, or feed() others");
-  }
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    if (std::isfinite(in[i])) continue;
-    throw InputError("[session.step] expected finite samples, got " + std::to_string(in[i]) +
-                     " at sample " + std::to_string(i) + "; mend the source or pass silence");
-  }
 }
 
 void Session::Impl::decide() {
   if (std::exchange(work_.turn_ended, false)) events_.add(EventKind::turn_ended);
   if (std::exchange(work_.cut, false)) end_reply(EndReason::interrupted);
-  const std::size_t waiting = std::min(work_.codes.size(), organs_.codes_per_chunk);
-  const Moment now{organs_.listener->heard(), work_.floor, organs_.codes_per_chunk - waiting};
-  for (const Said& said : organs_.mind->think(now, timing_, stop_)) take(said);
+  const std::size_t waiting = std::min(work_.codes.size(), setup_.codes_per_chunk);
+  const Moment now{listener_->heard(), work_.floor, setup_.codes_per_chunk - waiting};
+  for (const Said& said : mind_->think(now, timing_, stop_)) take(said);
 }
 
 void Session::Impl::take(const Said& said) {
@@ -129,10 +120,10 @@ void Session::Impl::end_reply(EndReason reason) {
 }
 
 void Session::Impl::spell(std::int32_t token) {
-  const std::size_t n = organs_.tokens->piece(token, piece_);
+  const std::size_t n = setup_.tokens->piece(token, piece_);
   if (n > piece_.size()) {
     piece_.resize(n);
-    organs_.tokens->piece(token, piece_);
+    setup_.tokens->piece(token, piece_);
   }
   const std::string_view piece(piece_.data(), n);
   events_.add_text(token, [&](std::string& text) { work_.text.add(piece, text); });
@@ -147,7 +138,7 @@ void Session::Impl::speak() {
     return;
   }
   const bool last = !work_.voicing && (done_.voicing || done_.replies != work_.replies);
-  const bool chunk_waits = work_.codes.size() >= organs_.codes_per_chunk;
+  const bool chunk_waits = work_.codes.size() >= setup_.codes_per_chunk;
   if (chunk_waits || (last && (work_.sounded || !work_.codes.empty()))) pass_codes(last);
   work_.job.sounding = work_.sounded && work_.floor == Floor::speaking;
 }
@@ -156,9 +147,9 @@ void Session::Impl::pass_codes(bool last) {
   Speech::Job& job = work_.job;
   job.begins = !std::exchange(work_.sounded, true);
   job.last = last;
-  job.seed = organs_.seed;
+  job.seed = setup_.seed;
   job.reply = work_.replies;
-  const std::size_t n = last ? work_.codes.size() : organs_.codes_per_chunk;
+  const std::size_t n = last ? work_.codes.size() : setup_.codes_per_chunk;
   const auto end = work_.codes.begin() + static_cast<std::ptrdiff_t>(n);
   job.codes.assign(work_.codes.begin(), end);
   work_.codes.erase(work_.codes.begin(), end);
@@ -167,15 +158,15 @@ void Session::Impl::pass_codes(bool last) {
 // Nothing here throws: after this the step has happened.
 void Session::Impl::commit(std::span<float> out) {
   const Speech::Played played = speech_->commit(out);
-  organs_.listener->commit();
-  organs_.mind->commit();
+  listener_->commit();
+  mind_->commit();
   caught_up_ = false;
   if (played.muted > 0)
     events_.add(EventKind::muted).count = static_cast<std::int64_t>(played.muted);
-  const Speech::Job& ran = organs_.overlap ? done_.job : work_.job;
+  const Speech::Job& ran = setup_.overlap ? done_.job : work_.job;
   if (ran.sounding && !speech_->finished() && played.samples < out.size())
     events_.add(EventKind::underrun).count = static_cast<std::int64_t>(out.size() - played.samples);
-  const bool waits = organs_.overlap && !work_.job.empty();
+  const bool waits = setup_.overlap && !work_.job.empty();
   const bool over = !work_.sounded || (speech_->finished() && !waits);
   if (work_.floor == Floor::speaking && !work_.drawing && over && speech_->queued() == 0)
     work_.floor = Floor::listening;
@@ -194,8 +185,8 @@ void Session::Impl::rollback() noexcept {
   }
   stop_.clear();
   caught_up_ = false;
-  organs_.listener->rollback();
-  organs_.mind->rollback();
+  listener_->rollback();
+  mind_->rollback();
   speech_->rollback();
 }
 
@@ -210,9 +201,9 @@ void Session::Impl::finish_sound() {
     speech_->run(work_.job, timing_, stop_);
     return;
   }
-  const std::int64_t start = organs_.clock->now_ns();
+  const std::int64_t start = setup_.clock->now_ns();
   sound_thread_->wait();
-  const std::int64_t waited = organs_.clock->now_ns() - start;
+  const std::int64_t waited = setup_.clock->now_ns() - start;
   for (std::size_t i = 0; i < kStages; ++i) timing_.stage_ns[i] += sound_timing_.stage_ns[i];
   timing_.beside_ns = std::max<std::int64_t>(0, sound_timing_.side_ns(true) - waited);
 }

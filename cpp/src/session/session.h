@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "session/event_list.h"
+#include "session/intake.h"
+#include "session/invariants.h"
 #include "session/organs.h"
 #include "session/speak/speech.h"
 #include "session/text_joiner.h"
@@ -22,8 +24,14 @@ namespace parley {
 class Session::Impl {
  public:
   explicit Impl(Organs organs);
+  // The insides, for a bundle and for tests.
+  static Impl& of(Session& session) { return *session.impl_; }
 
   Step step(std::span<const float> in, std::span<float> out);
+  void feed(std::span<const float> in, int hz);
+  std::optional<Step> next(std::span<float> out);
+  void flush();
+  std::size_t waiting() const { return intake_.waiting(); }
   void end_turn();
   void send_text(std::string_view text);
   // Both only leave a note, so that a user interface may call them while another thread steps or
@@ -34,10 +42,14 @@ class Session::Impl {
   void cancel() { stop_.set(); }
   void reset();
   void close();
+  std::unique_ptr<Impl> fork();
+  void save(const std::string& path);
+  void load(ByteReader& from);
+  Snapshot snapshot() const;
 
-  Mode mode() const { return organs_.mode; }
+  Mode mode() const { return setup_.mode; }
   Floor floor() const { return closed_ ? Floor::closed : done_.floor; }
-  std::int64_t position() const { return closed_ ? 0 : organs_.mind->positions(); }
+  std::int64_t position() const { return closed_ ? 0 : mind_->positions(); }
   std::size_t delay_samples() const { return delay_; }
   std::size_t input_delay_samples() const { return input_delay_; }
 
@@ -64,7 +76,7 @@ class Session::Impl {
   };
 
   // The phases of a step, in order.
-  void check_input(std::span<const float> in, std::span<float> out) const;
+  Step run(std::span<const float> in, std::span<float> out);
   void apply_interrupt();
   void begin_sound();
   void decide();
@@ -80,17 +92,25 @@ class Session::Impl {
   void pass_codes(bool last);
   void catch_up();
   void fresh_start();
+  Impl(SessionSetup setup, std::unique_ptr<Listener> listener, std::unique_ptr<Mind> mind,
+       Speech speech);
+  void refuse_waiting(const std::string& verb) const;
+  void end_turn_if_due();
   template <typename Build>
   void take_turn(const char* verb, Build build);
   std::unique_lock<std::mutex> enter(const char* verb);
 
-  Organs organs_;  // its synthesizer belongs to speech_
+  SessionSetup setup_;
+  std::unique_ptr<Listener> listener_;
+  std::unique_ptr<Mind> mind_;
   std::optional<Speech> speech_;
   std::size_t delay_ = 0;
   std::size_t input_delay_ = 0;
 
   Progress done_;  // as of the last commit
   Progress work_;  // of the step under way
+  Intake intake_;
+  std::optional<std::int64_t> end_in_;  // the turn ends when so many more samples were heard
   EventList events_;
   std::vector<char> piece_;  // scratch: a token's bytes
   Timing timing_;

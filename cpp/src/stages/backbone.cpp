@@ -15,11 +15,8 @@ namespace {
 
 class BackboneState final : public StageState {
  public:
-  BackboneState(const TokenModel& model, const TokenRunnerOptions& options)
-      : runner(model.create(options)),
-        rows(static_cast<std::size_t>(std::max(options.n_batch, 1)) *
-             static_cast<std::size_t>(model.width())),
-        ids(static_cast<std::size_t>(std::max(options.n_batch, 1))) {}
+  BackboneState(std::unique_ptr<TokenRunner> own, std::size_t n_ids, std::size_t width)
+      : runner(std::move(own)), rows(n_ids * width), ids(n_ids) {}
 
   void commit() override {
     committed_ = current;
@@ -47,21 +44,30 @@ class BackboneState final : public StageState {
     require_committed("save");
     to.put(current);
     to.put_all(std::span<const PositionGaps::Range>(gaps.ranges()));
-    const std::span<const float> row = logits();
-    to.put_all(row);
-    // Saving may move the runner on to another pass, so its logits are kept here.
-    if (kept_logits_.empty()) kept_logits_.assign(row.begin(), row.end());
+    keep_logits();
+    to.put_all(std::span<const float>(kept_logits_));
     runner->save(to);
   }
   void load(ByteReader& from) override {
     reset();
     const auto position = from.get<std::int64_t>();
-    for (const PositionGaps::Range& gap : from.get_some<PositionGaps::Range>(kMostGaps))
+    std::int64_t end = 0;
+    for (const PositionGaps::Range& gap : from.get_some<PositionGaps::Range>(kMostGaps)) {
+      ByteReader::require(gap.begin >= end && gap.end > gap.begin && gap.end <= position,
+                          "gaps in their order");
       gaps.add(gap.begin, gap.end);
+      end = gap.end;
+    }
     kept_logits_ = from.get_some<float>(kMostLogits);
     runner->load(from);
     current = committed_ = position;
     has_logits = !kept_logits_.empty();
+  }
+
+  // Saving and forking may move the runner on to another pass, so its logits are kept here.
+  void keep_logits() const {
+    const std::span<const float> row = logits();
+    if (kept_logits_.empty()) kept_logits_.assign(row.begin(), row.end());
   }
 
   // Of the last position, empty where it has none.
@@ -114,7 +120,19 @@ class TokenBackbone final : public Backbone {
   std::size_t vocab_size() const override { return static_cast<std::size_t>(model_->vocab_size()); }
 
   StatePtr create_state() const override {
-    return std::make_unique<BackboneState>(*model_, options_);
+    return std::make_unique<BackboneState>(model_->create(options_),
+                                           static_cast<std::size_t>(options_.n_batch), width());
+  }
+
+  StatePtr fork(const StageState& state) const override {
+    const auto& mine = state_as<const BackboneState>(state);
+    mine.require_committed("fork");
+    mine.keep_logits();
+    auto copy = std::make_unique<BackboneState>(mine.runner->fork(), mine.ids.size(), width());
+    copy->gaps = mine.gaps;
+    copy->current = mine.current;
+    copy->commit();
+    return copy;
   }
 
   void feed(StageState& state, std::span<const Position> positions, bool want_logits,
@@ -190,6 +208,7 @@ class TokenBackbone final : public Backbone {
   std::int64_t rebase(StageState& state, std::int64_t keep) const override {
     auto& mine = state_as<BackboneState>(state);
     mine.require_committed("rebase");
+    if (mine.runner->is_shared()) return 0;
     std::int64_t closed = 0;
     // From the last gap to the first, so that a shift never moves one that is still to be closed.
     while (const auto gap = mine.gaps.last(keep)) {

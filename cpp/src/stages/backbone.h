@@ -24,6 +24,9 @@ class Backbone {
   virtual std::size_t vocab_size() const = 0;
 
   virtual StatePtr create_state() const = 0;
+  // A second state that goes on from what was committed, over the same cache: what both hold is
+  // held once. Throws ContextError where there are too many.
+  virtual StatePtr fork(const StageState& state) const = 0;
   // Appends positions; logits of the last one are kept where `want_logits`. Throws InputError for
   // an unknown id and ContextError where the cells do not suffice, both before anything is fed.
   // Where it throws midway, the positions of this call are forgotten.
@@ -43,7 +46,7 @@ class Backbone {
   virtual void truncate(StageState& state, std::int64_t position) const = 0;
   // Closes the gaps that evictions left from position `keep` on; later positions move down.
   // Returns by how many next_position() fell. As evict(); of several gaps, those closed before the
-  // one that fails stay closed.
+  // one that fails stay closed. Closes none while a fork shares the cache.
   virtual std::int64_t rebase(StageState& state, std::int64_t keep) const = 0;
 };
 

@@ -42,6 +42,9 @@ static_assert(sizeof(llama_model_params) == 80 && sizeof(llama_context_params) =
   X(llama_n_ctx)                         \
   X(llama_get_memory)                    \
   X(llama_memory_seq_rm)                 \
+  X(llama_memory_seq_cp)                 \
+  X(llama_memory_seq_pos_min)            \
+  X(llama_memory_seq_pos_max)            \
   X(llama_memory_seq_add)                \
   X(llama_memory_can_shift)              \
   X(llama_state_seq_get_size)            \

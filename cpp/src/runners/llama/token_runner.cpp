@@ -2,9 +2,8 @@
 #include "runners/llama/token_runner.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
-#include <thread>
+#include <utility>
 
 #include "parley/errors.h"
 
@@ -18,7 +17,7 @@ constexpr std::int64_t kLastPosition = std::numeric_limits<llama_pos>::max() - 1
   throw InputError("[llama." + what);
 }
 
-void check_options(const TokenRunnerOptions& options, const Model& model) {
+TokenRunnerOptions checked(TokenRunnerOptions options, const Model& model) {
   constexpr std::int32_t kMostCells = 1 << 24;
   if (options.n_cells < 1 || options.n_cells > kMostCells) {
     refuse("create] expected 1 to " + std::to_string(kMostCells) + " KV cells, got " +
@@ -33,75 +32,36 @@ void check_options(const TokenRunnerOptions& options, const Model& model) {
     refuse("create] expected one type for keys and values, got kv_q8_0 and kv_f32; set one");
   }
   if (options.kv_q8_0) model.check_kv_q8_0();
+  options.n_batch = std::min(options.n_batch, options.n_cells);
+  return options;
 }
 
 }  // namespace
 
-llama_context_params context_params(const Model& model, const TokenRunnerOptions& options) {
-  llama_context_params params = model.library().functions().llama_context_default_params();
-  params.n_ctx = static_cast<std::uint32_t>(options.n_cells);
-  params.n_batch = static_cast<std::uint32_t>(options.n_batch);
-  params.n_ubatch = params.n_batch;
-  params.n_seq_max = 1;
-  params.n_outputs_max = 1;  // else a row of logits is reserved for every position of a pass
-  params.n_threads = options.threads > 0
-                         ? options.threads
-                         : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  params.n_threads_batch = params.n_threads;
-  params.no_perf = true;
-  params.op_offload = model.on_gpu();
-  params.offload_kqv = model.on_gpu();
-  if (options.kv_f32) {
-    params.type_k = params.type_v = GGML_TYPE_F32;
-    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
-  } else if (options.kv_q8_0) {
-    params.type_k = params.type_v = GGML_TYPE_Q8_0;
-    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;  // needed for 8-bit values
-  }
-  return params;
-}
-
-Runner::Runner(std::shared_ptr<const Model> model, const TokenRunnerOptions& options)
-    : model_(std::move(model)),
-      f_(model_->library().functions()),
-      options_(options),
-      context_(nullptr, f_.llama_free) {
-  check_options(options_, *model_);
-  options_.n_batch = std::min(options_.n_batch, options_.n_cells);
-  make_context();
+Runner::Runner(std::shared_ptr<Cache> cache)
+    : cache_(std::move(cache)),
+      model_(cache_->model()),
+      f_(model_.library().functions()),
+      options_(cache_->options()) {
   const auto n = static_cast<std::size_t>(options_.n_batch);
   positions_.resize(n);
   n_sequences_.assign(n, 1);
   sequences_.assign(n, &sequence_);
   wanted_.assign(n, 0);
+  const std::lock_guard<std::mutex> lock(cache_->mutex);
+  sequence_ = cache_->take_sequence();  // last: nothing may throw behind it
 }
 
-void Runner::make_context() {
-  llama_context_params params = context_params(*model_, options_);
-  params.abort_callback = [](void* self) {
-    const StopFlag* stop = static_cast<const Runner*>(self)->stop_;
-    return stop != nullptr && stop->is_set();
-  };
-  params.abort_callback_data = this;
-  // ggml ends the process where one of its own small allocations fails.
-  constexpr std::size_t kRoom = std::size_t{32} << 20U;
-  void* volatile room = std::malloc(kRoom);  // volatile: else it may be left out
-  if (room == nullptr)
-    refuse_no_memory("[llama.create] ", std::to_string(options_.n_cells) + " KV cells",
-                     "bad_alloc");
-  std::free(room);
-  clear_log();
-  context_.reset(f_.llama_init_from_model(model_->model(), params));
-  if (!context_ || f_.llama_n_ctx(context_.get()) < params.n_ctx) {
-    refuse_no_memory("[llama.create] ", std::to_string(options_.n_cells) + " KV cells", last_log());
-    throw ContextError("[llama.create] expected memory for " + std::to_string(options_.n_cells) +
-                       " KV cells, got '" + one_line(last_log()) + "'; lower n_cells");
-  }
-  memory_ = f_.llama_get_memory(context_.get());
+Runner::Runner(std::shared_ptr<const Model> model, const TokenRunnerOptions& options)
+    : Runner(std::make_shared<Cache>(model, checked(options, *model))) {}
+
+Runner::~Runner() {
+  const std::lock_guard<std::mutex> lock(cache_->mutex);
+  cache_->give_back(sequence_);
 }
 
 std::int64_t Runner::check_feed(std::span<const float> rows, std::int64_t position) const {
-  const auto width = static_cast<std::size_t>(model_->width());
+  const auto width = static_cast<std::size_t>(model_.width());
   const auto n = static_cast<std::int64_t>(rows.size() / width);
   if (n < 1 || rows.size() % width != 0) {
     refuse("feed] expected one row or more of " + std::to_string(width) + " values, got " +
@@ -130,8 +90,9 @@ void Runner::feed(std::span<const float> rows, std::int64_t position, bool want_
   const std::int64_t n = check_feed(rows, position);
   stop.check();
   logits_ = nullptr;
-  stop_ = &stop;
-  const std::int64_t width = model_->width();
+  const std::lock_guard<std::mutex> lock(cache_->mutex);
+  cache_->stop = &stop;
+  const std::int64_t width = model_.width();
   std::int32_t code = 0;
   for (std::int64_t done = 0; done < n && code == 0;) {
     const std::int64_t m = std::min<std::int64_t>(options_.n_batch, n - done);
@@ -141,13 +102,24 @@ void Runner::feed(std::span<const float> rows, std::int64_t position, bool want_
                : decode(rows.data() + done * width, position + done, m, want_logits && last);
     done += m;
   }
-  stop_ = nullptr;
-  if (code == 0 && want_logits) {
-    logits_ = f_.llama_get_logits_ith(context_.get(), -1);
-    if (logits_ == nullptr) code = -3;
-  }
+  cache_->stop = nullptr;
+  if (code == 0 && want_logits && !take_logits()) code = -3;
   if (code != 0) undo(position, code, stop);
   held_.append(position, n);
+}
+
+// False where llama.cpp has none.
+bool Runner::take_logits() {
+  logits_ = f_.llama_get_logits_ith(cache_->context(), -1);
+  if (logits_ != nullptr && cache_->is_shared()) keep_logits();
+  return logits_ != nullptr;
+}
+
+// The context has those of the last feed alone, whatever sequence that was of.
+void Runner::keep_logits() {
+  if (logits_ == nullptr || logits_ == own_logits_.data()) return;
+  own_logits_.assign(logits_, logits_ + model_.vocab_size());
+  logits_ = own_logits_.data();
 }
 
 // llama.cpp's codes: 0 done, 1 no cells, 2 aborted, below 0 an error.
@@ -166,7 +138,7 @@ std::int32_t Runner::decode(const float* rows, std::int64_t position, std::int64
   batch.seq_id = sequences_.data();
   batch.logits = wanted_.data();
   clear_log();
-  const std::int32_t code = f_.llama_decode(context_.get(), batch);
+  const std::int32_t code = f_.llama_decode(cache_->context(), batch);
   last = 0;
   shifted_ = false;
   return code;
@@ -174,7 +146,7 @@ std::int32_t Runner::decode(const float* rows, std::int64_t position, std::int64
 
 // Everything from `position` on came with the feed that failed.
 void Runner::undo(std::int64_t position, std::int32_t code, const StopFlag& stop) {
-  f_.llama_memory_seq_rm(memory_, sequence_, static_cast<llama_pos>(position), -1);
+  f_.llama_memory_seq_rm(cache_->memory(), sequence_, static_cast<llama_pos>(position), -1);
   stop.check();
   const std::string got = "code " + std::to_string(code) + " '" + one_line(last_log()) + "'";
   if (code == 1) {
@@ -189,14 +161,15 @@ void Runner::undo(std::int64_t position, std::int32_t code, const StopFlag& stop
 std::span<const float> Runner::logits() const {
   if (logits_ == nullptr)
     refuse("logits] expected a feed that wanted logits, got none; call feed()");
-  return {logits_, static_cast<std::size_t>(model_->vocab_size())};
+  return {logits_, static_cast<std::size_t>(model_.vocab_size())};
 }
 
 void Runner::erase(std::int64_t begin, std::int64_t end) {
   const std::int64_t to = end < 0 ? held_.end() : std::min(end, held_.end());
   const std::int64_t from = std::max<std::int64_t>(begin, 0);
   if (from >= to) return;
-  if (!f_.llama_memory_seq_rm(memory_, sequence_, static_cast<llama_pos>(from),
+  const std::lock_guard<std::mutex> lock(cache_->mutex);
+  if (!f_.llama_memory_seq_rm(cache_->memory(), sequence_, static_cast<llama_pos>(from),
                               static_cast<llama_pos>(to))) {
     throw Error("[llama.erase] expected to forget the positions " + std::to_string(from) + " to " +
                 std::to_string(to) + ", got a refusal of this model's cache; reset the session");
@@ -208,13 +181,19 @@ void Runner::shift(std::int64_t begin, std::int64_t end, std::int64_t by) {
   const std::int64_t to = end < 0 ? held_.end() : std::min(end, held_.end());
   const std::int64_t from = std::max<std::int64_t>(begin, 0);
   if (from >= to || by == 0) return;
+  const std::lock_guard<std::mutex> lock(cache_->mutex);
+  if (cache_->is_shared()) {
+    refuse(
+        "shift] expected a cache of one conversation, got one that forks share, whose positions "
+        "would move too; close the forks first");
+  }
   const bool fits = by > -kLastPosition && by < kLastPosition && to + by <= kLastPosition;
-  if (!fits || !f_.llama_memory_can_shift(memory_) || !held_.shift(from, to, by)) {
+  if (!fits || !f_.llama_memory_can_shift(cache_->memory()) || !held_.shift(from, to, by)) {
     refuse("shift] expected free positions for those from " + std::to_string(from) + " to " +
            std::to_string(to) + " moved by " + std::to_string(by) +
            ", got others in the way; erase those first");
   }
-  f_.llama_memory_seq_add(memory_, sequence_, static_cast<llama_pos>(from),
+  f_.llama_memory_seq_add(cache_->memory(), sequence_, static_cast<llama_pos>(from),
                           static_cast<llama_pos>(to), static_cast<llama_pos>(by));
   shifted_ = true;
 }
@@ -224,17 +203,19 @@ void Runner::shift(std::int64_t begin, std::int64_t end, std::int64_t by) {
 void Runner::apply_shifts() {
   if (!shifted_ || held_.empty()) return;
   const std::int64_t position = held_.end();
-  const std::vector<float> row(static_cast<std::size_t>(model_->width()));
+  const std::vector<float> row(static_cast<std::size_t>(model_.width()));
   const std::int32_t code = decode(row.data(), position, 1, false);
   if (code != 0) undo(position, code, StopFlag());
-  f_.llama_memory_seq_rm(memory_, sequence_, static_cast<llama_pos>(position), -1);
+  f_.llama_memory_seq_rm(cache_->memory(), sequence_, static_cast<llama_pos>(position), -1);
 }
 
 void Runner::save(ByteWriter& to) {
+  const std::lock_guard<std::mutex> lock(cache_->mutex);
   apply_shifts();
   to.put_all(std::span<const PositionSpans::Range>(held_.ranges()));
-  std::vector<std::uint8_t> bytes(f_.llama_state_seq_get_size(context_.get(), sequence_));
-  bytes.resize(f_.llama_state_seq_get_data(context_.get(), bytes.data(), bytes.size(), sequence_));
+  std::vector<std::uint8_t> bytes(f_.llama_state_seq_get_size(cache_->context(), sequence_));
+  bytes.resize(
+      f_.llama_state_seq_get_data(cache_->context(), bytes.data(), bytes.size(), sequence_));
   to.put_all(std::span<const std::uint8_t>(bytes));
 }
 
@@ -244,21 +225,36 @@ void Runner::load(ByteReader& from) {
   PositionSpans held;
   for (const PositionSpans::Range& range :
        from.get_some<PositionSpans::Range>(static_cast<std::size_t>(options_.n_cells))) {
-    if (range.begin < held.end() || range.end <= range.begin)
+    if (range.begin < held.end() || range.end <= range.begin || range.end > kLastPosition)
       refuse("load] expected ascending positions, got others; take up what this parley saved");
     held.add(range);
   }
   const auto bytes = from.get_some<std::uint8_t>(from.left());
+  const std::lock_guard<std::mutex> lock(cache_->mutex);
   clear_log();
   const bool empty = held.empty();
-  if (!empty && (held.count() > options_.n_cells ||
-                 f_.llama_state_seq_set_data(context_.get(), bytes.data(), bytes.size(),
-                                             sequence_) != bytes.size())) {
-    f_.llama_memory_seq_rm(memory_, sequence_, -1, -1);
+  if (!empty &&
+      (held.count() > options_.n_cells ||
+       f_.llama_state_seq_set_data(cache_->context(), bytes.data(), bytes.size(), sequence_) !=
+           bytes.size() ||
+       f_.llama_memory_seq_pos_min(cache_->memory(), sequence_) != held.ranges().front().begin ||
+       f_.llama_memory_seq_pos_max(cache_->memory(), sequence_) != held.end() - 1)) {
+    f_.llama_memory_seq_rm(cache_->memory(), sequence_, -1, -1);
     refuse("load] expected a cache that a model like this one saved, got '" + one_line(last_log()) +
            "'; take up what was saved of the same bundle with the same kv");
   }
   held_ = std::move(held);
+}
+
+std::unique_ptr<TokenRunner> Runner::fork() {
+  std::unique_ptr<Runner> copy(new Runner(cache_));
+  const std::lock_guard<std::mutex> lock(cache_->mutex);
+  // Keys of shifted positions are turned with the next pass, and once for both.
+  apply_shifts();
+  f_.llama_memory_seq_cp(cache_->memory(), sequence_, copy->sequence_, -1, -1);
+  copy->held_ = held_;
+  keep_logits();
+  return copy;
 }
 
 }  // namespace parley::llama

@@ -3,16 +3,15 @@
 #include <memory>
 #include <vector>
 
+#include "runners/llama/cache.h"
 #include "runners/llama/spans.h"
-#include "runners/llama/token_model.h"
 
 namespace parley::llama {
-
-llama_context_params context_params(const Model& model, const TokenRunnerOptions& options);
 
 class Runner final : public TokenRunner {
  public:
   Runner(std::shared_ptr<const Model> model, const TokenRunnerOptions& options);
+  ~Runner() override;
 
   void feed(std::span<const float> rows, std::int64_t position, bool want_logits,
             const StopFlag& stop) override;
@@ -21,29 +20,32 @@ class Runner final : public TokenRunner {
   void shift(std::int64_t begin, std::int64_t end, std::int64_t by) override;
   void save(ByteWriter& to) override;
   void load(ByteReader& from) override;
+  std::unique_ptr<TokenRunner> fork() override;
+  bool is_shared() const override { return cache_->is_shared(); }
 
  private:
-  void make_context();
+  explicit Runner(std::shared_ptr<Cache> cache);
   std::int64_t check_feed(std::span<const float> rows, std::int64_t position) const;
+  bool take_logits();
+  void keep_logits();
   std::int32_t decode(const float* rows, std::int64_t position, std::int64_t n, bool want_logits);
   void apply_shifts();
   [[noreturn]] void undo(std::int64_t position, std::int32_t code, const StopFlag& stop);
 
-  std::shared_ptr<const Model> model_;
+  std::shared_ptr<Cache> cache_;
+  const Model& model_;
   const Functions& f_;
-  TokenRunnerOptions options_;
-  std::unique_ptr<llama_context, void (*)(llama_context*)> context_;
-  llama_memory_t memory_ = nullptr;  // owned by context_
+  const TokenRunnerOptions& options_;
   PositionSpans held_;
-  bool shifted_ = false;            // since the last pass, which is what moves keys in the cache
-  const StopFlag* stop_ = nullptr;  // of the feed under way; the abort callback reads it
-  const float* logits_ = nullptr;   // owned by context_
+  bool shifted_ = false;           // since the last pass, which is what moves keys in the cache
+  const float* logits_ = nullptr;  // the context's, or own_logits_ where another sequence may feed
+  std::vector<float> own_logits_;
   // One pass of a prefill.
   std::vector<llama_pos> positions_;
   std::vector<std::int32_t> n_sequences_;
   std::vector<llama_seq_id*> sequences_;
   std::vector<std::int8_t> wanted_;
-  llama_seq_id sequence_ = 0;
+  llama_seq_id sequence_ = 0;  // of the cache
 };
 
 }  // namespace parley::llama

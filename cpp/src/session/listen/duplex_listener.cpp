@@ -38,4 +38,21 @@ void DuplexListener::reset() {
   encoder_state_->reset();
 }
 
+std::unique_ptr<Listener> DuplexListener::fork() {
+  auto copy = std::make_unique<DuplexListener>(parts_);
+  copy->log_mel_.copy(log_mel_);
+  copy_state(*encoder_state_, *copy->encoder_state_);
+  return copy;
+}
+
+void DuplexListener::save(ByteWriter& to) {
+  log_mel_.save(to);
+  encoder_state_->save(to);
+}
+
+void DuplexListener::load(ByteReader& from) {
+  log_mel_.load(from);
+  encoder_state_->load(from);
+}
+
 }  // namespace parley

@@ -20,6 +20,9 @@ class DuplexListener final : public Listener {
   void rollback() override;
   std::size_t delay_samples() const override { return log_mel_.delay_samples(); }
   void reset() override;
+  std::unique_ptr<Listener> fork() override;
+  void save(ByteWriter& to) override;
+  void load(ByteReader& from) override;
 
  private:
   ListenerParts parts_;

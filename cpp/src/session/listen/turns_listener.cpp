@@ -193,4 +193,70 @@ void check_short_form(const TurnsConfig& turns, const Encoder& encoder, const st
                     "got one of whole segments; export the bundle again");
 }
 
+// The rows of a segment that is encoded beside the steps join the features, which a later step
+// would do anyway: then nothing is under way on another thread.
+void TurnsListener::settle() {
+  Timing unread;
+  work_ = done_;
+  collect(unread, StopFlag());
+  commit();
+}
+
+std::unique_ptr<Listener> TurnsListener::fork() {
+  settle();
+  auto copy = std::make_unique<TurnsListener>(parts_, turns_, system_, placeholder_, limits_);
+  copy->done_ = copy->work_ = done_;
+  copy->samples_ = samples_;
+  copy->features_ = features_;
+  copy->ids_ = ids_;
+  copy->prompt_ = prompt_;
+  copy->n_features_ = n_features_;
+  copy->turns_taken_ = turns_taken_;
+  if (copy->done_.encoded) copy->place_features();
+  return copy;
+}
+
+void TurnsListener::save(ByteWriter& to) {
+  settle();
+  to.put(done_.n_turn_samples);
+  to.put(done_.cursor);
+  to.put_flag(done_.encoded);
+  to.put_flag(!prompt_.empty());
+  to.put_all(samples_);
+  to.put_all(features_);
+  to.put_all(ids_);
+  to.put(static_cast<std::uint64_t>(n_features_));
+  to.put(turns_taken_);
+}
+
+void TurnsListener::load(ByteReader& from) {
+  reset();
+  const std::size_t width = parts_.encoder->width();
+  const std::size_t most =
+      static_cast<std::size_t>(parts_.front_end.segment_samples) + parts_.chunk_samples;
+  done_.n_turn_samples = from.get<std::uint64_t>();
+  done_.cursor = from.get<std::uint64_t>();
+  done_.encoded = from.get_flag();
+  const bool prompted = from.get_flag();
+  samples_ = from.get_some<float>(most);
+  features_ = from.get_some<float>((limits_.room + segments_.mel_frames()) * width);
+  ids_ = from.get_some<std::int32_t>(limits_.room);
+  n_features_ = from.get<std::uint64_t>();
+  turns_taken_ = from.get<std::int32_t>();
+  for (std::int32_t id : ids_)
+    ByteReader::require(id >= 0 && id < parts_.tokens->vocab_size(), "ids of this vocabulary");
+  if (prompted)
+    for (std::int32_t id : ids_) prompt_.push_back({id, nullptr});
+  const auto placeholders = std::count(ids_.begin(), ids_.end(), placeholder_);
+  const bool good = done_.cursor <= prompt_.size() && features_.size() % width == 0 &&
+                    turns_taken_ >= 0 && n_features_ <= limits_.room &&
+                    (!prompted || n_features_ <= static_cast<std::size_t>(placeholders)) &&
+                    (!prompted || !done_.encoded || n_features_ * width <= features_.size());
+  ByteReader::require(good, "a turn that makes sense");
+  if (prompted && done_.encoded) place_features();
+  done_.n_samples = samples_.size();
+  done_.n_values = features_.size();
+  work_ = done_;
+}
+
 }  // namespace parley

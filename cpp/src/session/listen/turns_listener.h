@@ -37,6 +37,9 @@ class TurnsListener final : public Listener {
   void end_turn_with_text(std::string_view text, std::int64_t at) override;
   void abandon_turn() override;
   void reset() override;
+  std::unique_ptr<Listener> fork() override;
+  void save(ByteWriter& to) override;
+  void load(ByteReader& from) override;
 
  private:
   // What a step changes; vectors are remembered by their length. A step works on a copy.
@@ -57,6 +60,7 @@ class TurnsListener final : public Listener {
   void build_prompt(std::string_view pattern, std::string_view user, std::size_t n_features,
                     std::int64_t at);
   void forget_turn();
+  void settle();
 
   ListenerParts parts_;
   TurnsConfig turns_;

@@ -9,8 +9,9 @@ namespace parley {
 FlowSynthesizer::FlowSynthesizer(Parts parts, std::shared_ptr<const Voice> voice,
                                  const SetupProgress& progress)
     : parts_(std::move(parts)),
-      tail_(parts_.flow->tail_frames(*voice)),
-      flow_state_(parts_.flow->create_state(std::move(voice), progress)),
+      voice_(std::move(voice)),
+      tail_(parts_.flow->tail_frames(*voice_)),
+      flow_state_(parts_.flow->create_state(voice_, progress)),
       vocoder_state_(parts_.vocoder->create_state()),
       latents_((max_frames(parts_.flow->shape(), parts_.max_codes) + tail_) *
                parts_.flow->shape().z) {}
@@ -72,6 +73,23 @@ void FlowSynthesizer::rollback() {
 void FlowSynthesizer::reset() {
   flow_state_->reset();
   vocoder_state_->reset();
+}
+
+std::unique_ptr<Synthesizer> FlowSynthesizer::fork() const {
+  auto copy = std::make_unique<FlowSynthesizer>(parts_, voice_, SetupProgress());
+  copy_state(*flow_state_, *copy->flow_state_);
+  copy_state(*vocoder_state_, *copy->vocoder_state_);
+  return copy;
+}
+
+void FlowSynthesizer::save(ByteWriter& to) const {
+  flow_state_->save(to);
+  vocoder_state_->save(to);
+}
+
+void FlowSynthesizer::load(ByteReader& from) {
+  flow_state_->load(from);
+  vocoder_state_->load(from);
 }
 
 }  // namespace parley

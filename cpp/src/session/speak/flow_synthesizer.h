@@ -31,9 +31,13 @@ class FlowSynthesizer final : public Synthesizer {
   void commit() override;
   void rollback() override;
   void reset() override;
+  std::unique_ptr<Synthesizer> fork() const override;
+  void save(ByteWriter& to) const override;
+  void load(ByteReader& from) override;
 
  private:
   Parts parts_;
+  std::shared_ptr<const Voice> voice_;
   std::size_t tail_;  // latent frames of the voice that a reply begins with
   StatePtr flow_state_;
   StatePtr vocoder_state_;

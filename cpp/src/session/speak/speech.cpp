@@ -139,4 +139,44 @@ float Speech::dequeue() {
   return sample;
 }
 
+Speech::Speech(const Speech& other)
+    : synthesizer_(other.synthesizer_->fork()),
+      shape_(other.shape_),
+      staged_(other.staged_.size()),
+      progress_(other.progress_),
+      queue_(other.queue_),
+      head_(other.head_),
+      size_(other.size_),
+      history_(other.history_) {}
+
+void Speech::save(ByteWriter& to) const {
+  to.put_flag(progress_.finished);
+  to.put(progress_.last_sample);
+  to.put(progress_.reply_samples);
+  to.put(progress_.chunks);
+  to.put(progress_.first_chunk);
+  std::vector<float> waiting(size_);
+  for (std::size_t i = 0; i < size_; ++i) waiting[i] = queue_[(head_ + i) % queue_.size()];
+  to.put_all(waiting);
+  to.put_all(std::span<const PlayedChunk>(history_));
+  synthesizer_->save(to);
+}
+
+void Speech::load(ByteReader& from) {
+  reset();
+  progress_.finished = from.get_flag();
+  progress_.last_sample = from.get<float>();
+  progress_.reply_samples = from.get<std::int64_t>();
+  progress_.chunks = from.get<std::int64_t>();
+  progress_.first_chunk = from.get<std::int64_t>();
+  // As much as a step can leave there.
+  const auto waiting = from.get_some<float>(queue_.size() - staged_.size());
+  for (float sample : waiting) enqueue(sample);
+  from.get_all(std::span<PlayedChunk>(history_));
+  ByteReader::require(progress_.reply_samples >= 0 && progress_.first_chunk >= 0 &&
+                          progress_.first_chunk <= progress_.chunks,
+                      "a reply that makes sense");
+  synthesizer_->load(from);
+}
+
 }  // namespace parley

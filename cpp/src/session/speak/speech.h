@@ -42,6 +42,8 @@ class Speech {
   };
 
   Speech(std::unique_ptr<Synthesizer> synthesizer, Shape shape);
+  Speech(const Speech& other);  // with what was committed: a fork
+  Speech(Speech&&) noexcept = default;
 
   std::size_t delay() const { return synthesizer_->delay(); }
 
@@ -53,7 +55,8 @@ class Speech {
   void rollback();
   void reset();
 
-  std::size_t queued() const { return size_; }          // samples not yet played
+  std::size_t queued() const { return size_; }              // samples not yet played
+  std::int64_t chunks() const { return progress_.chunks; }  // played so far
   bool finished() const { return progress_.finished; }  // the last codes were pushed and committed
   // Whole codes of this reply that were heard, and that will be once `upcoming` samples more were.
   std::size_t played_codes(std::size_t upcoming) const;
@@ -61,6 +64,9 @@ class Speech {
   // the last kRemembered chunks.
   std::size_t played_codes_at(std::int64_t sample) const;
   static constexpr std::size_t kRemembered = 256;
+
+  void save(ByteWriter& to) const;
+  void load(ByteReader& from);
 
  private:
   struct Progress {

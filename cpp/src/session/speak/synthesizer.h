@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 
+#include "base/bytes.h"
 #include "base/stop.h"
 #include "parley/events.h"
 
@@ -31,6 +32,14 @@ class Synthesizer {
   virtual void commit() = 0;
   virtual void rollback() = 0;
   virtual void reset() = 0;
+
+  // Between steps. A second synthesizer that goes on from here; neither learns what the other does,
+  // and each may belong to a thread of its own.
+  virtual std::unique_ptr<Synthesizer> fork() const = 0;
+  // What fork() copies, as bytes; and of what a synthesizer made with the same options saved.
+  // load() throws InputError for other bytes, and leaves one to be reset().
+  virtual void save(ByteWriter& to) const = 0;
+  virtual void load(ByteReader& from) = 0;
 };
 
 }  // namespace parley

@@ -36,6 +36,9 @@ class OneStreamMind final : public Mind {
   void reset() override;
   std::int64_t positions() const override;
   std::int64_t next_turn_at() const override;
+  std::unique_ptr<Mind> fork() override;
+  void save(ByteWriter& to) override;
+  void load(ByteReader& from) override;
 
  private:
   // Everything small that a step changes; a step works on a copy, commit() keeps it.
@@ -51,6 +54,7 @@ class OneStreamMind final : public Mind {
     std::int32_t turn_start_pending = -1;
   };
 
+  OneStreamMind(const OneStreamMind& other);
   void draw(const Plan* plan, const Moment& now, Timing& timing, const StopFlag& stop);
   const Plan* take(std::int32_t id, const Plan* plan, const Heard& heard);  // what a drawn id does
   void begin_reply(const Heard& heard, std::int32_t id);

@@ -59,7 +59,8 @@ float penalize(float score, float penalty) {
 
 }  // namespace
 
-Sampler::Sampler(std::size_t vocab_size, std::size_t max_ids, std::uint64_t seed) : seed_(seed) {
+Sampler::Sampler(std::size_t vocab_size, std::size_t max_ids, std::uint64_t seed)
+    : seed_(seed), max_ids_(max_ids) {
   ids_.reserve(max_ids);
   former_.reserve(max_ids);
   seen_.assign(vocab_size, 0);
@@ -85,7 +86,7 @@ void Sampler::exchange_turns() {
 
 void Sampler::accept(std::int32_t id) {
   // A turn at its limit stops counting rather than allocating; the session ends it there anyway.
-  if (ids_.size() == ids_.capacity()) return;
+  if (ids_.size() == max_ids_) return;
   ids_.push_back(id);
   ++seen_[static_cast<std::size_t>(id)];
 }
@@ -246,6 +247,32 @@ void Sampler::rollback() {
 void Sampler::reset() {
   forget(0);
   n_draws_ = 0;
+  commit();
+}
+
+Sampler::Sampler(const Sampler& other) : Sampler(other.seen_.size(), other.max_ids_, other.seed_) {
+  config_ = other.config_;
+  for (std::int32_t id : other.ids_) accept(id);
+  n_draws_ = other.n_draws_;
+  commit();
+}
+
+void Sampler::save(ByteWriter& to) const {
+  to.put(config_);
+  to.put_all(ids_);
+  to.put(n_draws_);
+}
+
+void Sampler::load(ByteReader& from) {
+  reset();
+  config_ = from.get<SamplingConfig>();
+  const auto ids = from.get_some<std::int32_t>(max_ids_);
+  for (std::int32_t id : ids) {
+    ByteReader::require(id >= 0 && static_cast<std::size_t>(id) < seen_.size(),
+                        "ids of this vocabulary");
+    accept(id);
+  }
+  n_draws_ = from.get<std::uint64_t>();
   commit();
 }
 

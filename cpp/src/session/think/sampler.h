@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/bytes.h"
 #include "session/think/slots.h"
 
 namespace parley {
@@ -15,6 +16,8 @@ class Sampler {
  public:
   // `max_ids`: the most ids that one turn can hold, its prompt included.
   Sampler(std::size_t vocab_size, std::size_t max_ids, std::uint64_t seed);
+  // With what was committed.
+  Sampler(const Sampler& other);
 
   // Starts a turn: `ids` are those that the penalties cover already (the turn's prompt).
   void begin_turn(const SamplingConfig& config, std::span<const std::int32_t> ids);
@@ -26,6 +29,8 @@ class Sampler {
   void commit();
   void rollback();
   void reset();
+  void save(ByteWriter& to) const;
+  void load(ByteReader& from);
 
  private:
   struct Candidate {
@@ -44,6 +49,7 @@ class Sampler {
 
   SamplingConfig config_;
   std::uint64_t seed_;
+  std::size_t max_ids_;
   std::vector<std::int32_t> ids_;    // of the turn, oldest first
   std::vector<std::uint32_t> seen_;  // [vocab_size] how often an id is in ids_
   // Scratch.

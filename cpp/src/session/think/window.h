@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/bytes.h"
 #include "stages/backbone.h"
 
 namespace parley {
@@ -44,6 +45,21 @@ class ChunkWindow {
     for (std::size_t i = 0; i < size_; ++i) starts_[(head_ + i) % starts_.size()] -= by;
   }
   void clear() { head_ = size_ = 0; }
+  void save(ByteWriter& to) const {
+    std::vector<std::int64_t> starts(size_);
+    for (std::size_t i = 0; i < size_; ++i) starts[i] = start(i);
+    to.put_all(starts);
+  }
+  // `next`: the position behind the last chunk.
+  void load(ByteReader& from, std::int64_t next) {
+    clear();
+    std::int64_t least = keep_;
+    for (const std::int64_t start : from.get_some<std::int64_t>(starts_.size())) {
+      ByteReader::require(start >= least && start < next, "chunks in their order");
+      add_chunk(start);
+      least = start + 1;
+    }
+  }
   std::int64_t keep() const { return keep_; }
 
  private:
