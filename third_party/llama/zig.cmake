@@ -17,8 +17,7 @@ if(NOT zig)
   endif()
 endif()
 
-# CMake wants one program per tool, at a place that stays. What zig compiles of the C library once, it keeps
-# beside the build.
+# CMake wants one program per tool, at a place that stays. What zig compiles of libc++ is kept for all builds.
 set(tools ${CMAKE_BINARY_DIR}/zig)
 cmake_host_system_information(RESULT arch QUERY OS_PLATFORM)
 foreach(tool cc c++ ar ranlib)
@@ -28,7 +27,8 @@ foreach(tool cc c++ ar ranlib)
     set(options "-target ${arch}-linux-gnu.2.28 -g0")
   endif()
   file(WRITE ${tools}/${tool} "#!/bin/sh
-export ZIG_GLOBAL_CACHE_DIR='${tools}/cache' ZIG_LOCAL_CACHE_DIR='${tools}/cache'
+cache=\"\${XDG_CACHE_HOME:-$HOME/.cache}/parley/zig\"
+export ZIG_GLOBAL_CACHE_DIR=\"$cache\" ZIG_LOCAL_CACHE_DIR=\"$cache\"
 exec '${zig}' ${tool} ${options} \"$@\"
 ")
   file(CHMOD ${tools}/${tool} PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
