@@ -198,6 +198,7 @@ def build_llama(on_progress: Callable[[str], None]) -> Path:
         built = next(Path(scratch).glob("*.whl"))
         wheel = cache / built.name
         os.replace(built, wheel)
+    shutil.rmtree(ROOT / "build" / "llama", ignore_errors=True)  # more than a gigabyte
     return wheel
 
 

@@ -27,8 +27,7 @@ foreach(tool cc c++ ar ranlib)
     set(options "-target ${arch}-linux-gnu.2.28 -g0")
   endif()
   file(WRITE ${tools}/${tool} "#!/bin/sh
-cache=\"\${XDG_CACHE_HOME:-$HOME/.cache}/parley/zig\"
-export ZIG_GLOBAL_CACHE_DIR=\"$cache\" ZIG_LOCAL_CACHE_DIR=\"$cache\"
+export ZIG_GLOBAL_CACHE_DIR=\"\${XDG_CACHE_HOME:-$HOME/.cache}/parley/zig\" ZIG_LOCAL_CACHE_DIR='${tools}/cache'
 exec '${zig}' ${tool} ${options} \"$@\"
 ")
   file(CHMOD ${tools}/${tool} PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
