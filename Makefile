@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo wheel nano eval bench quantized dev format golden test lint test-cpp test-python install \
+.PHONY: help demo wheel test-wheels nano eval bench quantized dev format golden test lint test-cpp test-python install \
   install-demo clean distclean
 
 # Everything runs with the environment's own programs first; paths may hold spaces.
@@ -21,6 +21,7 @@ help:
 	@echo "make wheel     wheels for every Linux since 2018, in dist/: parley and parley-llama"
 	@echo "make dev       build what changed in this tree, and run the tests in T=tests/runtime, say"
 	@echo "make format    put all sources into shape; make golden: write the golden numbers anew"
+	@echo "make test-wheels  these in empty environments: no compiler, old processors, lowest and newest ONNX Runtime"
 	@echo "make lint, make test-cpp, make test-python: the parts of make test"
 	@echo "make clean     remove what was built and the demo; make distclean: trainings and .venv too"
 
@@ -32,6 +33,11 @@ install-demo:
 
 wheel:
 	@python=$$(.make/check.sh) && exec "$$python" .make/install.py wheels
+
+# The wheels without a compiler, on old processors, and with the lowest and the newest ONNX Runtime.
+test-wheels: install wheel
+	@$(VENV_PATH) OMP_NUM_THREADS=1 python -m pytest tests/test_wheels.py
+	@.make/versions.sh
 
 demo: install-demo
 	@echo "== A recorded user talks with nano in full duplex: both may speak at any time"
