@@ -154,7 +154,7 @@ TEST(tensors_are_saved_as_committed) {
   CHECK_EQ(number(other.current(0)), 8);
   WholeTensors larger({{{"x", DType::f32, {100}}, 0.0}}, WholeTensors::Runs::one);
   ByteReader again(bytes.bytes());
-  CHECK_THROWS_MSG(InputError, "[state.load] expected 400 values", larger.load(again));
+  CHECK_THROWS_MSG(InputError, "[state.load] expected 448 values", larger.load(again));
 }
 
 TEST(rings_hold_what_is_seen_in_any_cut) {
