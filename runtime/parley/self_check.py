@@ -200,5 +200,6 @@ def main(llama: str, onnxruntime: str, bundle: str) -> None:
         bench.read(np.zeros((n, bench.width), np.float32))
     _say(stage=GRAPHS)
     graphs = os.fsencode(onnxruntime)
-    opened = _core.Bundle(folder, verify=False, onnxruntime=graphs, llama=library)
-    opened.session().step(np.zeros(opened.chunk_samples, np.float32))
+    options = _core.OpenOptions(verify=False, onnxruntime=graphs, llama=library)
+    opened = _core.Bundle(folder, options)
+    opened.session(_core.SessionOptions()).step(np.zeros(opened.chunk_samples, np.float32))
