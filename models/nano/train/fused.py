@@ -42,7 +42,7 @@ class FusedActivation(AliasFreeActivation):
 
 
 class Window(ctypes.Structure):
-    """`snakebeta_window`."""
+    """`parley_snakebeta_window`."""
 
     _fields_ = (
         ("channels", ctypes.c_size_t),
@@ -65,7 +65,7 @@ class SnakeBetaFunction(torch.autograd.Function):
         batch, channels, samples = x.shape
         whole = Window(channels, samples, 0, samples, 0, 0)
         inputs = (t.data_ptr() for t in (x, alpha, beta))
-        library().snakebeta_forward(
+        library().parley_snakebeta_forward(
             ctypes.byref(whole), *inputs, 0, batch * channels, out.data_ptr()
         )
         return out
@@ -75,10 +75,10 @@ class SnakeBetaFunction(torch.autograd.Function):
         x, alpha, beta = ctx.saved_tensors
         grad = grad.contiguous()
         grads = torch.empty_like(x), torch.zeros_like(alpha), torch.zeros_like(beta)
-        scratch = torch.empty(library().snakebeta_backward_scratch(x.shape[-1]))
+        scratch = torch.empty(library().parley_snakebeta_backward_scratch(x.shape[-1]))
         inputs = (t.data_ptr() for t in (x, alpha, beta, grad))
         outputs = (t.data_ptr() for t in grads)
-        library().snakebeta_backward(*inputs, *x.shape, scratch.data_ptr(), *outputs)
+        library().parley_snakebeta_backward(*inputs, *x.shape, scratch.data_ptr(), *outputs)
         return grads
 
 
@@ -113,11 +113,11 @@ def library() -> ctypes.CDLL:
         partial.replace(path)
     found = ctypes.CDLL(str(path))
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    found.snakebeta_backward_scratch.argtypes = [size]
-    found.snakebeta_backward_scratch.restype = size
-    found.snakebeta_forward.argtypes = [pointer] * 4 + [size] * 2 + [pointer]
-    found.snakebeta_backward.argtypes = [pointer] * 4 + [size] * 3 + [pointer] * 4
-    found.snakebeta_forward.restype = found.snakebeta_backward.restype = None
+    found.parley_snakebeta_backward_scratch.argtypes = [size]
+    found.parley_snakebeta_backward_scratch.restype = size
+    found.parley_snakebeta_forward.argtypes = [pointer] * 4 + [size] * 2 + [pointer]
+    found.parley_snakebeta_backward.argtypes = [pointer] * 4 + [size] * 3 + [pointer] * 4
+    found.parley_snakebeta_forward.restype = found.parley_snakebeta_backward.restype = None
     return found
 
 
