@@ -66,7 +66,7 @@ if [ -z "$missing" ]; then
 fi
 if [ -n "${PARLEY_CHECK_AGAIN:-}" ]; then
   say "[make.check] expected Python 3.11 or later and g++ 11 or clang 14 (or later), still missing after"
-  say "  the installation: $missing; do install a newer one and name it: make PYTHON=... CXX=... CC=..."
+  say "  the installation: $missing; install a newer one and name it: make PYTHON=... CXX=... CC=..."
   exit 1
 fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

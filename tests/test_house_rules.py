@@ -309,6 +309,7 @@ RULES: list[Callable[[Path], Iterator[str]]] = [
     threads_and_locks,
     literal_tolerance,
     first_line_says_what,
+    remedy_with_do,
     family_word,
     forbidden_word,
 ]

@@ -98,7 +98,7 @@ def _raise_failure(outcome: dict[str, Any], code: int, target: Path) -> None:
     text = f"{outcome.get('error')} (exit code {code})"
     if outcome.get("kind") == "library":
         raise LibraryError(
-            f"[backbone.quantize] expected a working llama.cpp, got {text}; do what "
+            f"[backbone.quantize] expected a working llama.cpp, got {text}; follow what "
             "`parley doctor` says"
         )
     # llama.cpp reports a failed write as a broken stream and names no cause; ask the disk.

@@ -142,7 +142,7 @@ def distilled() -> AudioEncoder:
         if path.is_file():
             return load_student(path)
     raise FileNotFoundError(
-        f"[distill.load] expected {RUN / 'last.pt'} or {KEPT}, got neither; do run "
+        f"[distill.load] expected {RUN / 'last.pt'} or {KEPT}, got neither; run "
         "`python -m train distill` first"
     )
 

@@ -18,7 +18,7 @@ void quantize_gguf(const std::string& library, const std::filesystem::path& sour
   if (f.llama_model_quantize(source.c_str(), target.c_str(), &params) == 0) return;
   throw BundleError("[llama.quantize] expected a model that llama.cpp " + opened.version() +
                     " can quantize in '" + source.string() + "', got '" +
-                    one_line(llama::last_log()) + "'; do check the file and the disk");
+                    one_line(llama::last_log()) + "'; check the file and the disk");
 }
 
 }  // namespace parley
