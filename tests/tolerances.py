@@ -38,10 +38,6 @@ RESAMPLED_LOG_MEL_MEAN_ABS = 5e-2
 # Area of a mel triangle summed over bins that are a few per side.
 MEL_AREA_REL = 1e-1
 
-# The GGUF backbone in float32 through llama.cpp against the module: other kernels, another order of
-# sums, logits of unit size.
-BACKBONE_LOGITS = 1e-3
-
 # Recordings read back: one step of the format's own grid, since writers round or cut.
 PCM_8 = 1.0 / 2**7
 PCM_16 = 1.0 / 2**15
