@@ -56,7 +56,8 @@ class Bundle:
         do = "0 takes as many as there are"
         threads = arguments.whole_number(where, "threads", threads, 0, LARGEST_THREADS, do=do)
         self.folder = Path(folder)
-        library = os.fsencode(onnxruntime_path(onnxruntime))
+        onnxruntime = onnxruntime_path(onnxruntime)
+        library = os.fsencode(onnxruntime)
         self._kernels = kernel_forms.file(_core.onnxruntime_version(library))
         kernel_forms.restore(self._kernels)
         options = _core.OpenOptions(

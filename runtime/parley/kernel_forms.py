@@ -8,18 +8,15 @@ stays with the faster one; here that is kept in a file per machine. Knows no ope
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from pathlib import Path
 
-from parley import _core, files, processor
+from parley import _core, processor
 from parley.errors import LibraryError
 
 
 def file(onnxruntime_version: str) -> Path:
     """The file of this machine, with this version of ONNX Runtime and of parley."""
-    machine = "\n".join([processor.signature(), onnxruntime_version, _core.__version__])
-    name = hashlib.sha256(machine.encode()).hexdigest()[:16]
-    return processor.cache() / "kernels" / f"{name}.txt"
+    return processor.cache_file("kernels", ".txt", onnxruntime_version, _core.__version__)
 
 
 def restore(path: Path) -> None:
@@ -29,14 +26,10 @@ def restore(path: Path) -> None:
 
 
 def keep(path: Path) -> None:
-    """Writes what has been measured, where there is something.
-
-    A read-only home is no error, and neither is a forked process, which must not ask the engine.
-    """
-    with contextlib.suppress(OSError, LibraryError):
+    """Writes what has been measured, where there is something; a forked process must not ask."""
+    with contextlib.suppress(LibraryError):
         if text := _core.kernel_forms():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_atomically({path: text.encode()})
+            processor.keep(path, text)
 
 
 def chosen(text: str) -> dict[str, str]:

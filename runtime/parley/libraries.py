@@ -131,7 +131,7 @@ def llama_variant(*, anew: bool = False) -> str:
     Raises LibraryError where it cannot be opened.
     """
     file = _core.llama_variant(os.fsencode(runnable_llama(anew=anew)))
-    return Path(os.fsdecode(file)).stem.removeprefix("libggml-cpu-")
+    return self_check.short(os.fsdecode(file))
 
 
 def llama_version() -> str:

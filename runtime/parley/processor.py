@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import platform
 from pathlib import Path
+
+from parley import files
 
 _TELLING = ("model name", "cpu family", "model\t", "flags", "Features", "CPU part")
 
@@ -22,10 +26,21 @@ def signature() -> str:
     return "\n".join([platform.machine(), *_lines()])
 
 
-def cache() -> Path:
-    """The folder for what was learned of this machine; it may not exist yet."""
+def cache_file(kind: str, suffix: str, *about: str) -> Path:
+    """Where what was learned of this machine is kept; another file for another `about`.
+
+    Neither the file nor its folder need exist.
+    """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "parley"
+    told = "\n".join([signature(), *about]).encode(errors="surrogateescape")
+    return base / "parley" / kind / (hashlib.sha256(told).hexdigest()[:16] + suffix)
+
+
+def keep(file: Path, text: str) -> None:
+    """Writes it; a home that cannot be written only means to learn it again."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically({file: text.encode()})
 
 
 def _lines() -> list[str]:

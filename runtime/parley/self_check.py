@@ -8,7 +8,6 @@ the next one is tried, and the choice is kept in a file, so that later starts on
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -19,7 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parley import _core, files, processor
+from parley import _core, processor
+from parley.bundle_folders import BUILT_IN
 from parley.errors import LibraryError
 
 TIMEOUT_S = 120.0
@@ -28,7 +28,7 @@ FAULTS = frozenset(
     {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP}
 )
 LLAMA, GRAPHS = "llama.cpp", "ONNX Runtime"
-NANO = Path(__file__).parent / "bundles" / "nano"
+NANO = BUILT_IN / "nano"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +108,17 @@ def remembered(file: Path) -> Finding | None:
 
 
 def keep(file: Path, finding: Finding) -> None:
-    """Keeps a finding; a home that cannot be written only means to try again."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        told = {"processor": processor.name(), **asdict(finding)}
-        files.write_atomically({file: json.dumps(told).encode()})
+    """Writes a finding, with the processor's name for who reads the file."""
+    processor.keep(file, json.dumps({"processor": processor.name(), **asdict(finding)}))
 
 
 def _file(llama: str, onnxruntime: str) -> Path:
     """Another file for other contents of a library, and for another processor."""
-    parts = [processor.signature()]
+    about = []
     for library in (llama, onnxruntime, _core.__file__):
         status = os.stat(library)
-        parts.append(f"{os.path.realpath(library)} {status.st_size} {status.st_mtime_ns}")
-    name = hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]
-    return processor.cache() / "checked" / f"{name}.json"
+        about.append(f"{os.path.realpath(library)} {status.st_size} {status.st_mtime_ns}")
+    return processor.cache_file("checked", ".json", *about)
 
 
 def _can_try(*libraries: str) -> bool:
@@ -157,15 +153,16 @@ def _try(llama: str, onnxruntime: str, bundle: Path) -> Outcome:
     return Outcome(fault if stage else None, child.returncode == 0, stage, variants)
 
 
-def _short(variant: str) -> str:
+def short(variant: str) -> str:
+    """The kind of processor that a file of ggml's code is for: "zen4"."""
     return Path(variant).stem.removeprefix("libggml-cpu-")
 
 
 def _fallen_back(died: dict[str, str], taken: str) -> str:
-    names = ", ".join(f"{_short(file)} dies of {fault}" for file, fault in died.items())
+    names = ", ".join(f"{short(file)} dies of {fault}" for file, fault in died.items())
     return (
         f"[libraries.check] llama.cpp's code for {names} on this processor "
-        f"({processor.name()}); {_short(taken)} is taken, from now on too"
+        f"({processor.name()}); {short(taken)} is taken, from now on too"
     )
 
 
