@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -163,16 +163,8 @@ class Session:
         may be used from a thread of its own. Raises InputError for samples left over from `feed`,
         ContextError where there are three forks already.
         """
-        fork = Session(
-            self._core.fork(),
-            chunk_samples=self._chunk,
-            rate=self._rate,
-            out_chunk_samples=self._out_chunk,
-            out_rate=self._out_rate,
-            resample=self._resample,
-            max_turn_s=self._max_turn_s,
-            made=self._made,
-        )
+        fork = copy.copy(self)
+        fork._core = self._core.fork()
         if self._made is not None:
             self._made(fork)
         return fork
@@ -240,12 +232,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _steps(self) -> Iterator[Step]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import sys
-from types import TracebackType
 from typing import Any, Self
 
 
@@ -23,12 +22,7 @@ class Keys:
             tty.setcbreak(sys.stdin)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._saved is not None:
             import termios
 
