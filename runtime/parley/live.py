@@ -9,10 +9,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import numpy as np
-
 from parley import _core, arguments
-from parley.errors import InputError
+from parley.audio import check_samples
 from parley.events import Event, Floats, Floor, event_of
 
 TICK_S = 0.1  # the longest that a wait for an event holds without looking at signals
@@ -98,14 +96,11 @@ class Live:
         return self._core.running
 
     def capture(self, samples: Floats) -> None:
-        """A block of the caller's own microphone: [n] float32, mono, at `capture_rate`."""
-        block = np.ascontiguousarray(samples, dtype=np.float32)
-        if block.ndim != 1:
-            raise InputError(
-                f"[live.capture] expected samples [n] of one channel, got shape {block.shape}; "
-                "take one channel"
-            )
-        self._core.capture(block)
+        """A block of the caller's own microphone: [n] float32, mono, at `capture_rate`.
+
+        Raises InputError for what `Session.step` refuses, such as integers: nothing is taken then.
+        """
+        self._core.capture(check_samples(samples, "live.capture"))
 
     def render(self, n: int) -> Floats:
         """The next n samples for the caller's own loudspeaker, float32 at `render_rate`."""
@@ -206,7 +201,8 @@ def open_live(
     engine = _core.Live(core, session, options, arguments.flag(where, "record", record))
     live = Live(engine)
     if devices is not None:
-        engine.open_devices(*devices)
+        named = zip(("input", "output", "library"), devices, strict=True)
+        engine.open_devices(*[arguments.text(where, name, value) for name, value in named])
     if start:
         engine.start()
     return live

@@ -134,12 +134,27 @@ def test_options_that_cannot_be_are_refused(nano, options, told):
         nano.live(devices=False, start=False, **options)
 
 
-def test_blocks_of_two_channels_are_refused(nano):
+@pytest.mark.parametrize("option", ["input", "output", "library"])
+def test_a_device_is_a_text(nano, option):
+    with pytest.raises(parley.InputError, match=f"{option} as a string, got 3"):
+        nano.live(**{option: 3})
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        (np.zeros((480, 2), np.float32), "expected mono samples"),
+        (np.full(480, 30_000, np.int16), "divide by 32768"),
+        (np.full(480, np.nan, np.float32), "finite"),
+    ],
+    ids=["two channels", "integers", "no numbers"],
+)
+def test_blocks_that_are_no_sound_are_refused(nano, block, told):
     with (
         nano.live(devices=False, start=False) as live,
-        pytest.raises(parley.InputError, match="one channel"),
+        pytest.raises(parley.InputError, match=told),
     ):
-        live.capture(np.zeros((480, 2), np.float32))
+        live.capture(block)
 
 
 def test_without_portaudio_the_error_says_how_to_get_it(nano):
