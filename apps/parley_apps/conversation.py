@@ -26,12 +26,15 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model said."""
+    """What the model said; as a string a line for people."""
 
     start_s: float
     end_s: float
     text: str
     reason: str
+
+    def __str__(self) -> str:
+        return f"{self.start_s:7.2f} s  {self.text.strip() or '(no words)'}  [{self.reason}]"
 
 
 @dataclass
@@ -69,13 +72,13 @@ class Conversation:
         self._user.append((start, recording))
         start_s = start / self.rate
         self.said.append(Said(start_s, start_s + recording.size / self.rate, name, ""))
-        yield from self._keep(session, session.play(recording))
+        yield from self.keep(session, session.play(recording))
 
     def say(self, session: Session, text: str) -> Iterator[Step]:
         """Says a text; iterates over the steps that it keeps."""
         start_s = self.duration_s
         self.said.append(Said(start_s, start_s, "", text))
-        yield from self._keep(session, session.play_text(text))
+        yield from self.keep(session, session.play_text(text))
 
     def user(self) -> Floats:
         """The user's side [n], silence between recordings."""
@@ -133,7 +136,8 @@ class Conversation:
             costs.add(step.timing_ms, step.bottleneck)
         return costs
 
-    def _keep(self, session: Session, steps: Iterator[Step]) -> Iterator[Step]:
+    def keep(self, session: Session, steps: Iterator[Step]) -> Iterator[Step]:
+        """Iterates over steps of the session, each of which becomes part of the conversation."""
         for step in steps:
             self.steps.append(step)
             self.positions.append(session.position)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import parley
     from parley.bundle import CacheType
+
+SESSION = ("mode", "seed", "system", "temperature", "top_k", "top_p", "max_new_tokens")
 
 
 def add_bundle(parser: argparse.ArgumentParser, default: str | None = None) -> None:
@@ -59,6 +61,17 @@ def open_bundle(args: argparse.Namespace, kv: CacheType | None = None) -> parley
     cache: CacheType = kv if kv is not None else getattr(args, "kv", "f16")
     voice = getattr(args, "voice", None)
     return parley.open(args.bundle, device=args.device, threads=args.threads, voice=voice, kv=cache)
+
+
+def session_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What decides over `talk`'s session, as `Bundle.session` takes it; its voice is the bundle's.
+
+    Raises InputError where a file with the system prompt is not UTF-8.
+    """
+    session = {name: getattr(args, name) for name in SESSION}
+    if session["system"] is not None:
+        session["system"] = text_or_file(session["system"])
+    return session
 
 
 def text_or_file(value: str) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +102,13 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("expected --out BOT.WAV beside --in and --say")
     progress = Progress()
     _check_outputs(args)
-    system = None if args.system is None else options.text_or_file(args.system)
+    session = options.session_options(args)
     turns = _read_turns(args.turns)
     progress.say(f"opening {args.bundle}")
     with options.open_bundle(args) as bundle:
         if bundle.notice:
             progress.say(f"notice of the model's licence: {bundle.notice}")
-        conversation = _hold(bundle, args, system, turns, progress)
+        conversation = _hold(bundle, session, turns, progress)
         _write(_outputs(conversation, bundle, args))
     _print_summary(conversation, args)
     return 0
@@ -165,8 +166,7 @@ def _read_turns(turns: list[tuple[str, str]]) -> list[tuple[str, Any, int]]:
 
 def _hold(
     bundle: parley.Bundle,
-    args: argparse.Namespace,
-    system: str | None,
+    asked: dict[str, Any],
     turns: list[tuple[str, Any, int]],
     progress: Progress,
 ) -> Conversation:
@@ -174,13 +174,7 @@ def _hold(
     from parley_apps.interrupt import cancel_on_interrupt
 
     with bundle.session(
-        args.mode,
-        seed=args.seed,
-        system=system,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        max_new_tokens=args.max_new_tokens,
+        **asked,
         progress=lambda done, n: progress.update(
             f"setting the voice up: {done} of {n} evaluations"
         ),
@@ -260,10 +254,7 @@ def _print_summary(conversation: Conversation, args: argparse.Namespace) -> None
             "mode": conversation.mode,
             "seed": args.seed,
             "seconds": conversation.duration_s,
-            "replies": [
-                {"start_s": r.start_s, "end_s": r.end_s, "text": r.text, "reason": r.reason}
-                for r in replies
-            ],
+            "replies": [asdict(reply) for reply in replies],
             "files": paths,
             **report,
             "peak_memory_mb": peak_memory_mb(),
@@ -271,7 +262,7 @@ def _print_summary(conversation: Conversation, args: argparse.Namespace) -> None
         print(json.dumps(summary))
         return
     for reply in replies:
-        print(f"{reply.start_s:7.2f} s  {reply.text.strip() or '(no words)'}  [{reply.reason}]")
+        print(reply)
     if not replies:
         print("the model did not answer")
     step: Any = report["step"]

@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from parley.metrics import percentiles
+from parley_apps.conversation import Reply
+
 if TYPE_CHECKING:
     from parley import LiveEvent
 
@@ -62,8 +65,7 @@ class Screen:
             self._reply += event.text
         elif event.kind == "reply_ended":
             reason = event.event.reason if event.event else ""
-            words = self._reply.strip() or "(no words)"
-            self.say(f"{self._replied_at:7.2f} s  {words}  [{reason}]")
+            self.say(str(Reply(self._replied_at, event.time_s, self._reply, reason)))
         elif event.kind in TOLD:
             told = TOLD[event.kind].format(
                 stage=event.stage, count=event.count, text=event.text, lag=1000 * event.lag_s
@@ -92,12 +94,13 @@ class Screen:
 
     def end(self, known: dict[str, Any], as_json: bool) -> None:
         """The conversation's figures: how long steps took, how late sound was, what was lost."""
+        step, lag = percentiles(self.steps_ms), percentiles(1000 * lag for lag in self.lags_s)
         summary = {
             "steps": known["steps"],
-            "step_p50_ms": percentile(self.steps_ms, 50),
-            "step_p95_ms": percentile(self.steps_ms, 95),
-            "lag_p50_ms": 1000 * percentile(self.lags_s, 50),
-            "lag_p95_ms": 1000 * percentile(self.lags_s, 95),
+            "step_p50_ms": step["p50_ms"],
+            "step_p95_ms": step["p95_ms"],
+            "lag_p50_ms": lag["p50_ms"],
+            "lag_p95_ms": lag["p95_ms"],
             **{name: known[name] for name in ("late", "missing", "dropped", "skipped")},
             "erle_db": known["erle_db"] if known["echo_found"] else None,
             "echo_delay_s": known["echo_delay_s"] if known["echo_found"] else None,
@@ -119,11 +122,3 @@ def meter(level: float) -> str:
     decibels = 20 * math.log10(max(level, 1e-6))
     full = round(METER * min(1.0, max(0.0, 1 + decibels / 60)))
     return "[" + "#" * full + " " * (METER - full) + "]"
-
-
-def percentile(values: list[float], percent: float) -> float:
-    """By the nearest rank; 0 of nothing."""
-    if not values:
-        return 0.0
-    ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]
