@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from parley_apps.progress import Progress
 
 if TYPE_CHECKING:
     import parley
+    from parley_apps.live.record import Recording
 
 PATIENCE_S = 0.05  # between looks at the keyboard and the clock
 
@@ -57,27 +59,23 @@ def run(args: argparse.Namespace) -> int:
     from parley_apps.live.record import Recording
 
     progress = Progress()
+    session = options.session_options(args)
     progress.say(f"opening {args.bundle}")
     with options.open_bundle(args) as bundle:
         if bundle.notice:
             progress.say(f"notice of the model's licence: {bundle.notice}")
         if args.replay:
-            return replay.run(bundle, args)
-        recording = Recording(args.record, bundle, _session(args)) if args.record else None
-        with _open(bundle, args) as live:
+            return replay.run(bundle, args, progress)
+        with contextlib.ExitStack() as stack:
+            recording = None
+            if args.record:
+                recording = Recording(args.record, bundle, session)
+                stack.callback(recording.close)
+            live = stack.enter_context(_open(bundle, args, session))
             return _converse(live, bundle, args, recording)
 
 
-def _session(args: argparse.Namespace) -> dict[str, Any]:
-    """Options of the session, as `Bundle.session` takes them."""
-    names = ("mode", "seed", "system", "temperature", "top_k", "top_p", "max_new_tokens")
-    session = {name: getattr(args, name) for name in names}
-    if session["system"] is not None:
-        session["system"] = options.text_or_file(session["system"])
-    return session
-
-
-def _open(bundle: parley.Bundle, args: argparse.Namespace) -> parley.Live:
+def _open(bundle: parley.Bundle, args: argparse.Namespace, session: dict[str, Any]) -> parley.Live:
     from parley import InputError
 
     until = time.monotonic() + args.wait
@@ -88,7 +86,7 @@ def _open(bundle: parley.Bundle, args: argparse.Namespace) -> parley.Live:
                 output=args.output,
                 cancel_echo=not args.headphones,
                 record=args.record is not None,
-                **_session(args),
+                **session,
             )
         except InputError as error:
             if "[live.devices]" not in str(error) or time.monotonic() >= until:
@@ -96,7 +94,9 @@ def _open(bundle: parley.Bundle, args: argparse.Namespace) -> parley.Live:
             time.sleep(0.2)
 
 
-def _converse(live: parley.Live, bundle: parley.Bundle, args: Any, recording: Any) -> int:
+def _converse(
+    live: parley.Live, bundle: parley.Bundle, args: argparse.Namespace, recording: Recording | None
+) -> int:
     from parley_apps.live.keys import Keys
     from parley_apps.live.screen import Screen
 
@@ -135,7 +135,6 @@ def _converse(live: parley.Live, bundle: parley.Bundle, args: Any, recording: An
     live.stop()
     if recording:
         recording.take(live.recorded())
-        recording.close()
     screen.end(live.statistics(), args.json)
     if failed:
         from parley import Error

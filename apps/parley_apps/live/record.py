@@ -33,7 +33,7 @@ class Recording:
             )
             for name, rate in rates.items()
         }
-        self._events = (folder / EVENTS).open("w", encoding="utf-8")
+        self._events = (folder / EVENTS).open("w", buffering=1, encoding="utf-8")  # whole lines
 
     def take(self, sounds: dict[str, Floats]) -> None:
         """What `Live.recorded` gave."""
