@@ -19,8 +19,12 @@ constexpr std::size_t kChunk = 3840;  // 24 kHz
 // Says a tone of 400 Hz, and remembers what it heard.
 class Script final : public Stepped {
  public:
-  Step step(std::span<const float> in, std::span<float> out) override {
-    heard.insert(heard.end(), in.begin(), in.end());
+  void feed(std::span<const float> in) override { fed.insert(fed.end(), in.begin(), in.end()); }
+  std::optional<Step> next(std::span<float> out) override {
+    if (fed.size() < kChunk) return std::nullopt;
+    const auto end = fed.begin() + static_cast<std::ptrdiff_t>(kChunk);
+    heard.insert(heard.end(), fed.begin(), end);
+    fed.erase(fed.begin(), end);
     for (float& x : out) {
       seed = seed * 1664525U + 1013904223U;
       x = noise    ? 0.2F * static_cast<float>(static_cast<std::int32_t>(seed)) / 2147483648.0F
@@ -35,6 +39,7 @@ class Script final : public Stepped {
   }
   void interrupt(std::int64_t heard_until) override { interrupted_at = heard_until; }
 
+  std::vector<float> fed;
   std::vector<float> heard;
   double phase = 0;
   bool speaks = true;

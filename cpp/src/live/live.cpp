@@ -26,9 +26,8 @@ constexpr auto kNap = std::chrono::milliseconds(2);
 class SteppedSession final : public Stepped {
  public:
   explicit SteppedSession(Session session) : session_(std::move(session)) {}
-  Step step(std::span<const float> in, std::span<float> out) override {
-    return session_.step(in, out);
-  }
+  void feed(std::span<const float> in) override { session_.feed(in); }
+  std::optional<Step> next(std::span<float> out) override { return session_.next(out); }
   void interrupt(std::int64_t heard_until) override { session_.interrupt(heard_until); }
   void cancel() { session_.cancel(); }
 

@@ -9,8 +9,6 @@ namespace parley::live {
 
 namespace {
 
-constexpr int kZeros = 16;  // of the resampler: zero crossings of its kernel to either side
-constexpr double kRolloff = 0.95;
 constexpr double kFarLevel = 0.03;  // s of played sound that wait for the microphone's clock
 constexpr double kJump = 0.25;      // s by which that queue is wrong and not just uneven
 constexpr double kSlack = 0.05;     // s of sound beyond the aim; a pause is left out to get there
@@ -40,10 +38,9 @@ Pump::Pump(Stepped& stepped, const PumpRates& rates, const LiveOptions& options,
       capture_({options.capture_hz, options.capture_channels, options.samples}, options.queue_s),
       render_({options.render_hz, options.render_channels, options.samples}, options.queue_s),
       block_(static_cast<std::size_t>(rates.input_hz) / 100),
-      capture_resampler_(options.capture_hz, rates.input_hz, kZeros, kRolloff, 4096),
-      far_resampler_(options.render_hz, rates.input_hz, kZeros, kRolloff, 4096),
-      render_resampler_(rates.output_hz, options.render_hz, kZeros, kRolloff,
-                        rates.out_chunk_samples),
+      capture_resampler_(options.capture_hz, rates.input_hz),
+      far_resampler_(options.render_hz, rates.input_hz),
+      render_resampler_(rates.output_hz, options.render_hz),
       piece_(static_cast<std::size_t>(std::max(options.capture_hz, options.render_hz)) / 100),
       resampled_(std::max({capture_resampler_.max_output(piece_.size()),
                            far_resampler_.max_output(piece_.size()),
@@ -51,7 +48,7 @@ Pump::Pump(Stepped& stepped, const PumpRates& rates, const LiveOptions& options,
       far_block_(block_),
       cleaned_(block_),
       far_(static_cast<std::size_t>(rates.input_hz)),
-      chunk_(rates.chunk_samples + block_),
+      silence_(block_),
       out_(rates.out_chunk_samples),
       sound_(static_cast<std::size_t>(options.render_hz)),
       render_loop_(static_cast<double>(rates.input_hz) / static_cast<double>(rates.chunk_samples)),
@@ -65,15 +62,16 @@ bool Pump::turn() {
     stepped_.interrupt(heard_sample(place));
     forget_sound();
   }
-  while (n_chunk_ < rates_.chunk_samples) {
+  std::optional<Step> step;
+  while (!(step = stepped_.next(out_))) {
     take_far();
     if (near_.size() < block_ && !take_in()) {
       tell_changes();
       return false;
     }
-    while (near_.size() >= block_ && n_chunk_ < rates_.chunk_samples) take_block();
+    if (near_.size() >= block_) take_block();
   }
-  step();
+  after(*step);
   tell_changes();
   return true;
 }
@@ -125,27 +123,22 @@ void Pump::take_block() {
 }
 
 void Pump::listen(std::span<const float> block) {
-  const auto at = chunk_.begin() + static_cast<std::ptrdiff_t>(n_chunk_);
-  if (muted_.load(std::memory_order_relaxed)) {
-    std::fill_n(at, block.size(), 0.0F);
-  } else {
-    std::copy(block.begin(), block.end(), at);
-  }
-  n_chunk_ += block.size();
+  if (muted_.load(std::memory_order_relaxed)) block = silence_;
+  stepped_.feed(block);
+  if (tap_) heard_.insert(heard_.end(), block.begin(), block.end());
+  for (float x : block) heard_power_ += static_cast<double>(x) * x;
 }
 
-void Pump::step() {
-  const std::span<const float> heard(chunk_.data(), rates_.chunk_samples);
-  const Step step = stepped_.step(heard, out_);
+// What a step gave goes to the loudspeaker and to whoever listens for events.
+void Pump::after(const Step& step) {
+  const std::size_t chunk = rates_.chunk_samples;
   if (tap_) {
-    tap_(LiveTap::heard, heard);
+    tap_(LiveTap::heard, std::span(heard_).first(chunk));
     tap_(LiveTap::said, out_);
+    heard_.erase(heard_.begin(), heard_.begin() + static_cast<std::ptrdiff_t>(chunk));
   }
-  told_.capture_level = root_mean_square(heard);
+  told_.capture_level = std::sqrt(std::exchange(heard_power_, 0.0) / static_cast<double>(chunk));
   told_.render_level = root_mean_square(out_);
-  n_chunk_ -= rates_.chunk_samples;
-  std::copy_n(chunk_.begin() + static_cast<std::ptrdiff_t>(rates_.chunk_samples), n_chunk_,
-              chunk_.begin());
   put_out();
   ++steps_;
   for (const Event& event : step.events) {

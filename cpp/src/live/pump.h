@@ -9,12 +9,12 @@
 #include <span>
 #include <vector>
 
-#include "audio/resampler.h"
 #include "live/drift_loop.h"
 #include "live/echo/echo_canceller.h"
 #include "live/fractional_reader.h"
 #include "live/sides.h"
 #include "parley/live.h"
+#include "parley/resampler.h"
 
 namespace parley::live {
 
@@ -22,7 +22,9 @@ namespace parley::live {
 class Stepped {
  public:
   virtual ~Stepped() = default;
-  virtual Step step(std::span<const float> in, std::span<float> out) = 0;
+  // Takes a block of any size; next() makes the steps that blocks fill, as Session does.
+  virtual void feed(std::span<const float> in) = 0;
+  virtual std::optional<Step> next(std::span<float> out) = 0;
   // The loudspeaker has reached that output sample, and no more will be heard.
   virtual void interrupt(std::int64_t heard_until) = 0;
 };
@@ -70,7 +72,7 @@ class Pump {
   void take_far();
   void take_block();
   void listen(std::span<const float> block);
-  void step();
+  void after(const Step& step);
   void forget_sound();
   void refill_lead();
   void put_out();
@@ -87,9 +89,9 @@ class Pump {
   RenderSide render_;
   std::size_t block_;  // 10 ms at input_hz
   std::optional<EchoCanceller> echo_;
-  StreamingResampler capture_resampler_;  // to the session's rate
-  StreamingResampler far_resampler_;
-  StreamingResampler render_resampler_;  // from it
+  Resampler capture_resampler_;  // to the session's rate
+  Resampler far_resampler_;
+  Resampler render_resampler_;  // from it
 
   std::vector<float> piece_;  // of a device's queue
   std::vector<float> resampled_;
@@ -100,8 +102,8 @@ class Pump {
   double far_place_ = 0;
   bool far_runs_ = false;
   DriftLoop far_loop_{100.0};
-  std::vector<float> chunk_;  // a queue of up to a chunk
-  std::size_t n_chunk_ = 0;
+  std::vector<float> heard_;    // for the tap, until its step is made
+  std::vector<float> silence_;  // a block for whoever is muted
   std::vector<float> out_;
   FractionalReader sound_;  // what was said, read at the loudspeaker's clock
   double sound_place_ = 0;
@@ -116,6 +118,7 @@ class Pump {
   std::int64_t zeros_ = 0;
   bool zeros_told_ = false;
   bool echo_told_ = false;
+  double heard_power_ = 0;  // of the blocks since the last step
   LiveStatistics told_;
   double speed_ = 1;
 };

@@ -48,7 +48,6 @@ void CaptureSide::push(const void* frames, std::size_t n_frames) noexcept {
     }
     lost += static_cast<std::int64_t>(n - queue_.write({mono, n}));
   }
-  pushed_.fetch_add(static_cast<std::int64_t>(n_frames), std::memory_order_release);
   if (lost > 0) dropped_.fetch_add(lost, std::memory_order_release);
 }
 
@@ -74,7 +73,6 @@ void RenderSide::end_fade() noexcept {
 
 float RenderSide::next() noexcept {
   float x = 0;
-  if (paused_.load(std::memory_order_relaxed)) return 0;
   if (queue_.read({&x, 1}) == 0) {
     if (started_) missing_.fetch_add(1, std::memory_order_relaxed);
     return 0;
@@ -98,11 +96,8 @@ void RenderSide::pull(void* frames, std::size_t n_frames) noexcept {
       for (std::size_t c = 0; c < channels; ++c)
         store(frames, (at + i) * channels + c, format_.samples, mono[i]);
     }
-    const std::size_t kept = played_.write({mono, n});
-    if (kept < n)
-      unheard_.fetch_add(static_cast<std::int64_t>(n - kept), std::memory_order_release);
+    played_.write({mono, n});
   }
-  pulled_.fetch_add(static_cast<std::int64_t>(n_frames), std::memory_order_release);
 }
 
 }  // namespace parley::live

@@ -28,13 +28,11 @@ class CaptureSide {
 
   Ring& queue() { return queue_; }
   const Ring& queue() const { return queue_; }
-  std::int64_t pushed() const { return pushed_.load(std::memory_order_acquire); }
   std::int64_t dropped() const { return dropped_.load(std::memory_order_acquire); }
 
  private:
   DeviceFormat format_;
   Ring queue_;
-  std::atomic<std::int64_t> pushed_{0};
   std::atomic<std::int64_t> dropped_{0};
 };
 
@@ -46,16 +44,12 @@ class RenderSide {
 
   // Any thread: what is queued is not wanted any more. It fades out over 5 ms and is skipped.
   void flush() noexcept { flush_to_.store(queue_.written(), std::memory_order_release); }
-  // Any thread: hold the queue where it is, in silence, and go on.
-  void pause(bool on) noexcept { paused_.store(on, std::memory_order_release); }
 
   Ring& queue() { return queue_; }
   const Ring& queue() const { return queue_; }
   Ring& played() { return played_; }  // what went to the device, silence and all
   // Samples of silence that stood in for sound that came too late.
   std::int64_t missing() const { return missing_.load(std::memory_order_acquire); }
-  std::int64_t pulled() const { return pulled_.load(std::memory_order_acquire); }
-  std::int64_t unheard() const { return unheard_.load(std::memory_order_acquire); }
 
  private:
   float next() noexcept;
@@ -70,10 +64,7 @@ class RenderSide {
   std::int64_t fade_end_ = 0;
   bool started_ = false;
   std::atomic<std::int64_t> flush_to_{0};
-  std::atomic<bool> paused_{false};
   std::atomic<std::int64_t> missing_{0};
-  std::atomic<std::int64_t> pulled_{0};
-  std::atomic<std::int64_t> unheard_{0};  // of `played`, dropped since nobody read it
 };
 
 }  // namespace parley::live
