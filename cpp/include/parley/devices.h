@@ -48,8 +48,6 @@ class DeviceStreams {
   void stop();
   std::string input_name() const;
   std::string output_name() const;
-  // Seconds from the callback to the loudspeaker, as the device says; a guess to begin with.
-  double output_latency_s() const;
 
  private:
   class Impl;

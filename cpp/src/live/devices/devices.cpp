@@ -55,7 +55,6 @@ struct Side {
   std::string wanted;
   std::string name;
   PaStream* stream = nullptr;
-  double latency_s = 0;
   std::atomic<std::int64_t> frames{0};  // that callbacks moved
   std::int64_t frames_seen = 0;
   Clock::time_point moved_at;
@@ -137,10 +136,6 @@ class DeviceStreams::Impl {
     const std::lock_guard<std::mutex> lock(mutex_);
     return input ? in_.name : out_.name;
   }
-  double latency_s() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return out_.latency_s;
-  }
 
  private:
   void open(Side& side) {
@@ -168,10 +163,6 @@ class DeviceStreams::Impl {
                        pa_->error_text(error) + "\" from \"" + info->name + "\", which prefers " +
                        std::to_string(static_cast<int>(info->defaultSampleRate)) + there);
     }
-    const PaStreamInfo* stream = pa_->stream_info(side.stream);
-    side.latency_s = stream == nullptr ? 0
-                     : side.input      ? stream->inputLatency
-                                       : stream->outputLatency;
     side.name = info->name;
     side.frames_seen = side.frames;
     side.moved_at = Clock::now();
@@ -261,9 +252,6 @@ std::string DeviceStreams::input_name() const {
 }
 std::string DeviceStreams::output_name() const {
   return impl_->name(false);
-}
-double DeviceStreams::output_latency_s() const {
-  return impl_->latency_s();
 }
 
 }  // namespace parley

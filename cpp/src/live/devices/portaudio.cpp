@@ -50,7 +50,6 @@ PortAudio::PortAudio(const std::string& path) : library_(path, kRemedy) {
   look_up(library_, abort_stream, "Pa_AbortStream");
   look_up(library_, close_stream, "Pa_CloseStream");
   look_up(library_, is_active, "Pa_IsStreamActive");
-  look_up(library_, stream_info, "Pa_GetStreamInfo");
   quiet(library_);
   if (const PaError error = initialize_(); error != paNoError) {
     throw LibraryError("[live.devices] expected PortAudio to start, got \"" +

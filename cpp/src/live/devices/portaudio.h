@@ -26,7 +26,6 @@ class PortAudio {
   decltype(&Pa_AbortStream) abort_stream;
   decltype(&Pa_CloseStream) close_stream;
   decltype(&Pa_IsStreamActive) is_active;
-  decltype(&Pa_GetStreamInfo) stream_info;
 
  private:
   explicit PortAudio(const std::string& path);
