@@ -13,24 +13,25 @@
 
 namespace parley {
 
+// As good as its bytes. A bool is not: any byte but 0 and 1 would be none; see put_flag().
+template <typename T>
+concept PlainBytes = std::is_trivially_copyable_v<T> && !std::is_same_v<T, bool>;
+
 // In this machine's byte order: what is saved is taken up by the same build.
 class ByteWriter {
  public:
-  template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  template <PlainBytes T>
   void put(const T& value) {
     append(&value, sizeof(T));
   }
   // Their number, then the values.
-  template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  template <PlainBytes T>
   void put_all(std::span<const T> values) {
     put(static_cast<std::uint64_t>(values.size()));
     append(values.data(), values.size_bytes());
   }
 
-  template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  template <PlainBytes T>
   void put_all(const std::vector<T>& values) {
     put_all(std::span<const T>(values));
   }
@@ -54,15 +55,13 @@ class ByteReader {
  public:
   explicit ByteReader(std::span<const std::byte> bytes) : bytes_(bytes) {}
 
-  template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  template <PlainBytes T>
   T get() {
     T value;
     std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
     return value;
   }
-  template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  template <PlainBytes T>
   void get_all(std::span<T> values) {
     const auto n = get<std::uint64_t>();
     if (n != values.size()) refuse(std::to_string(values.size()) + " values", std::to_string(n));
@@ -70,8 +69,7 @@ class ByteReader {
     if (!from.empty()) std::memcpy(values.data(), from.data(), from.size());
   }
   // At most `most` values.
-  template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  template <PlainBytes T>
   std::vector<T> get_some(std::size_t most) {
     const auto n = get<std::uint64_t>();
     if (n > most) refuse("at most " + std::to_string(most) + " values", std::to_string(n));
@@ -81,7 +79,6 @@ class ByteReader {
     return values;
   }
 
-  // Any byte but 0 and 1 would be no bool.
   bool get_flag() {
     const auto flag = get<std::uint8_t>();
     require(flag <= 1, "a flag");

@@ -213,13 +213,13 @@ void RowRings::rollback() {
 // Of a stream that is over nothing is read again.
 void RowRings::save(ByteWriter& to) const {
   to.put(committed_);
-  to.put(committed_alive_);
+  to.put_flag(committed_alive_);
   if (committed_alive_) (is_aside_ ? aside_ : rows_).save(to);
 }
 
 void RowRings::load(ByteReader& from) {
   const auto end = from.get<std::int64_t>();
-  const bool alive = from.get<bool>();
+  const bool alive = from.get_flag();
   if (alive) rows_.load(from);
   commit(end, alive);
 }

@@ -75,16 +75,16 @@ class VocoderState final : public StageState {
     commit();
   }
   void save(ByteWriter& to) const override {
-    to.put(committed_.started);
-    to.put(committed_.ended);
+    to.put_flag(committed_.started);
+    to.put_flag(committed_.ended);
     to.put(committed_.received);
     to.put(committed_.emitted);
     to.put_all(std::span(committed_.last_frame));
     tensors.save(to);
   }
   void load(ByteReader& from) override {
-    current.started = from.get<bool>();
-    current.ended = from.get<bool>();
+    current.started = from.get_flag();
+    current.ended = from.get_flag();
     current.received = from.get<std::int64_t>();
     current.emitted = from.get<std::int64_t>();
     from.get_all(std::span(current.last_frame));

@@ -123,25 +123,25 @@ class FlowState final : public StageState {
   void save(ByteWriter& to) const override {
     to.put(committed_.seed);
     to.put(committed_.number);
-    to.put(committed_.started);
-    to.put(committed_.ended);
+    to.put_flag(committed_.started);
+    to.put_flag(committed_.ended);
     for (const std::int64_t at : {committed_.received, committed_.decoded, committed_.first})
       to.put(at);
     to.put_all(std::span<const std::int32_t>(committed_.codes));
-    to.put(broken);
+    to.put_flag(broken);
     if (stream) stream->save(to);
   }
   void load(ByteReader& from) override {
     current.clear();
     current.seed = from.get<std::uint64_t>();
     current.number = from.get<std::uint32_t>();
-    current.started = from.get<bool>();
-    current.ended = from.get<bool>();
+    current.started = from.get_flag();
+    current.ended = from.get_flag();
     for (std::int64_t* at : {&current.received, &current.decoded, &current.first})
       *at = from.get<std::int64_t>();
     const auto codes = from.get_some<std::int32_t>(current.codes.capacity());
     current.codes.assign(codes.begin(), codes.end());
-    broken = from.get<bool>() || broken;
+    broken = from.get_flag() || broken;
     if (stream) stream->load(from);
     committed_ = current;
   }
