@@ -207,3 +207,14 @@ TEST(rings_are_saved_as_committed) {
     CHECK(other.holds());
   }
 }
+
+TEST(rings_refuse_a_count_that_makes_no_sense) {
+  for (const std::int64_t end : {std::int64_t{-1}, std::int64_t{1} << 62U}) {
+    ByteWriter bytes;
+    bytes.put(end);
+    bytes.put_flag(false);
+    ByteReader reader(bytes.bytes());
+    Stream stream;
+    CHECK_THROWS_MSG(InputError, "a count of rows", stream.rings.load(reader));
+  }
+}

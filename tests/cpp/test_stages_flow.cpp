@@ -1,4 +1,5 @@
 // Tests of the flow decoder stage over formula graphs: streams, cuts, states, errors.
+#include <cstring>
 #include <memory>
 #include <random>
 #include <vector>
@@ -169,6 +170,36 @@ TEST(a_fork_goes_on_by_itself) {
       other.push(std::span(codes).subspan(at), true, forked);
       CHECK(forked == expected);
     }
+  }
+}
+
+TEST(a_saved_state_that_makes_no_sense_is_refused) {
+  struct Numbers {
+    std::int64_t received, decoded, first;
+  };
+  for (const FlowMode mode : {FlowMode::window, FlowMode::cached}) {
+    const auto load = [&](Numbers numbers) {
+      Rig rig(config_of(6, 2, mode));
+      rig.flow->begin_reply(*rig.state, 1, 0);
+      std::vector<float> out;
+      rig.push(codes_of(15), false, out);
+      rig.state->commit();
+      ByteWriter saved;
+      rig.state->save(saved);
+      std::vector<std::byte> bytes(saved.bytes().begin(), saved.bytes().end());
+      std::memcpy(bytes.data() + 14, &numbers, sizeof numbers);  // behind seed, number, two flags
+      ByteReader reader(bytes);
+      rig.state->load(reader);
+    };
+    load({15, 12, 6});  // as it was
+    constexpr std::int64_t kHuge = std::int64_t{1} << 62U;
+    for (const Numbers& numbers : {Numbers{14, 12, 6},
+                                   {15, 16, 6},
+                                   {15, -1, 6},
+                                   {15, 8, 6},
+                                   {8, 12, -1},
+                                   {kHuge + 9, kHuge, kHuge}})
+      CHECK_THROWS_MSG(InputError, "codes that make sense", load(numbers));
   }
 }
 

@@ -1,6 +1,8 @@
 // Tests of the vocoder stage over a formula graph of known reach.
+#include <cstring>
 #include <memory>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -172,6 +174,28 @@ TEST(a_fork_goes_on_by_itself) {
     rig.push(all.subspan(at * kZ), true, out);
     CHECK(out == forked);
   }
+}
+
+TEST(a_saved_state_that_makes_no_sense_is_refused) {
+  const auto load = [](std::int64_t received, std::int64_t emitted) {
+    Rig rig;
+    rig.vocoder->begin_reply(*rig.state);
+    std::vector<float> out;
+    rig.push(latents_of(9), false, out);
+    rig.state->commit();
+    ByteWriter saved;
+    rig.state->save(saved);
+    std::vector<std::byte> bytes(saved.bytes().begin(), saved.bytes().end());
+    std::memcpy(bytes.data() + 2, &received, sizeof received);  // behind two flags
+    std::memcpy(bytes.data() + 2 + sizeof received, &emitted, sizeof emitted);
+    ByteReader reader(bytes);
+    rig.state->load(reader);
+  };
+  load(9, 7);  // as it was
+  constexpr std::int64_t kHuge = std::int64_t{1} << 62U;
+  for (const auto& [received, emitted] :
+       {std::pair<std::int64_t, std::int64_t>{9, 10}, {9, 6}, {9, -1}, {-1, -1}, {kHuge, kHuge}})
+    CHECK_THROWS_MSG(InputError, "frames that make sense", load(received, emitted));
 }
 
 TEST(replies_do_not_see_one_another) {

@@ -93,6 +93,9 @@ class ByteReader {
     if (!good) refuse(expected, "what makes none");
   }
 
+  // Of a count or a place in a stream: more than any stream reaches, and far from overflow.
+  static constexpr std::int64_t kMostCounted = std::int64_t{1} << 40U;
+
   std::size_t left() const { return bytes_.size(); }
 
  private:

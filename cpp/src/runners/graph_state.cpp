@@ -220,6 +220,7 @@ void RowRings::save(ByteWriter& to) const {
 void RowRings::load(ByteReader& from) {
   const auto end = from.get<std::int64_t>();
   const bool alive = from.get_flag();
+  ByteReader::require(end >= 0 && end < ByteReader::kMostCounted, "a count of rows");
   if (alive) rows_.load(from);
   commit(end, alive);
 }

@@ -130,7 +130,7 @@ void Session::Impl::load(ByteReader& from) {
   std::string unread;
   saved.text.add(from.get_text(4), unread);
   ByteReader::require(saved.floor <= Floor::speaking && saved.index >= 0 &&
-                          saved.index < (std::int64_t{1} << 40U) && unread.empty() &&
+                          saved.index < ByteReader::kMostCounted && unread.empty() &&
                           saved.codes.size() <= setup_.codes_per_chunk &&
                           saved.job.codes.size() <= 2 * setup_.codes_per_chunk,
                       "a conversation that makes sense");

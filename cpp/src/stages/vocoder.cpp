@@ -42,7 +42,8 @@ struct Progress {
 class VocoderState final : public StageState {
  public:
   VocoderState(const VocoderConfig& config, const std::vector<StateSpec>& specs)
-      : tensors(specs, WholeTensors::Runs::many) {
+      : tensors(specs, WholeTensors::Runs::many),
+        lookahead_(signed_size(config.full_lookahead_frames)) {
     for (Progress* progress : {&current, &marked_, &committed_})
       progress->last_frame.resize(config.z);
     const std::size_t frames = config.max_push_frames + config.full_lookahead_frames;
@@ -88,6 +89,10 @@ class VocoderState final : public StageState {
     current.received = from.get<std::int64_t>();
     current.emitted = from.get<std::int64_t>();
     from.get_all(std::span(current.last_frame));
+    ByteReader::require(current.received >= 0 && current.received < ByteReader::kMostCounted &&
+                            current.emitted >= 0 && current.emitted <= current.received &&
+                            current.emitted >= current.received - lookahead_,
+                        "a reply's frames that make sense");
     tensors.load(from);
     commit();
   }
@@ -102,6 +107,7 @@ class VocoderState final : public StageState {
  private:
   Progress marked_;
   Progress committed_;
+  std::int64_t lookahead_;  // frames that a run's wave is late
 };
 
 class GraphVocoder final : public Vocoder {

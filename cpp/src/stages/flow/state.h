@@ -100,7 +100,8 @@ class FlowState final : public StageState {
         workspace(config, sizes, max_codes),
         whole(std::move(whole_run)),
         stream(std::move(stream_memory)),
-        frames_per_code_(config.frames_per_code) {
+        frames_per_code_(config.frames_per_code),
+        past_codes_(static_cast<std::int64_t>(std::max<std::size_t>(config.past_codes, 1))) {
     const std::size_t kept = config.past_codes + config.codes_per_chunk + config.lookahead_codes;
     for (ReplyCodes* reply : {&current, &next, &committed_}) reply->codes.reserve(kept + 1);
   }
@@ -141,6 +142,12 @@ class FlowState final : public StageState {
       *at = from.get<std::int64_t>();
     const auto codes = from.get_some<std::int32_t>(current.codes.capacity());
     current.codes.assign(codes.begin(), codes.end());
+    ByteReader::require(
+        current.decoded >= 0 && current.decoded <= current.received && current.first >= 0 &&
+            current.first <= std::max<std::int64_t>(0, current.decoded - past_codes_) &&
+            current.received < ByteReader::kMostCounted &&
+            current.received - current.first == static_cast<std::int64_t>(codes.size()),
+        "a reply's codes that make sense");
     broken = from.get_flag() || broken;
     if (stream) stream->load(from);
     committed_ = current;
@@ -161,6 +168,7 @@ class FlowState final : public StageState {
  private:
   ReplyCodes committed_;
   std::size_t frames_per_code_;
+  std::int64_t past_codes_;  // that a chunk's own codes come with
 };
 
 }  // namespace parley
