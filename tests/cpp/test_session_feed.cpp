@@ -126,6 +126,23 @@ TEST(bad_blocks_are_refused_and_nothing_is_lost) {
   CHECK_THROWS_MSG(InputError, "room for", session.next(small));
 }
 
+TEST(a_rate_that_is_refused_does_not_end_the_stream) {
+  const std::vector<float> samples = tone(48000, 300.0, 48000.0);
+  std::vector<std::vector<float>> heard;
+  for (const bool disturbed : {false, true}) {
+    Stages stages;
+    Session session = make_session(stages.duplex());
+    session.feed(std::span(samples).first(20000), 48000);
+    if (disturbed) CHECK_THROWS_MSG(InputError, "rates from", session.feed(samples, 100));
+    session.feed(std::span(samples).subspan(20000), 48000);
+    session.flush();
+    Run run;
+    take(run, session);
+    heard.push_back(features(stages));
+  }
+  CHECK(heard[0] == heard[1]);
+}
+
 TEST(a_resampler_keeps_what_it_may_and_no_more) {
   for (const auto& [from, to] : {std::pair{48000, 24000}, std::pair{24000, 48000},
                                  std::pair{44100, 24000}, std::pair{24000, 24000}}) {

@@ -101,7 +101,7 @@ class Session {
   //
   // Any way of cutting the same samples gives the same steps. `hz`: 0 for Bundle::input_hz(); other
   // rates go through a Resampler. Both throw as step() does; where a step fails, its samples wait
-  // on.
+  // on. While samples wait, step(), fork() and save() throw InputError.
   void feed(std::span<const float> in, int hz = 0);
   std::optional<Step> next(std::span<float> out);
   // The stream of feed() ends: silence fills its last chunk.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "parley/resampler.h"
@@ -14,14 +15,19 @@ class Intake {
  public:
   Intake(int hz, std::size_t chunk_samples) : hz_(hz), chunk_samples_(chunk_samples) {}
 
-  // `hz`: of the samples. Another one than before ends the stream before.
+  // `hz`: of the samples. Another one than before ends the stream before. Throws InputError for a
+  // rate that no device has, and changes nothing then.
   void add(std::span<const float> samples, int hz) {
-    if (resampler_ && resampler_->from_hz() != hz) end_stream();
     if (hz == hz_) {
+      end_stream();
       waiting_.insert(waiting_.end(), samples.begin(), samples.end());
       return;
     }
-    if (!resampler_) resampler_.emplace(hz, hz_);
+    if (!resampler_ || resampler_->from_hz() != hz) {
+      Resampler next(hz, hz_);  // first: it may refuse the rate
+      end_stream();
+      resampler_.emplace(std::move(next));
+    }
     const std::size_t before = waiting_.size();
     waiting_.resize(before + resampler_->max_output(samples.size()));
     waiting_.resize(before + resampler_->push(samples, std::span(waiting_).subspan(before)));
