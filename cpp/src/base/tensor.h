@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -64,5 +65,12 @@ struct TensorSpec {
   DType type = DType::f32;
   std::vector<std::int64_t> shape;
 };
+
+// Of at most Shape::kMaxRank dimensions.
+inline Shape shape_of(std::span<const std::int64_t> dims) {
+  Shape shape;
+  for (std::int64_t d : dims) shape.dims[static_cast<std::size_t>(shape.rank++)] = d;
+  return shape;
+}
 
 }  // namespace parley

@@ -8,12 +8,6 @@ namespace parley {
 
 namespace {
 
-Shape shape_of(const std::vector<std::int64_t>& dims) {
-  Shape shape;
-  for (std::int64_t d : dims) shape.dims[static_cast<std::size_t>(shape.rank++)] = d;
-  return shape;
-}
-
 bool is_fixed(const std::vector<std::int64_t>& dims) {
   return dims.size() <= Shape::kMaxRank &&
          std::all_of(dims.begin(), dims.end(), [](std::int64_t d) { return d > 0; });

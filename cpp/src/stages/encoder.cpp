@@ -19,12 +19,6 @@ namespace chunk_names = contract::encoder_chunk;
 
 constexpr char kWhere[] = "encoder.create";
 
-Shape shape_of(const std::vector<std::int64_t>& dims) {
-  Shape shape;
-  for (std::int64_t d : dims) shape.dims[static_cast<std::size_t>(shape.rank++)] = d;
-  return shape;
-}
-
 void check_size(const char* verb, const char* what, std::size_t got, std::size_t expected) {
   if (got == expected) return;
   throw InputError(std::string("[encoder.") + verb + "] expected " + std::to_string(expected) +
