@@ -46,7 +46,9 @@ TEST(the_first_calls_and_a_busy_machine_do_not_decide) {
 TEST(an_operation_is_measured_once) {
   Forms forms;
   Clock first{{1.0}, {2.0}}, second{{2.0}, {1.0}};
+  CHECK(!forms.known("twice 1"));
   choose(forms, "twice 1", first);
+  CHECK(forms.known("twice 1") == Form::own);
   CHECK(choose(forms, "twice 1", second) == Form::own);
   CHECK_EQ(second.owns + second.libraries, 0U);
   CHECK(choose(forms, "twice 2", second) == Form::library);
@@ -67,6 +69,7 @@ TEST(what_was_measured_goes_out_and_comes_in) {
   choose(forms, "conv1d 3 5 7", slow);
   other.read(forms.text() + "\nno line\nalone\nname x y\n 1 2\n");
   CHECK_EQ(other.text(), "conv1d 3 5 7 5.5 4.25\n");
+  CHECK(other.known("conv1d 3 5 7") == Form::library);
   Clock unused{{1.0}, {2.0}};
   CHECK(choose(other, "conv1d 3 5 7", unused) == Form::library);
 }

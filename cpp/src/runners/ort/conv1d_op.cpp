@@ -7,6 +7,8 @@
 #include <chrono>
 #include <mutex>
 #include <new>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "kernels/conv1d/conv1d.h"
@@ -146,6 +148,11 @@ void set_plain_weights(Kernel& kernel, OrtKernelContext* context) {
                                    {kernel.shape.out, kernel.shape.in, kernel.shape.taps});
 }
 
+std::string name_of(const parley_conv1d_shape& s) {
+  return "conv1d " + std::to_string(s.in) + " " + std::to_string(s.out) + " " +
+         std::to_string(s.taps);
+}
+
 // On made-up samples of one length: the choice must not depend on how a signal is cut.
 Form measure(const Kernel& kernel, OrtKernelContext* context, Call call) {
   const parley_conv1d_shape& s = kernel.shape;
@@ -170,15 +177,16 @@ Form measure(const Kernel& kernel, OrtKernelContext* context, Call call) {
     kernel.api->ReleaseStatus(status);
     return -1.0;
   };
-  const std::string operation =
-      "conv1d " + std::to_string(s.in) + " " + std::to_string(s.out) + " " + std::to_string(s.taps);
-  return forms().choose(operation, time);
+  return forms().choose(name_of(s), time);
 }
 
-// Keeps the faster form and frees the other's weights.
+// Keeps the faster form and frees the other's weights. Where the faster one is known, the other's
+// are not made: all of a model's at once would delay its first sound.
 void compare(Kernel& kernel, OrtKernelContext* context, const Call& call) {
-  if (kernel.conv) set_plain_weights(kernel, context);
-  if (measure(kernel, context, call) == Form::library && kernel.plain_value) {
+  const std::optional<Form> known = forms().known(name_of(kernel.shape));
+  if (kernel.conv && known != Form::own) set_plain_weights(kernel, context);
+  const Form faster = known ? *known : measure(kernel, context, call);
+  if (faster == Form::library && kernel.plain_value) {
     kernel.weights = {};
   } else {
     kernel.conv.reset();

@@ -1,8 +1,10 @@
 // Which form of an operation is the fastest on this machine, by measurement; knows no operation.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,6 +21,8 @@ class Forms {
 
   // `operation`: a name and the sizes that decide, such as "conv1d 24 24 7".
   Form choose(const std::string& operation, const Time& time);
+  // What choose() would give without a measurement; nothing where it would measure.
+  std::optional<Form> known(const std::string& operation) const;
 
   // A line for each operation: its name, microseconds of our form and of the library's. read()
   // takes lines for measured here, and leaves out what is none.
