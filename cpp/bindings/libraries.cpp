@@ -33,20 +33,11 @@ void set_python_log(const py::object& log) {
 }
 
 py::bytes variant_of(const std::string& library) {
-  std::string file;
-  {
-    const Unlocked unlocked;
-    file = llama_variant_of(library);
-  }
-  return file;
+  return released([&] { return llama_variant_of(library); });
 }
 
 std::vector<py::bytes> variants_of(const std::string& library) {
-  std::vector<std::string> files;
-  {
-    const Unlocked unlocked;
-    files = llama_variants(library);
-  }
+  const std::vector<std::string> files = released([&] { return llama_variants(library); });
   return {files.begin(), files.end()};
 }
 
