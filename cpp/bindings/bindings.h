@@ -34,6 +34,13 @@ struct PySession {
   int output_hz = 0;
 };
 
+// Open until it is closed or the interpreter ends.
+inline PySession session_of(Session made, std::size_t out_chunk_samples, int output_hz) {
+  auto session = std::make_shared<Session>(std::move(made));
+  close_at_exit(session);
+  return {std::move(session), out_chunk_samples, output_hz};
+}
+
 // Contiguous float32, converted where it is not; the caller keeps the array alive during the call.
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 

@@ -58,21 +58,16 @@ VoiceProgress progress_of(const py::object& progress) {
   };
 }
 
-template <typename Make>
-PySession make_session(const Bundle& bundle, const Make& make) {
-  auto made = std::make_shared<Session>(released(make));
-  close_at_exit(made);
-  return {std::move(made), bundle.out_chunk_samples(), bundle.output_hz()};
-}
-
 PySession session(const Bundle& bundle, SessionOptions options, const py::object& progress) {
   options.voice_progress = progress_of(progress);
-  return make_session(bundle, [&] { return bundle.session(options); });
+  return session_of(released([&] { return bundle.session(options); }), bundle.out_chunk_samples(),
+                    bundle.output_hz());
 }
 
 PySession resume(const Bundle& bundle, const std::string& path, const py::object& progress) {
   const VoiceProgress told = progress_of(progress);
-  return make_session(bundle, [&] { return bundle.resume(path, told); });
+  return session_of(released([&] { return bundle.resume(path, told); }), bundle.out_chunk_samples(),
+                    bundle.output_hz());
 }
 
 void register_options(py::module_& module) {
@@ -126,10 +121,7 @@ std::vector<std::string> modes(const Bundle& bundle) {
 void register_bundle(py::module_& module) {
   module.def(
       "read_manifest",
-      [](const std::string& folder) {
-        read_manifest(folder);
-        return to_python(read_manifest_document(folder));
-      },
+      [](const std::string& folder) { return to_python(read_manifest_document(folder)); },
       py::arg("folder"));
 
   register_options(module);

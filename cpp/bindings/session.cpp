@@ -60,9 +60,8 @@ void feed(PySession& self, const Floats& samples, int hz) {
 }
 
 PySession fork(const PySession& self) {
-  auto made = std::make_shared<Session>(released([&] { return self.session->fork(); }));
-  close_at_exit(made);
-  return {std::move(made), self.out_chunk_samples, self.output_hz};
+  return session_of(released([&] { return self.session->fork(); }), self.out_chunk_samples,
+                    self.output_hz);
 }
 
 void register_resampler(py::module_& module) {
