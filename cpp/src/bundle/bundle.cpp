@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "audio/log_mel.h"
 #include "base/sha256.h"
 #include "bundle/origin.h"
 #include "runners/llama/model.h"

@@ -65,8 +65,7 @@ class Mind {
   virtual std::int64_t next_turn_at() const = 0;
 
   // Between steps. A second mind that goes on from here; neither learns what the other does, and
-  // each may belong to a thread of its own. What both
-  // remember is held once.
+  // each may belong to a thread of its own. What both remember is held once.
   virtual std::unique_ptr<Mind> fork() = 0;
   // What fork() copies, as bytes; and of what a mind made with the same options saved. load()
   // throws InputError for other bytes, and leaves one to be reset().

@@ -1,8 +1,9 @@
 // Segments of a turn become features, at once or on a thread beside the steps; knows no turn.
 #include "session/listen/segment_encoder.h"
-#include "audio/resampler.h"
 
 #include <algorithm>
+
+#include "audio/resampler.h"
 
 namespace parley {
 
