@@ -63,9 +63,7 @@ void write(const std::string& path, const std::vector<char>& bytes) {
 // As save() would have written them.
 std::vector<char> with_hash(std::vector<char> bytes) {
   bytes.resize(bytes.size() - 64);
-  Sha256 hash;
-  hash.update(std::as_bytes(std::span(bytes)));
-  for (char c : hash.hex()) bytes.push_back(c);
+  for (char c : sha256_of(std::as_bytes(std::span(bytes)))) bytes.push_back(c);
   return bytes;
 }
 

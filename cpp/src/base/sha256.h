@@ -27,4 +27,10 @@ class Sha256 {
   std::uint64_t n_bytes_ = 0;
 };
 
+inline std::string sha256_of(std::span<const std::byte> bytes) {
+  Sha256 sha;
+  sha.update(bytes);
+  return sha.hex();
+}
+
 }  // namespace parley

@@ -122,9 +122,7 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
                       std::to_string(tokens_->width()) + "; export the bundle again");
   }
   read_voices();
-  Sha256 hash;
-  hash.update(MappedFile(folder_, "manifest.json").bytes());
-  origin_.bundle = hash.hex();
+  origin_.bundle = sha256_of(MappedFile(folder_, "manifest.json").bytes());
   origin_.settings = "device " + options.device + ", kv " + kv_ + ", flow " +
                      (options.flow.empty() ? "as exported" : options.flow);
 }

@@ -23,12 +23,6 @@ constexpr std::size_t kMostCodes = 1U << 12U;
                    "; save the session again");
 }
 
-std::string hash_of(std::span<const std::byte> bytes) {
-  Sha256 hash;
-  hash.update(bytes);
-  return hash.hex();
-}
-
 }  // namespace
 
 void write_saved(const std::string& path, const std::string& origin,
@@ -38,7 +32,7 @@ void write_saved(const std::string& path, const std::string& origin,
   file.put(kFormat);
   file.put_text(origin);
   file.put_all(body);
-  for (char c : hash_of(file.bytes())) file.put(c);
+  for (char c : sha256_of(file.bytes())) file.put(c);
   const std::string part = path + ".part";
   std::ofstream stream(part, std::ios::binary | std::ios::trunc);
   stream.write(reinterpret_cast<const char*>(file.bytes().data()),
@@ -74,7 +68,7 @@ SavedSession read_saved(const std::string& path) {
     refuse(path, "one of format " + std::to_string(format) + ", where this parley has " +
                      std::to_string(kFormat));
   }
-  if (hash_of(content) != hash) refuse(path, "one that was cut off or changed since");
+  if (sha256_of(content) != hash) refuse(path, "one that was cut off or changed since");
   SavedSession saved;
   saved.origin = reader.get_text(kMostOrigin);
   saved.body = reader.get_some<std::byte>(content.size());
