@@ -2,6 +2,7 @@
 #pragma once
 #include <array>
 #include <cmath>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -89,6 +90,41 @@ inline std::int32_t code(int k) {
 inline std::vector<std::int32_t> spoken_script() {
   return {kThink,  kThink,  kShift,  1,    code(0), code(1), code(2),  code(3),  2,     code(4),
           code(5), code(6), code(7), kPad, code(8), code(9), code(10), code(11), kBreak};
+}
+
+// The ways to converse that differ in what a session remembers between steps.
+enum class Kind { duplex, turns, prefill, overlap };
+constexpr Kind kKinds[] = {Kind::duplex, Kind::turns, Kind::prefill, Kind::overlap};
+
+inline bool is_duplex(Kind kind) {
+  return kind == Kind::duplex || kind == Kind::overlap;
+}
+
+inline Stages stages_for(Kind kind) {
+  Stages stages(4, 13);
+  if (is_duplex(kind)) {
+    stages.backbone->script = spoken_script();
+  } else {
+    for (int k = 0; k < 30; ++k) stages.backbone->script.push_back(k % 7 == 0 ? 3 : code(k));
+    stages.backbone->otherwise = kEnd;
+  }
+  return stages;
+}
+
+inline SessionParts parts_for(const Stages& stages, Kind kind) {
+  SessionParts parts = is_duplex(kind) ? stages.duplex() : stages.turns();
+  if (kind == Kind::prefill) parts.prefill_budget = 3;
+  parts.overlap = kind == Kind::overlap;
+  parts.clock = std::make_shared<SteadyClock>();
+  return parts;
+}
+
+// Something else is said in every step; in turns, the turn ends behind the third.
+inline void play(Run& run, Session& session, int from, int to) {
+  for (int i = from; i < to; ++i) {
+    if (i == 3 && session.mode() == Mode::turns) session.end_turn();
+    run.step(session, 0.001F * static_cast<float>(i * i % 97));
+  }
 }
 
 }  // namespace session_run

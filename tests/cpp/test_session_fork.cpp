@@ -5,37 +5,6 @@ namespace {
 
 using namespace session_run;
 
-enum class Kind { duplex, turns, prefill, overlap };
-constexpr Kind kKinds[] = {Kind::duplex, Kind::turns, Kind::prefill, Kind::overlap};
-
-SessionParts parts_of(const Stages& stages, Kind kind) {
-  SessionParts parts =
-      kind == Kind::duplex || kind == Kind::overlap ? stages.duplex() : stages.turns();
-  if (kind == Kind::prefill) parts.prefill_budget = 3;
-  parts.overlap = kind == Kind::overlap;
-  parts.clock = std::make_shared<SteadyClock>();
-  return parts;
-}
-
-// Something else is said in every step; in turns, the turn ends behind the third.
-void play(Run& run, Session& session, int from, int to) {
-  for (int i = from; i < to; ++i) {
-    if (i == 3 && session.mode() == Mode::turns) session.end_turn();
-    run.step(session, 0.001F * static_cast<float>(i * i % 97));
-  }
-}
-
-Stages scripted_for(Kind kind) {
-  Stages stages(4, 13);
-  if (kind == Kind::duplex || kind == Kind::overlap) {
-    stages.backbone->script = spoken_script();
-  } else {
-    for (int k = 0; k < 30; ++k) stages.backbone->script.push_back(k % 7 == 0 ? 3 : code(k));
-    stages.backbone->otherwise = kEnd;
-  }
-  return stages;
-}
-
 // What the backbone read in a state: ids, and features' first numbers.
 std::vector<float> heard(const scripted::Backbone::State& state) {
   std::vector<float> values;
@@ -57,13 +26,13 @@ Run tail_of(const Run& run, std::size_t steps) {
 TEST(a_fork_goes_on_as_its_parent_does) {
   constexpr int kSteps = 14;
   for (const Kind kind : kKinds) {
-    const Stages plain = scripted_for(kind);
-    Session whole = make_session(parts_of(plain, kind));
+    const Stages plain = stages_for(kind);
+    Session whole = make_session(parts_for(plain, kind));
     Run wanted;
     play(wanted, whole, 0, kSteps);
     for (int at = 0; at <= kSteps; ++at) {
-      const Stages stages = scripted_for(kind);
-      Session parent = make_session(parts_of(stages, kind));
+      const Stages stages = stages_for(kind);
+      Session parent = make_session(parts_for(stages, kind));
       Run before;
       play(before, parent, 0, at);
       Session fork = parent.fork();
@@ -85,8 +54,8 @@ TEST(a_speculation_that_is_dropped_costs_no_history) {
   std::array<std::vector<float>, 2> fed;
   std::array<Run, 2> runs;
   for (const bool speculates : {false, true}) {
-    const Stages stages = scripted_for(Kind::turns);
-    Session session = make_session(parts_of(stages, Kind::turns));
+    const Stages stages = stages_for(Kind::turns);
+    Session session = make_session(parts_for(stages, Kind::turns));
     const scripted::Backbone::State* state = stages.backbone->last;
     Run& run = runs[speculates];
     for (int i = 0; i < 3; ++i) run.step(session, 0.01F);
@@ -111,16 +80,16 @@ TEST(a_speculation_that_is_dropped_costs_no_history) {
 }
 
 TEST(a_speculation_that_is_taken_is_the_conversation) {
-  const Stages plain = scripted_for(Kind::turns);
-  Session session = make_session(parts_of(plain, Kind::turns));
+  const Stages plain = stages_for(Kind::turns);
+  Session session = make_session(parts_for(plain, Kind::turns));
   Run wanted;
   for (int i = 0; i < 3; ++i) wanted.step(session, 0.01F);
   session.end_turn();
   wanted.steps(session, 14);
 
-  const Stages stages = scripted_for(Kind::turns);
+  const Stages stages = stages_for(Kind::turns);
   Run run;
-  std::optional<Session> main = make_session(parts_of(stages, Kind::turns));
+  std::optional<Session> main = make_session(parts_for(stages, Kind::turns));
   for (int i = 0; i < 3; ++i) run.step(*main, 0.01F);
   Session guess = main->fork();
   guess.end_turn();

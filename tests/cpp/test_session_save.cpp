@@ -12,36 +12,18 @@ namespace {
 
 using namespace session_run;
 
-enum class Kind { duplex, turns, prefill, overlap };
-constexpr Kind kKinds[] = {Kind::duplex, Kind::turns, Kind::prefill, Kind::overlap};
 constexpr int kSteps = 14;
 
 struct Conversation {
-  Stages stages{4, 13};
+  Stages stages;
   std::optional<Session> session;
 
-  explicit Conversation(Kind kind) {
-    const bool duplex = kind == Kind::duplex || kind == Kind::overlap;
-    if (duplex) {
-      stages.backbone->script = spoken_script();
-    } else {
-      for (int k = 0; k < 30; ++k) stages.backbone->script.push_back(k % 7 == 0 ? 3 : code(k));
-      stages.backbone->otherwise = kEnd;
-    }
-    SessionParts parts = duplex ? stages.duplex() : stages.turns();
-    if (kind == Kind::prefill) parts.prefill_budget = 3;
-    parts.overlap = kind == Kind::overlap;
-    parts.clock = std::make_shared<SteadyClock>();
+  explicit Conversation(Kind kind) : stages(stages_for(kind)) {
+    SessionParts parts = parts_for(stages, kind);
     parts.origin = "a test";
     session.emplace(make_session(std::move(parts)));
   }
-  // Something else is said in every step; in turns, the turn ends behind the third.
-  void play(Run& run, int from, int to) {
-    for (int i = from; i < to; ++i) {
-      if (i == 3 && session->mode() == Mode::turns) session->end_turn();
-      run.step(*session, 0.001F * static_cast<float>(i * i % 97));
-    }
-  }
+  void play(Run& run, int from, int to) { session_run::play(run, *session, from, to); }
   void load(const std::string& path) {
     const SavedSession saved = read_saved(path);
     CHECK_EQ(saved.origin, "a test");
