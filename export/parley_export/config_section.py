@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,10 @@ class SectionReader:
         found: Section = self.value(key)
         return found
 
+    def inner(self, key: str) -> SectionReader:
+        """The section under `key`; its refusals name the way to it."""
+        return SectionReader(f"{self.name}.{key}", self.section(key))
+
     def size(self, key: str, default: int | None = None) -> int:
         value = self.map.get(key) if default is not None else self.value(key)
         if value is None and default is not None:
@@ -66,18 +71,22 @@ class SectionReader:
 
     def sizes(self, key: str) -> tuple[int, ...]:
         values = self.value(key)
-        if (
-            not isinstance(values, list)
-            or not values
-            or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values)
-        ):
+        if not _are_sizes(values):
             raise self.error(key, "a list of positive integers", values)
         return tuple(values)
+
+    def rows(self, key: str) -> tuple[tuple[int, ...], ...]:
+        rows = self.value(key)
+        if not isinstance(rows, list) or not all(map(_are_sizes, rows)):
+            raise self.error(key, "lists of positive integers", rows)
+        return tuple(map(tuple, rows))
 
     def number(self, key: str) -> float:
         value = self.value(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(key, "a number", value)
+        if not math.isfinite(value):
+            raise self.error(key, "a finite number", value)
         return float(value)
 
     def expect(self, key: str, expected: object, *, absent: bool = False) -> None:
@@ -97,3 +106,12 @@ class SectionReader:
                 f"[config.read] expected only known keys in {self.name}, got {', '.join(unknown)};"
                 " remove them or add what they mean to the architecture"
             )
+
+
+def _are_sizes(values: Any) -> bool:
+    """A list of positive integers that is not empty."""
+    return (
+        isinstance(values, list)
+        and bool(values)
+        and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
+    )

@@ -5,6 +5,9 @@ serves both. The exporter also runs without the engine (in a container that only
 classes of the same names.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 try:
     from parley import BundleError, CancelledError, Error, InputError, LibraryError
 except ImportError:
@@ -47,8 +50,17 @@ class Problems:
         self._own.append(problem)
 
     def add_from(self, error: BundleError) -> None:
-        """Take over what a failed check said, as it said it."""
-        self._errors.append(error)
+        """Take over what a failed check said, as it said it; once where several say the same."""
+        if str(error) not in map(str, self._errors):
+            self._errors.append(error)
+
+    def collect(self, read: Callable[[], Any]) -> Any:
+        """What `read` gives, or None where it fails with a BundleError, which is taken over."""
+        try:
+            return read()
+        except BundleError as e:
+            self.add_from(e)
+            return None
 
     def raise_if_any(self) -> None:
         """Raise BundleError with one line per problem, if there was any."""

@@ -34,8 +34,9 @@ class BackboneConfig:
         read.expect("use_sliding_window", False, absent=True)
         read.expect("rope_scaling", None, absent=True)
         read.expect("partial_rotary_factor", 1.0, absent=True)
-        if any(kind != "full_attention" for kind in section.get("layer_types") or ()):
-            raise read.error("layer_types", "full_attention only", section["layer_types"])
+        layers = section.get("layer_types") or []
+        if not isinstance(layers, list) or any(kind != "full_attention" for kind in layers):
+            raise read.error("layer_types", "full_attention only", layers)
         heads, width = read.size("num_attention_heads"), read.size("hidden_size")
         read.divides("num_attention_heads", heads, width)
         config = cls(
@@ -55,10 +56,9 @@ class BackboneConfig:
 
 def _rope_theta(read: SectionReader, section: Section) -> float:
     """Newer config files nest the base under `rope_parameters`."""
-    nested = section.get("rope_parameters")
-    if nested is None:
+    if section.get("rope_parameters") is None:
         return read.number("rope_theta")
-    inner = SectionReader(f"{read.name}.rope_parameters", nested)
+    inner = read.inner("rope_parameters")
     inner.only(frozenset({"rope_theta", "rope_type"}))
     inner.expect("rope_type", "default", absent=True)
     return inner.number("rope_theta")

@@ -186,12 +186,22 @@ def test_refuses_unknown_kinds(checkpoint, section, values, named):
         read(checkpoint)
 
 
-def test_refuses_an_unknown_vocoder_activation(checkpoint):
+@pytest.mark.parametrize(
+    ("section", "key", "value", "told"),
+    [
+        ("wavegan", "activation", "leaky", "activation"),
+        ("wavegan", "resblock_dilation_sizes", [[1, 3], 5], "lists of positive integers"),
+        ("wavegan", "resblock_dilation_sizes", [[1, "3"]], "lists of positive integers"),
+        (None, "wavegan", [], "wavegan"),
+    ],
+)
+def test_refuses_a_vocoder_that_is_not_the_published_kind(checkpoint, section, key, value, told):
     path = checkpoint / "token2wav" / "config.json"
     config = json.loads(path.read_text())
-    config["model"]["wavegan"]["activation"] = "leaky"
+    model = config["model"]
+    (model[section] if section else model)[key] = value
     path.write_text(json.dumps(config))
-    with pytest.raises(BundleError, match="activation"):
+    with pytest.raises(BundleError, match=told):
         read(checkpoint)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from parley_export import loading
 from parley_export.backbone_gguf import TokenModel
-from parley_export.config_section import read_json
+from parley_export.config_section import SectionReader, read_json
 from parley_export.errors import BundleError, Problems
 from parley_export.families.covo_audio import modules
 from parley_export.families.covo_audio.configs import (
@@ -160,19 +160,14 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
     configs, settings = read_configs(layout), read_settings(layout.folder, Settings)
     problems = Problems("checkpoint.read", "fetch the checkpoint's files again")
 
-    def collect(read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except BundleError as e:
-            problems.add_from(e)
-            return None
-
-    tokenizer = collect(lambda: read_tokenizer(layout.folder, REQUIRED, DUPLEX_CONTROL))
-    shards = collect(lambda: Shards(layout.folder))
-    decoder = collect(lambda: read_state_dict(layout.token2wav / "model.pt"))
-    stats = collect(lambda: read_stats(layout.token2wav / "global_mean_var.npy", configs.flow.z))
+    tokenizer = problems.collect(lambda: read_tokenizer(layout.folder, REQUIRED, DUPLEX_CONTROL))
+    shards = problems.collect(lambda: Shards(layout.folder))
+    decoder = problems.collect(lambda: read_state_dict(layout.token2wav / "model.pt"))
+    stats = problems.collect(
+        lambda: read_stats(layout.token2wav / "global_mean_var.npy", configs.flow.z)
+    )
     voices = {
-        name: collect(lambda folder=folder: read_voice(folder, configs.flow))
+        name: problems.collect(lambda folder=folder: read_voice(folder, configs.flow))
         for name, folder in voice_folders(layout, settings).items()
     }
     if tokenizer is not None:
@@ -226,26 +221,19 @@ def parse_configs(config: dict[str, Any], decoder: dict[str, Any]) -> Configs:
             "[checkpoint.read_config] expected model_type covo_audio in config.json, got "
             f"{config.get('model_type')!r}; point to a Covo-Audio checkpoint"
         )
-    parts: dict[str, Any] = {}
-    for name, kind, section in (
-        ("backbone", BackboneConfig, config.get("llm_config", {})),
-        ("encoder", EncoderConfig, config.get("encoder_config", {})),
-        ("adapter", AdapterConfig, config),
-        ("flow", FlowConfig, decoder),
-        ("vocoder", VocoderConfig, decoder),
-    ):
-        try:
-            parts[name] = kind.from_dict(section)
-        except (BundleError, TypeError, AttributeError) as e:
-            problems.add(f"{e}")
-    for name, value in (
-        ("audio_begin", config.get("audio_token_index")),
-        ("max_positions", _nested(config, "llm_config", "max_position_embeddings")),
-        ("pad_samples", _nested(decoder, "data", "audio", "hop_size")),
-    ):
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            problems.add(f"expected a positive integer for {name}, got {value!r}")
-        parts[name] = value
+    llm = config.get("llm_config", {})
+    top = SectionReader("token2wav", decoder)
+    readers: dict[str, Callable[[], Any]] = {
+        "backbone": lambda: BackboneConfig.from_dict(llm),
+        "encoder": lambda: EncoderConfig.from_dict(config.get("encoder_config", {})),
+        "adapter": lambda: AdapterConfig.from_dict(config),
+        "flow": lambda: FlowConfig.from_dict(decoder),
+        "vocoder": lambda: VocoderConfig.from_dict(decoder),
+        "audio_begin": lambda: SectionReader("config", config).size("audio_token_index"),
+        "max_positions": lambda: SectionReader("llm_config", llm).size("max_position_embeddings"),
+        "pad_samples": lambda: top.inner("data").inner("audio").size("hop_size"),
+    }
+    parts = {name: problems.collect(read) for name, read in readers.items()}
     problems.raise_if_any()
     configs = Configs(**parts)
     if configs.audio_codes != configs.flow.codes:
@@ -257,12 +245,6 @@ def parse_configs(config: dict[str, Any], decoder: dict[str, Any]) -> Configs:
         problems.add(f"expected latents {configs.flow.z} wide, got {configs.vocoder.z}")
     problems.raise_if_any()
     return configs
-
-
-def _nested(data: Any, *keys: str) -> Any:
-    for key in keys:
-        data = data.get(key) if isinstance(data, dict) else None
-    return data
 
 
 def _check_ids(configs: Configs, tokenizer: Tokenizer, problems: Problems) -> None:

@@ -95,14 +95,13 @@ class FlowConfig:
     def from_dict(cls, section: Section) -> FlowConfig:
         """From a token2wav config.json. Raises BundleError."""
         top = SectionReader("token2wav", section)
-        model = SectionReader("token2wav.model", top.section("model"))
-        read = SectionReader("token2latent", model.section("token2latent"))
+        read = SectionReader("token2latent", top.inner("model").section("token2latent"))
         read.only(_TOKEN2LATENT_KEYS)
-        inner = SectionReader("token2latent.transformer", read.section("transformer"))
+        inner = read.inner("transformer")
         inner.only(_TRANSFORMER_KEYS)
         for key, value in _TRANSFORMER_FIXED.items():
             inner.expect(key, value)
-        inference = SectionReader("token2wav.inference", top.section("inference"))
+        inference = top.inner("inference")
         inference.expect("dynamic_thr", False, absent=True)
         inference.expect("rescale_logits", False, absent=True)
         config = cls(
@@ -170,8 +169,7 @@ class VocoderConfig:
     @classmethod
     def from_dict(cls, section: Section) -> VocoderConfig:
         """From a token2wav config.json. Raises BundleError."""
-        top = SectionReader("token2wav", section)
-        model = SectionReader("token2wav.model", top.section("model"))
+        model = SectionReader("token2wav", section).inner("model")
         read = SectionReader("wavegan", model.section("wavegan"))
         read.only(_WAVEGAN_KEYS)
         for key, value in _WAVEGAN_FIXED.items():
@@ -179,7 +177,7 @@ class VocoderConfig:
         rates = read.sizes("upsample_rates")
         read.expect("upsample_kernel_sizes", [2 * rate for rate in rates])
         kernels = read.sizes("resblock_kernel_sizes")
-        dilations = tuple(tuple(row) for row in read.value("resblock_dilation_sizes"))
+        dilations = read.rows("resblock_dilation_sizes")
         if len(dilations) != len(kernels):
             raise read.error("resblock_dilation_sizes", f"{len(kernels)} rows", len(dilations))
         config = cls(

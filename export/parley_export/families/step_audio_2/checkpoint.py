@@ -9,7 +9,7 @@ from typing import Any
 
 from parley_export import loading
 from parley_export.backbone_gguf import TokenModel
-from parley_export.config_section import SectionReader, read_json
+from parley_export.config_section import Section, SectionReader, read_json
 from parley_export.errors import BundleError, Problems
 from parley_export.families.step_audio_2 import modules
 from parley_export.families.step_audio_2.configs import (
@@ -157,23 +157,16 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
     configs = read_configs(layout, settings)
     problems = Problems("checkpoint.read", "fetch the checkpoint's files again")
 
-    def collect(read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except BundleError as e:
-            problems.add_from(e)
-            return None
-
     codes = [audio_token(code) for code in range(configs.flow.codes + 1)]
     required = (*REQUIRED, codes[0], codes[-1])
     optional = (*codes[1:-1], CALL_BEGIN, CALL_END)
-    tokenizer = collect(lambda: read_tokenizer(layout.folder, required, optional))
-    shards = collect(lambda: Shards(layout.folder))
-    flow = collect(lambda: read_state_dict(layout.token2wav / "flow.pt"))
-    vocoder = collect(lambda: read_vocoder(layout.token2wav / "hift.pt"))
+    tokenizer = problems.collect(lambda: read_tokenizer(layout.folder, required, optional))
+    shards = problems.collect(lambda: Shards(layout.folder))
+    flow = problems.collect(lambda: read_state_dict(layout.token2wav / "flow.pt"))
+    vocoder = problems.collect(lambda: read_vocoder(layout.token2wav / "hift.pt"))
     sizes = VoiceSizes(configs.flow.codes, configs.vocoder.n_mels, configs.flow.speaker_width)
     voices = {
-        name: collect(lambda folder=folder: read_prompt(folder, sizes))
+        name: problems.collect(lambda folder=folder: read_prompt(folder, sizes))
         for name, folder in voice_folders(layout, settings).items()
     }
     if vocoder is not None:
@@ -281,25 +274,17 @@ def parse_configs(config: dict[str, Any], flow: dict[str, Any]) -> Configs:
             "[checkpoint.read_config] expected model_type step_audio_2 in config.json, got "
             f"{config.get('model_type')!r}; point to a Step-Audio 2 checkpoint"
         )
-    text = {"tie_word_embeddings": False, **config.get("text_config", {})}
-    heard = config.get("audio_encoder_config", {})
-    parts: dict[str, Any] = {"vocoder": VocoderConfig()}
-    for name, read in (
-        ("backbone", lambda: BackboneConfig.from_dict(_qwen2(text), "text_config")),
-        ("encoder", lambda: EncoderConfig.from_dict(heard)),
-        ("adapter", lambda: AdapterConfig.from_dict(heard)),
-        ("flow", lambda: FlowConfig.from_dict(flow)),
-        (
-            "max_positions",
-            lambda: SectionReader("text_config", text).size("max_position_embeddings"),
-        ),
-    ):
-        try:
-            parts[name] = read()
-        except (BundleError, TypeError, AttributeError) as e:
-            problems.add(f"{e}")
+    text, heard = config.get("text_config", {}), config.get("audio_encoder_config", {})
+    readers: dict[str, Callable[[], Any]] = {
+        "backbone": lambda: BackboneConfig.from_dict(_qwen2(text), "text_config"),
+        "encoder": lambda: EncoderConfig.from_dict(heard),
+        "adapter": lambda: AdapterConfig.from_dict(heard),
+        "flow": lambda: FlowConfig.from_dict(flow),
+        "max_positions": lambda: SectionReader("text_config", text).size("max_position_embeddings"),
+    }
+    parts = {name: problems.collect(read) for name, read in readers.items()}
     problems.raise_if_any()
-    configs = Configs(**parts)
+    configs = Configs(**parts, vocoder=VocoderConfig())
     if configs.adapter.out_width != configs.backbone.width:
         problems.add(
             f"expected features as wide as the backbone, {configs.backbone.width}, got "
@@ -314,12 +299,12 @@ def parse_configs(config: dict[str, Any], flow: dict[str, Any]) -> Configs:
     return configs
 
 
-def _qwen2(section: dict[str, Any]) -> dict[str, Any]:
+def _qwen2(section: Section) -> Section:
     """The backbone's section as Qwen2's: the same sizes under a model type of its own."""
     reader = SectionReader("text_config", section)
     reader.expect("model_type", "step_audio_2_text", absent=True)
     reader.expect("num_attention_groups", section.get("num_key_value_heads"), absent=True)
-    return {**section, "model_type": "qwen2"}
+    return {"tie_word_embeddings": False, **section, "model_type": "qwen2"}
 
 
 # ---------------------------------------------------------------- provenance

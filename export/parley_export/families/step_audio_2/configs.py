@@ -102,12 +102,15 @@ class FieldConfig:
         """From `estimator` of a flow.yaml. Raises BundleError."""
         read = SectionReader("flow.decoder.estimator", section)
         n_mels, hidden = read.size("out_channels"), read.size("hidden_size")
+        ratio = read.number("mlp_ratio")
+        if ratio <= 0:
+            raise read.error("mlp_ratio", "a number above 0", ratio)
         read.expect("in_channels", 4 * n_mels)
         return cls(
             hidden=hidden,
             heads=read.size("num_heads"),
             head_width=read.size("head_dim"),
-            ffn_width=int(hidden * read.number("mlp_ratio")),
+            ffn_width=int(hidden * ratio),
             layers=read.size("depth"),
             n_mels=n_mels,
         )
@@ -129,7 +132,7 @@ class FlowConfig:
         """From `flow` of a flow.yaml. Raises BundleError."""
         read = SectionReader("flow", section)
         read.expect("output_type", "mel")
-        decoder = SectionReader("flow.decoder", read.section("decoder"))
+        decoder = read.inner("decoder")
         config = cls(
             codes=read.size("vocab_size"),
             speaker_width=read.size("spk_embed_dim"),
