@@ -40,12 +40,17 @@ Mode mode_of(const std::string& name) {
                    "\"; choose one of them");
 }
 
-// Sets an option for each keyword, by its name.
+// Sets an option for each keyword, by its name; another name is a TypeError, as in any call.
 template <typename Options>
 Options options_of(const py::kwargs& given) {
   Options options;
   const py::object self = py::cast(&options, py::return_value_policy::reference);
-  for (const auto& [name, value] : given) py::setattr(self, name, value);
+  for (const auto& [name, value] : given) {
+    if (!py::hasattr(self, name))
+      throw py::type_error("got an unexpected keyword argument '" +
+                           py::str(name).cast<std::string>() + "'");
+    py::setattr(self, name, value);
+  }
   return options;
 }
 

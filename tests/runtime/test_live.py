@@ -136,6 +136,11 @@ def test_options_that_cannot_be_are_refused(nano, options, told):
         nano.live(devices=False, start=False, **options)
 
 
+def test_a_name_that_is_no_option_is_told_as_in_any_call(nano):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        nano.live(devices=False, nonsense=3)
+
+
 @pytest.mark.parametrize("option", ["input", "output", "library"])
 def test_a_device_is_a_text(nano, option):
     with pytest.raises(parley.InputError, match=f"{option} as a string, got 3"):
