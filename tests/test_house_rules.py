@@ -250,15 +250,19 @@ def first_line_says_what(path: Path) -> Iterator[str]:
 
 
 # Folder of a family -> words of its checkpoints and prompts; they stand there and nowhere else.
+# Words -> the families in whose folders they may stand.
 FAMILY_WORDS = {
-    "covo_audio": re.compile(
+    re.compile(
         r"covo|c_?AUDIO\b|token2latent|wavegan|audio_adapter|adapter_downsample|\bencoder_config",
         re.IGNORECASE,
+    ): ("covo_audio",),
+    re.compile(r"step_audio|\btts_(start|end|pad)|flow\.yaml|<\|BOT\|>", re.IGNORECASE): (
+        "step_audio_2",
     ),
-    "step_audio_2": re.compile(
-        r"step_audio|\btts_(start|end|pad)|\bhift|flow\.pt|flow\.yaml|campplus|<\|BOT\|>",
-        re.IGNORECASE,
+    re.compile(r"fun_?audio_?chat|\bcrq|invert_tower|new_spk2info|<\|sil\|>", re.IGNORECASE): (
+        "fun_audio_chat",
     ),
+    re.compile(r"\bhift\.pt|flow\.pt|campplus", re.IGNORECASE): ("step_audio_2", "fun_audio_chat"),
 }
 # The registers, and who makes checkpoints of a family.
 FAMILY_HOMES = ("export/parley_export/families/__init__.py", "cpp/src/bundle/", "tests/", "models/")
@@ -266,11 +270,13 @@ FAMILY_HOMES = ("export/parley_export/families/__init__.py", "cpp/src/bundle/", 
 
 def family_word(path: Path) -> Iterator[str]:
     name = name_of(path)
-    for family, words in FAMILY_WORDS.items():
-        if f"/{family}/" in name or name.startswith(FAMILY_HOMES):
+    if name.startswith(FAMILY_HOMES):
+        return
+    for words, homes in FAMILY_WORDS.items():
+        if any(f"/{family}/" in name for family in homes):
             continue
         for match in words.finditer(path.read_text()):
-            yield f"says {match[0]!r}, which belongs into the folders of {family}"
+            yield f"says {match[0]!r}, which belongs into the folders of {' and '.join(homes)}"
 
 
 def remedy_with_do(path: Path) -> Iterator[str]:

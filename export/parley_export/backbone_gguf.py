@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from parley_export.errors import BundleError, LibraryError
-from parley_export.qwen2 import BackboneConfig, Names
+from parley_export.qwen import BackboneConfig, Names
 from parley_export.tokenizer import END_OF_TEXT, Tokenizer
 
 # The types that a precision gives where the widths allow it (1-D tensors always stay F32).
@@ -50,11 +50,10 @@ Progress = Callable[[float], None]
 class TokenModel:
     """What a GGUF file is made from, weights aside.
 
-    architecture: llama.cpp's name of it. names: checkpoint name -> (GGUF name, shape), in the
-    order of the file. max_positions: the context length that the file states.
+    names: checkpoint name -> (GGUF name, shape), in the order of the file. config: also tells
+    llama.cpp's name of the architecture. max_positions: the context length that the file states.
     """
 
-    architecture: str
     names: Names
     config: BackboneConfig
     tokenizer: Tokenizer
@@ -200,7 +199,7 @@ def open_writer(model: TokenModel, name: str) -> Any:
             return super()._pack_val(val, vtype, add_vtype, sub_type)
 
     config = model.config
-    w = Writer(None, model.architecture)
+    w = Writer(None, model.config.architecture)
     w.add_name(name)
     w.add_context_length(model.max_positions)
     w.add_embedding_length(config.width)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+
+from torch import Tensor, nn
 
 from parley_export.graph_builder import GraphBuilder
 
@@ -55,6 +57,62 @@ class Columns:
         """Columns times modulation vector `i`."""
         gate = self.g.op("Gather", self.upright_vectors, self.g.index(i), axis=0)
         return self.g.op("Mul", x, gate)
+
+
+class Sight:
+    """What all blocks' attention shares: the mask, and whether there is anything to recall."""
+
+    def __init__(self, g: GraphBuilder) -> None:
+        self.g = g
+        self.mask = g.op("Unsqueeze", g.input("mask"), g.ints(1))
+        counts = (g.op("Shape", f"{name}_keys.0", start=2, end=3) for name in ("prompt", "past"))
+        self.alone = g.op("Squeeze", g.op("Equal", g.op("Add", *counts), g.ints(0)), g.ints(0))
+
+    def attend(self, layer: int, queries: Callable[[], list[str]], own: tuple[str, str]) -> str:
+        """Over the `own` keys and values, which go out, and over what is recalled.
+
+        `queries` gives those for the past and own keys, then those for the prompt's, all upright
+        `[B, H, d, T]`, as is the result.
+        """
+        g = self.g
+        for name, value in zip(("keys", "values"), own, strict=True):
+            g.output(f"{name}.{layer}", value)
+        return g.choose(
+            self.alone,
+            lambda: attend(g, queries()[0], *own),
+            lambda: attend_all(g, queries(), own, self.mask, layer),
+        )
+
+
+class RotarySight(Sight):
+    """The same with rotary positions, halves of a head turned against each other.
+
+    `rates` `[d]`; the heads from `heads` on are not turned, all are where it is 0.
+    """
+
+    def __init__(self, g: GraphBuilder, rates: Tensor, heads: int = 0) -> None:
+        super().__init__(g)
+        self.heads = heads
+        self.angles, self.prompt_angles = (
+            self.turns(rates[:, None], name) for name in ("positions", "prompt_positions")
+        )
+
+    def turns(self, rates: Tensor, name: str) -> list[str]:
+        """Cosines and sines of the positions, upright `[d, T]`."""
+        g = self.g
+        angles = g.op("Mul", g.floats("rates", rates), g.cast(g.input(name), "f32"))
+        return [g.cast(g.op(f, angles), g.precision, "f32") for f in ("Cos", "Sin")]
+
+    def turned(self, x: str, prompt: bool = False) -> list[str]:
+        """Upright `x` `[B, H, d, T]` at its positions, and maybe at those beside the prompt."""
+        g, rest = self.g, []
+        if self.heads:
+            x, rest = g.slice(x, 1, 0, self.heads), [g.slice(x, 1, self.heads, 1 << 30)]
+        low, high = g.ops("Split", 2, x, axis=2, num_outputs=2)
+        across = g.concat(2, g.op("Neg", high), low)
+        both = [self.angles, self.prompt_angles] if prompt else [self.angles]
+        parts = [g.op("Add", g.op("Mul", x, cos), g.op("Mul", across, sin)) for cos, sin in both]
+        return [g.concat(1, part, *rest) if rest else part for part in parts]
 
 
 def attend(g: GraphBuilder, q: str, k: str, v: str) -> str:

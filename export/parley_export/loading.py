@@ -68,6 +68,16 @@ def module_shapes(*modules: Module) -> Shapes:
     }
 
 
+def count_weights(*modules: Module, below: str = "") -> int:
+    """How many they have, of those whose names begin with `below`."""
+    return sum(
+        math.prod(shape)
+        for module in modules
+        for name, shape in module_shapes(module).items()
+        if name.startswith(module.prefix + below)
+    )
+
+
 def load_module(
     described: Module, read: Callable[[str], torch.Tensor], *, limit: float = math.inf
 ) -> nn.Module:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from parley_export.families.step_audio_2.configs import VocoderConfig
+from parley_export.harmonic_vocoder import VocoderConfig
 
 NO_END = 1 << 40
 

@@ -11,8 +11,9 @@ from torch import nn
 import step_audio_2_checkpoint
 import step_audio_2_layout as layout
 from parley_export.families.step_audio_2 import configs, modules
+from parley_export.harmonic_vocoder import VocoderConfig
 from parley_export.modules.backbone import Backbone
-from parley_export.qwen2 import BackboneConfig
+from parley_export.qwen import BackboneConfig
 
 
 @functools.cache
@@ -25,7 +26,7 @@ def models() -> SimpleNamespace:
     backbone = Backbone(BackboneConfig.from_dict(config["text_config"] | _QWEN2))
     encoder = modules.AudioEncoder(configs.EncoderConfig.from_dict(heard))
     adapter = modules.AudioAdapter(configs.AdapterConfig.from_dict(heard))
-    vocoder = configs.VocoderConfig(width=spec.vocoder_width, pitch_width=spec.pitch_width)
+    vocoder = VocoderConfig(width=spec.vocoder_width, pitch_width=spec.pitch_width)
     return SimpleNamespace(
         spec=spec,
         backbone=_fill(backbone, "", layout.backbone_shapes(spec)),

@@ -17,7 +17,7 @@ from parley_export import backbone_gguf, quantize
 from parley_export.errors import BundleError, LibraryError
 from parley_export.families.covo_audio import checkpoint, modules
 from parley_export.families.covo_audio.prompts import REQUIRED
-from parley_export.qwen2 import gguf_names
+from parley_export.qwen import gguf_names
 from parley_export.tokenizer import read_tokenizer
 from parley_export.weights import Shards
 from tiny_checkpoint import write_checkpoint

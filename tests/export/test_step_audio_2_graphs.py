@@ -10,7 +10,7 @@ from tiny_models import golden, relative_error
 
 import tolerances
 from parley_export.families.step_audio_2 import encoder_graphs, flow_graphs
-from parley_export.families.step_audio_2.modules.code_encoder import PADDING
+from parley_export.modules.code_flow import PADDING
 
 LAYERS, HEADS, HEAD_WIDTH = 2, 2, 16
 N_CODES, N_NEW, N_AHEAD = 28, 25, 3

@@ -9,10 +9,10 @@ from tiny_models import golden, largest_error, relative_error, snr_db
 import step_audio_2_layout as layout
 import tolerances
 from parley_export.families.step_audio_2.modules import front_end
-from parley_export.families.step_audio_2.modules.code_encoder import PADDING
 from parley_export.families.step_audio_2.modules.encoder import count_features
 from parley_export.families.step_audio_2.modules.flow import BlockPast
 from parley_export.modules.backbone import penalize
+from parley_export.modules.code_flow import PADDING
 from synthetic_signal import synthetic_signal
 
 SPEC = layout.TINY

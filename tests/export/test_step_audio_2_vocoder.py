@@ -10,9 +10,9 @@ from step_audio_2_models import models
 from tiny_models import golden, snr_db
 
 import tolerances
-from parley_export.families.step_audio_2.configs import VocoderConfig
 from parley_export.families.step_audio_2.modules import Vocoder
-from parley_export.families.step_audio_2.vocoder_graphs import export_vocoder
+from parley_export.harmonic_vocoder import VocoderConfig
+from parley_export.harmonic_vocoder_graph import export_vocoder
 
 # Other rates in another order, blocks that look ahead differently far, sources that come first.
 UNEVEN = VocoderConfig(

@@ -1,4 +1,4 @@
-"""The backbone: a Qwen2-shaped decoder over embeddings; knows no audio and no sampling policy."""
+"""The backbone: a Qwen-shaped decoder over embeddings; knows no audio and no sampling policy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parley_export.modules.rotary import rotary_angles, rotary_rates, rotate
-from parley_export.qwen2 import BackboneConfig
+from parley_export.qwen import BackboneConfig
 
 Cache = list[tuple[Tensor, Tensor]]
 
@@ -31,9 +31,12 @@ class BackboneAttention(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         head, self.heads, self.kv_heads = config.head_width, config.heads, config.kv_heads
-        self.q_proj = nn.Linear(config.width, self.heads * head)
-        self.k_proj = nn.Linear(config.width, self.kv_heads * head)
-        self.v_proj = nn.Linear(config.width, self.kv_heads * head)
+        bias = not config.is_normed
+        self.q_proj = nn.Linear(config.width, self.heads * head, bias=bias)
+        self.k_proj = nn.Linear(config.width, self.kv_heads * head, bias=bias)
+        self.v_proj = nn.Linear(config.width, self.kv_heads * head, bias=bias)
+        if config.is_normed:
+            self.q_norm, self.k_norm = (RmsNorm(head, config.rms_eps) for _ in range(2))
         self.o_proj = nn.Linear(self.heads * head, config.width, bias=False)
 
     def forward(
@@ -43,9 +46,14 @@ class BackboneAttention(nn.Module):
         mask: Tensor,
         past: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        q = rotate(self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2), *angles)
-        k = rotate(self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2), *angles)
-        v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        q = self.q_proj(x).unflatten(-1, (self.heads, -1))
+        k, v = (
+            project(x).unflatten(-1, (self.kv_heads, -1)) for project in (self.k_proj, self.v_proj)
+        )
+        if hasattr(self, "q_norm"):
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = rotate(q.transpose(1, 2), *angles), k.transpose(1, 2), v.transpose(1, 2)
+        k = rotate(k, *angles)
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
@@ -76,21 +84,53 @@ class BackboneLayer(nn.Module):
         self.post_attention_layernorm = RmsNorm(config.width, config.rms_eps)
 
 
-class BackboneTrunk(nn.Module):
-    """Embeddings and layers, without the head."""
-
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.width)
-        self.layers = nn.ModuleList(BackboneLayer(config) for _ in range(config.layers))
-        self.norm = RmsNorm(config.width, config.rms_eps)
-
-
-class Backbone(nn.Module):
-    """Embeddings `[B, T, D]` to logits `[B, T, vocab]`; tokens and audio features interleave.
+class Layers(nn.Module):
+    """Rows `[B, T, D]` through all layers and the last norm, `[B, T, D]`, over a cache.
 
     Each query sees itself and the `window - 1` positions before it (all where window is 0).
     """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(BackboneLayer(config) for _ in range(config.layers))
+        self.norm = RmsNorm(config.width, config.rms_eps)
+
+    def forward(
+        self, x: Tensor, cache: Cache | None = None, keep: Tensor | None = None
+    ) -> tuple[Tensor, Cache]:
+        """Returns what the head sees, and the cache with these positions appended."""
+        n_past = cache[0][0].shape[2] if cache else 0
+        queries = torch.arange(n_past, n_past + x.shape[1], device=x.device)[:, None]
+        keys = torch.arange(n_past + x.shape[1], device=x.device)
+        seen = keys <= queries
+        if self.config.window:
+            seen = seen & (keys > queries - self.config.window)
+        if keep is not None:
+            seen = seen & keep
+        rates = rotary_rates(self.config.head_width, self.config.rope_theta).to(x.device)
+        cos, sin = rotary_angles(queries[:, 0], rates)
+        angles, after = (cos.to(x.dtype), sin.to(x.dtype)), []
+        for i, layer in enumerate(self.layers):
+            mixed, kept = layer.self_attn(
+                layer.input_layernorm(x), angles, seen, cache[i] if cache else None
+            )
+            x = x + mixed
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+            after.append(kept)
+        return self.norm(x), after
+
+
+class BackboneTrunk(Layers):
+    """The same with the embeddings of its ids."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.width)
+
+
+class Backbone(nn.Module):
+    """Embeddings `[B, T, D]` to logits `[B, T, vocab]`; tokens and audio features interleave."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -112,27 +152,8 @@ class Backbone(nn.Module):
 
         `keep` [T, S] bool narrows what is seen further (training masks); S counts the cache too.
         """
-        n_past = cache[0][0].shape[2] if cache else 0
-        n_new, device = embeddings.shape[1], embeddings.device
-        queries = torch.arange(n_past, n_past + n_new, device=device)[:, None]
-        keys = torch.arange(n_past + n_new, device=device)
-        seen = keys <= queries
-        if self.config.window:
-            seen = seen & (keys > queries - self.config.window)
-        if keep is not None:
-            seen = seen & keep
-        rates = rotary_rates(self.config.head_width, self.config.rope_theta).to(device)
-        cos, sin = rotary_angles(queries[:, 0], rates)
-        angles = cos.to(embeddings.dtype), sin.to(embeddings.dtype)
-        x, after = embeddings, []
-        for i, layer in enumerate(self.model.layers):
-            mixed, kept = layer.self_attn(
-                layer.input_layernorm(x), angles, seen, cache[i] if cache else None
-            )
-            x = x + mixed
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
-            after.append(kept)
-        return self.lm_head(self.model.norm(x)), after
+        hidden, after = self.model(embeddings, cache, keep)
+        return self.lm_head(hidden), after
 
 
 def penalize(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from parley_export.families.covo_audio.modules import AdapterConfig, Backbone, EncoderConfig
-from parley_export.qwen2 import gguf_names
+from parley_export.qwen import gguf_names
 from train.listen_model import ListenModel
 
 HEAD_WIDTH = 64  # Whisper's, in every size

@@ -30,7 +30,7 @@ from parley_export.family import Layout as AnyLayout
 from parley_export.folder import check_folder
 from parley_export.loading import Module
 from parley_export.provenance import licence_file
-from parley_export.qwen2 import BackboneConfig, gguf_names
+from parley_export.qwen import BackboneConfig, gguf_names
 from parley_export.settings import FILE as SETTINGS_FILE
 from parley_export.settings import read_settings
 from parley_export.state_dict import read_state_dict, require_torch
@@ -88,7 +88,7 @@ class Configs:
     def token_model(self, tokenizer: Tokenizer) -> TokenModel:
         """The backbone with its vocabulary, for a GGUF file."""
         names = gguf_names(self.backbone, BACKBONE_PREFIX)
-        return TokenModel("qwen2", names, self.backbone, tokenizer, self.max_positions)
+        return TokenModel(names, self.backbone, tokenizer, self.max_positions)
 
 
 @dataclass(frozen=True)

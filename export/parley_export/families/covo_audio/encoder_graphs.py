@@ -13,11 +13,8 @@ import torch
 
 from parley_export import contract
 from parley_export.families.covo_audio.modules import AudioAdapter, AudioEncoder
-from parley_export.families.covo_audio.modules.encoder import EncoderLayer
 from parley_export.graph_builder import GraphBuilder, GraphInfo
-
-# Finite, so half precision holds it; the softmax of a masked score is exactly zero.
-MASKED = -1e4
+from parley_export.whisper_graphs import MASKED, encoder_layer, taps
 
 
 def export_encoder_segment(
@@ -35,21 +32,21 @@ def export_encoder_segment(
         "width": adapter.config.out_width,
     }
     g = GraphBuilder(contract.graph("encoder_segment"), sizes, precision)
-    x = g.op("Gelu", g.conv(g.input("log_mel"), *_taps(encoder.conv1, "conv1"), pads=[1, 1]))
-    x = g.op("Gelu", g.conv(x, *_taps(encoder.conv2, "conv2"), pads=[1, 1], strides=[2]))
+    x = g.op("Gelu", g.conv(g.input("log_mel"), *taps(encoder.conv1, "conv1"), pads=[1, 1]))
+    x = g.op("Gelu", g.conv(x, *taps(encoder.conv2, "conv2"), pads=[1, 1], strides=[2]))
     x = g.transpose(x, 0, 2, 1)
     positions = g.weight("embed_positions", encoder.embed_positions.weight)
     n_frames = g.op("Shape", x, start=1, end=2)
     x = g.op("Add", x, g.op("Slice", positions, g.ints(0), n_frames, g.ints(0)))
     for i, layer in enumerate(encoder.layers):
         with g.scope(f"layers.{i}"):
-            x = _encoder_layer(g, x, layer)[0]
+            x = encoder_layer(g, x, layer)[0]
     x = g.layer_norm(x, encoder.layer_norm, "layer_norm")
     g.output("encoded", x)
     x = g.transpose(x, 0, 2, 1)
     for i, stage in enumerate(adapter.downsample_layers):
         with g.scope(f"adapter.{i}"):
-            x = g.conv(x, *_taps(stage.conv1d, "conv1d"), pads=[1, 1], strides=[2])
+            x = g.conv(x, *taps(stage.conv1d, "conv1d"), pads=[1, 1], strides=[2])
             x = _adapter_linears(g, x, stage)
             x = g.transpose(x, 0, 2, 1)
     g.output("features", g.transpose(x, 0, 2, 1))
@@ -87,7 +84,7 @@ def export_encoder_chunk(
     keys, values = [], []
     for i, layer in enumerate(encoder.layers):
         with g.scope(f"layers.{i}"):
-            x, layer_keys, layer_values = _encoder_layer(
+            x, layer_keys, layer_values = encoder_layer(
                 g, x, layer, mask, (past_keys[i], past_values[i])
             )
         keys.append(layer_keys)
@@ -105,10 +102,10 @@ def _chunk_frames(g: GraphBuilder, encoder: AudioEncoder) -> str:
     config, chunk = encoder.config, encoder.config.chunk_frames
     mel = g.concat(2, g.input("state_in.conv1"), g.input("log_mel"))
     g.output("state_out.conv1", g.slice(mel, 2, -2, 1 << 30))
-    x = g.op("Gelu", g.conv(mel, *_taps(encoder.conv1, "conv1")))
+    x = g.op("Gelu", g.conv(mel, *taps(encoder.conv1, "conv1")))
     half = g.concat(2, g.input("state_in.conv2"), x)
     g.output("state_out.conv2", g.slice(half, 2, -1, 1 << 30))
-    x = g.op("Gelu", g.conv(half, *_taps(encoder.conv2, "conv2"), strides=[2]))
+    x = g.op("Gelu", g.conv(half, *taps(encoder.conv2, "conv2"), strides=[2]))
     position, table = g.input("state_in.position"), g.ints(config.positions)
     frames = g.op("Mod", g.op("Add", position, g.ints(*range(chunk))), table)
     rows = g.weight("embed_positions", encoder.embed_positions.weight)
@@ -127,29 +124,6 @@ def _context_mask(g: GraphBuilder, context: int, chunk: int) -> str:
     return g.op("Mul", g.cast(hidden, g.precision), g.scalar(MASKED))
 
 
-def _encoder_layer(
-    g: GraphBuilder,
-    x: str,
-    layer: EncoderLayer,
-    mask: str | None = None,
-    past: tuple[str, str] | None = None,
-) -> tuple[str, str, str]:
-    """Returns the output and this call's own keys and values."""
-    attn = layer.self_attn
-    normed = g.layer_norm(x, layer.self_attn_layer_norm, "self_attn_layer_norm")
-    q = g.split_heads(g.linear(normed, attn.q_proj, "q_proj"), attn.heads)
-    k = g.split_heads(g.linear(normed, attn.k_proj, "k_proj"), attn.heads)
-    v = g.split_heads(g.linear(normed, attn.v_proj, "v_proj"), attn.heads)
-    all_k = g.concat(2, past[0], k) if past else k
-    all_v = g.concat(2, past[1], v) if past else v
-    head_width = attn.q_proj.out_features // attn.heads
-    mixed = g.merge_heads(g.attend(q, all_k, all_v, head_width, mask))
-    x = g.op("Add", x, g.linear(mixed, attn.out_proj, "out_proj"))
-    normed = g.layer_norm(x, layer.final_layer_norm, "final_layer_norm")
-    inner = g.op("Gelu", g.linear(normed, layer.fc1, "fc1"))
-    return g.op("Add", x, g.linear(inner, layer.fc2, "fc2")), k, v
-
-
 def _adapter_linears(g: GraphBuilder, x: str, stage: torch.nn.Module) -> str:
     """After a stage's convolution: `[B, D, T]` -> `[B, T, out]`."""
     x = g.transpose(g.op("Relu", x), 0, 2, 1)
@@ -166,12 +140,7 @@ def _adapter_chunk(g: GraphBuilder, x: str, adapter: AudioAdapter) -> str:
         with g.scope(f"adapter.{i}"):
             after.append(g.slice(x, 1, -1, 1 << 30))
             x = g.transpose(g.concat(1, lefts[i], x), 0, 2, 1)
-            x = g.conv(x, *_taps(stage.conv1d, "conv1d"), strides=[2])
+            x = g.conv(x, *taps(stage.conv1d, "conv1d"), strides=[2])
             x = _adapter_linears(g, x, stage)
     g.output("state_out.adapter", g.concat(0, *after))
     return x
-
-
-def _taps(conv: torch.nn.Module, name: str) -> tuple[torch.Tensor, torch.Tensor, str]:
-    """Arguments of `GraphBuilder.conv` for a plain convolution."""
-    return conv.weight, conv.bias, name

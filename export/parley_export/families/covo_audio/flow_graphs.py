@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from parley_export import contract
-from parley_export.column_graphs import Columns, attend, attend_all, modulate, silu
+from parley_export.column_graphs import Columns, RotarySight, modulate, silu
 from parley_export.families.covo_audio.modules import FlowField
 from parley_export.families.covo_audio.modules.flow import FlowBlock
 from parley_export.graph_builder import GraphBuilder, GraphInfo
@@ -80,7 +80,8 @@ def export_flow_field(
     g = GraphBuilder(contract.graph("flow_field"), sizes, precision, cache=cache)
     columns = Columns(g, config.hidden)
     x = _embed(g, flow, columns)
-    sight = _Sight(g, flow)
+    rates = torch.cat([flow.blocks[0].attn.rotary.inv_freq] * 2)
+    sight = RotarySight(g, rates)
     for i, block in enumerate(flow.blocks):
         with g.scope(f"blocks.{i}"):
             x = _flow_block(g, x, (i, block), columns, sight)
@@ -104,26 +105,8 @@ def _embed(g: GraphBuilder, flow: FlowField, columns: Columns) -> str:
     return g.op("Add", x, columns.flat(g.transpose(y, 1, 0, 2), config.hidden))
 
 
-class _Sight:
-    """What all blocks' attention shares: angles, mask, and whether there is anything to recall."""
-
-    def __init__(self, g: GraphBuilder, flow: FlowField) -> None:
-        self.angles, self.prompt_angles = (
-            self.turns(g, flow, name) for name in ("positions", "prompt_positions")
-        )
-        self.mask = g.op("Unsqueeze", g.input("mask"), g.ints(1))
-        counts = (g.op("Shape", f"{name}_keys.0", start=2, end=3) for name in ("prompt", "past"))
-        self.alone = g.op("Squeeze", g.op("Equal", g.op("Add", *counts), g.ints(0)), g.ints(0))
-
-    def turns(self, g: GraphBuilder, flow: FlowField, name: str) -> list[str]:
-        """Cosines and sines of the positions, upright `[d, T]`."""
-        rates = torch.cat([flow.blocks[0].attn.rotary.inv_freq] * 2)[:, None]
-        angles = g.op("Mul", g.floats("rates", rates), g.cast(g.input(name), "f32"))
-        return [g.cast(g.op(f, angles), g.precision, "f32") for f in ("Cos", "Sin")]
-
-
 def _flow_block(
-    g: GraphBuilder, x: str, numbered: tuple[int, FlowBlock], columns: Columns, sight: _Sight
+    g: GraphBuilder, x: str, numbered: tuple[int, FlowBlock], columns: Columns, sight: RotarySight
 ) -> str:
     layer, block = numbered
     attn, ffn, first = block.attn, block.ffn, 6 * layer
@@ -139,27 +122,12 @@ def _flow_block(
     )
     q, k = (g.transpose(part, 2, 0, 1, 3) for part in (q, k))
     q = g.op("Mul", q, g.scalar(head_width**-0.5))
-    k = g.transpose(_rotate(g, k, sight.angles)[0], 0, 1, 3, 2)
+    k = g.transpose(sight.turned(k)[0], 0, 1, 3, 2)
     v = g.transpose(v, 2, 0, 3, 1)
-    g.output(f"keys.{layer}", k)
-    g.output(f"values.{layer}", v)
-    mixed = g.choose(
-        sight.alone,
-        lambda: attend(g, _rotate(g, q, sight.angles)[0], k, v),
-        lambda: attend_all(
-            g, _rotate(g, q, sight.angles, sight.prompt_angles), (k, v), sight.mask, layer
-        ),
-    )
+    mixed = sight.attend(layer, lambda: sight.turned(q, prompt=True), (k, v))
     mixed = columns.flat(g.transpose(mixed, 1, 2, 0, 3), width)
     mixed = columns.linear(mixed, attn.o_proj, "o_proj")
     x = g.op("Add", x, columns.gate(mixed, first + 2))
     inner = columns.linear(modulate(g, x, first + 3, columns), ffn.fc1, "fc1")
     inner = columns.linear(g.op("Gelu", inner, approximate="tanh"), ffn.fc2, "fc2")
     return g.op("Add", x, columns.gate(inner, first + 5))
-
-
-def _rotate(g: GraphBuilder, x: str, *angles: list[str]) -> list[str]:
-    """Upright `x` `[B, H, d, T]`, rotated by each of the `angles`."""
-    low, high = g.ops("Split", 2, x, axis=2, num_outputs=2)
-    turned = g.concat(2, g.op("Neg", high), low)
-    return [g.op("Add", g.op("Mul", x, cos), g.op("Mul", turned, sin)) for cos, sin in angles]

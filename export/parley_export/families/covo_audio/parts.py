@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from parley_export.families.covo_audio.flow_graphs import (
 from parley_export.families.covo_audio.vocoder_graphs import export_vocoder
 from parley_export.family import Choices, Part, Probe
 from parley_export.graph_builder import GraphInfo
-from parley_export.loading import Module, module_shapes
+from parley_export.loading import Module, count_weights
 
 # Graph -> what writes it, and what looks inside.
 GRAPHS: dict[str, tuple[Callable[..., GraphInfo], Callable[..., Probe]]] = {
@@ -38,11 +37,11 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
     configs, settings = checkpoint.configs, checkpoint.settings
     width, precision = choices.graph_bytes, {"precision": choices.graphs}
     hearing, (flow, vocoder) = configs.hearing, configs.speech
-    heard = width * _weights(*hearing)
+    heard = width * count_weights(*hearing)
     known = width * configs.flow.codes * configs.flow.code_width
     # Nearly all of the modulation graph is one linear layer per block.
     modulation = width * (6 * configs.flow.layers + 2) * configs.flow.hidden**2
-    field = max(0, width * _weights(flow) - known - modulation)
+    field = max(0, width * count_weights(flow) - known - modulation)
     cache = {**precision, "cache": settings.flow_cache or choices.graphs}
     voice = {"precision": choices.vocoder or choices.graphs, "fused": choices.fused}
     return [
@@ -51,14 +50,10 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
         _part("flow_condition", (flow,), known, precision),
         _part("flow_modulation", (flow,), modulation, precision),
         _part("flow_field", (flow,), field, cache),
-        _part("vocoder", (vocoder,), width * _weights(vocoder), voice),
+        _part("vocoder", (vocoder,), width * count_weights(vocoder), voice),
     ]
 
 
 def _part(name: str, modules: tuple[Module, ...], n_bytes: int, choices: dict[str, Any]) -> Part:
     export, probe = GRAPHS[name]
     return Part(name, modules, export, n_bytes, choices, probe)
-
-
-def _weights(*modules: Module) -> int:
-    return sum(math.prod(shape) for shape in module_shapes(*modules).values())

@@ -16,9 +16,7 @@ from parley_export.families.step_audio_2.configs import (
     AdapterConfig,
     EncoderConfig,
     FlowConfig,
-    VocoderConfig,
 )
-from parley_export.families.step_audio_2.flow_yaml import read_flow_yaml
 from parley_export.families.step_audio_2.prompts import (
     AUDIO_BEGIN,
     CALL_BEGIN,
@@ -31,12 +29,14 @@ from parley_export.family import USUAL, Places
 from parley_export.family import Checkpoint as ReadCheckpoint
 from parley_export.family import Layout as AnyLayout
 from parley_export.folder import check_folder
+from parley_export.harmonic_vocoder import VocoderConfig, read_vocoder, vocoder_sizes
 from parley_export.loading import Module
 from parley_export.provenance import licence_file
-from parley_export.qwen2 import BackboneConfig, gguf_names
+from parley_export.qwen import BackboneConfig, gguf_names
 from parley_export.settings import FILE as SETTINGS_FILE
 from parley_export.settings import read_settings
 from parley_export.state_dict import read_state_dict, require_torch
+from parley_export.tagged_yaml import read_tagged_yaml
 from parley_export.tokenizer import FILES as TOKENIZER_FILES
 from parley_export.tokenizer import Tokenizer, read_tokenizer
 from parley_export.voices import Voice, VoiceSizes, read_voice
@@ -45,8 +45,6 @@ from parley_export.weights import Shards
 DEFAULT_VOICE = "default"
 VOICE_FILES = ("prompt_token.npy", "prompt_mel.npy", "speaker_embed.npy")
 DECODER_FILES = ("flow.yaml", "flow.pt", "hift.pt")
-# Of the vocoder's names: a prefix that some files have, and torch's older words for weight norm.
-VOCODER_PREFIX, OLD_NORM = "generator.", {"weight_g": 0, "weight_v": 1}
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Configs:
     def token_model(self, tokenizer: Tokenizer) -> TokenModel:
         """The backbone with its vocabulary, for a GGUF file."""
         names = gguf_names(self.backbone, "")
-        return TokenModel("qwen2", names, self.backbone, tokenizer, self.max_positions)
+        return TokenModel(names, self.backbone, tokenizer, self.max_positions)
 
 
 @dataclass(frozen=True)
@@ -188,24 +186,6 @@ def read_checkpoint(layout: Layout) -> Checkpoint:
     )
 
 
-def read_vocoder(path: Path) -> dict[str, Any]:
-    """The tensors of hift.pt under one set of names, whichever of the known ones it has."""
-    tensors = {}
-    for name, tensor in read_state_dict(path).items():
-        module, _, leaf = name.removeprefix(VOCODER_PREFIX).rpartition(".")
-        if leaf in OLD_NORM:
-            leaf = f"parametrizations.weight.original{OLD_NORM[leaf]}"
-        tensors[f"{module}.{leaf}"] = tensor
-    return tensors
-
-
-def vocoder_sizes(tensors: dict[str, Any], usual: VocoderConfig) -> VocoderConfig:
-    """The widths that no config tells; the usual ones where the tensors are missing."""
-    widths = {"width": "conv_pre.bias", "pitch_width": "f0_predictor.condnet.0.bias"}
-    found = {key: len(tensors[name]) for key, name in widths.items() if name in tensors}
-    return replace(usual, **found)
-
-
 def read_prompt(folder: Path, sizes: VoiceSizes) -> Voice:
     """A voice whose frames are two a code: cut there, or filled up with the last one."""
     voice = read_voice(folder, VOICE_FILES, sizes)
@@ -260,7 +240,7 @@ def read_configs(layout: Layout, settings: Settings) -> Configs:
     The vocoder's widths are the published ones; its weights tell the real ones.
     """
     config = read_json(layout.folder / "config.json")
-    flow = read_flow_yaml(layout.token2wav / "flow.yaml")
+    flow = read_tagged_yaml(layout.token2wav / "flow.yaml", "flow")["flow"]
     configs = parse_configs(config, flow)
     rows = 1 if settings.hidden_row else 0
     return replace(configs, encoder=replace(configs.encoder, hidden_rows=rows))

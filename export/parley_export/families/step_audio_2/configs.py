@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from parley_export.config_section import Section, SectionReader
@@ -143,57 +142,6 @@ class FlowConfig:
         read.expect("input_size", config.encoder.width)
         read.expect("output_size", config.field.n_mels)
         return config
-
-
-@dataclass(frozen=True)
-class VocoderConfig:
-    """Vocoder: log-mel to samples. No file holds its sizes; both widths come from its weights."""
-
-    width: int = 512
-    pitch_width: int = 512
-    n_mels: int = 80
-    rates: tuple[int, ...] = (8, 5, 3)
-    kernels: tuple[int, ...] = (16, 11, 7)
-    n_fft: int = 16
-    hop: int = 4
-    block_kernels: tuple[int, ...] = (3, 7, 11)
-    source_kernels: tuple[int, ...] = (7, 7, 11)
-    dilations: tuple[int, ...] = (1, 3, 5)
-    harmonics: int = 9  # the fundamental among them
-    sample_rate: int = 24000
-
-    @property
-    def samples_per_frame(self) -> int:
-        """Samples that one log-mel frame becomes."""
-        return math.prod(self.rates) * self.hop
-
-    def block_lookahead(self, kernel: int) -> int:
-        """What a residual block of that kernel sees ahead, in its own samples."""
-        return (kernel - 1) // 2 * (sum(self.dilations) + len(self.dilations))
-
-    @property
-    def source_lookahead(self) -> int:
-        """What a sample of the source sees ahead: five layers, and half a frame's pitch."""
-        return 5 * self.samples_per_frame + self.samples_per_frame // 2
-
-    @property
-    def lookahead_samples(self) -> int:
-        """What a sample sees ahead, by the longer of its two ways."""
-        spectra = (self.source_lookahead + self.n_fft // 2) // self.hop
-        total, down = 3, math.prod(self.rates)
-        for rate, kernel in zip(self.rates, self.source_kernels, strict=True):
-            total, down = rate * (total + 1), down // rate
-            past = down if down > 1 else 0
-            ahead = spectra + past - past // 2
-            source = -(-ahead // down) + self.block_lookahead(kernel)
-            total += down == 1  # the sample that the last stage puts before its first
-            total = max(total, source) + max(self.block_lookahead(k) for k in self.block_kernels)
-        return self.hop * (total + 3) + self.n_fft // 2
-
-    @property
-    def full_lookahead(self) -> int:
-        """The same in whole log-mel frames."""
-        return -(-self.lookahead_samples // self.samples_per_frame)
 
 
 _ENCODER_FIXED = {

@@ -13,13 +13,10 @@ import torch
 from torch import nn
 
 from parley_export import contract
-from parley_export.column_graphs import Columns, attend, attend_all, modulate, silu
+from parley_export.code_flow_graphs import known_rows, look_ahead, speaker_rows
+from parley_export.column_graphs import Columns, Sight, modulate, silu
 from parley_export.families.step_audio_2.modules import Flow
-from parley_export.families.step_audio_2.modules.code_encoder import (
-    LOOKAHEAD,
-    EncoderBlock,
-    RowEmbed,
-)
+from parley_export.families.step_audio_2.modules.code_encoder import EncoderBlock, RowEmbed
 from parley_export.families.step_audio_2.modules.flow import CARRIED, FieldBlock
 from parley_export.graph_builder import GraphBuilder, GraphInfo
 
@@ -55,13 +52,9 @@ class _EncoderGraph:
 
     def export(self, path: Path) -> GraphInfo:
         g, encoder = self.g, self.flow.encoder
-        codes = g.input("codes")
-        known = g.op("GreaterOrEqual", codes, g.index(0))
-        table = g.weight("input_embedding", self.flow.input_embedding.weight)
-        x = g.op("Gather", table, g.op("Max", codes, g.index(0)))
-        x = self.embed(x, encoder.embed, "embed")
-        x = g.op("Mul", x, g.op("Unsqueeze", g.cast(known, g.precision), g.ints(2)))
-        x = self.look_ahead(x)
+        x, known = known_rows(g, self.flow.input_embedding)
+        x = g.op("Mul", self.embed(x, encoder.embed, "embed"), known)
+        x = look_ahead(g, x, encoder.pre_lookahead_layer)
         filled = g.input("state_in.filled")
         n = g.op("Shape", x, start=1, end=2)
         x = self.blocks(x, "encoders", "", filled)
@@ -72,21 +65,15 @@ class _EncoderGraph:
         g.output("state_out.filled", after)
         x = g.layer_norm(x, encoder.after_norm, "after_norm")
         x = g.linear(x, self.flow.encoder_proj, "encoder_proj")
-        g.output("token_features", g.concat(2, x, self.speaker(x)))
+        g.output(
+            "token_features", g.concat(2, x, speaker_rows(g, self.flow.spk_embed_affine_layer, x))
+        )
         return g.save(path)
 
     def embed(self, x: str, module: RowEmbed, name: str) -> str:
         g, (linear, norm) = self.g, module.out
         x = g.layer_norm(g.linear(x, linear, f"{name}.linear"), norm, f"{name}.norm")
         return g.op("Mul", x, g.scalar(math.sqrt(norm.weight.shape[0])))
-
-    def look_ahead(self, x: str) -> str:
-        g, layer = self.g, self.flow.encoder.pre_lookahead_layer
-        ahead = g.conv(g.transpose(x, 0, 2, 1), layer.conv1.weight, layer.conv1.bias, "ahead.1")
-        ahead = g.concat(2, g.input("state_in.lookahead"), g.op("LeakyRelu", ahead, alpha=0.01))
-        g.output("state_out.lookahead", g.slice(ahead, 2, -2, 1 << 30))
-        ahead = g.conv(ahead, layer.conv2.weight, layer.conv2.bias, "ahead.2")
-        return g.op("Add", g.slice(x, 1, 0, -LOOKAHEAD), g.transpose(ahead, 0, 2, 1))
 
     def upsample(self, x: str) -> str:
         g, conv = self.g, self.flow.encoder.up_layer.conv
@@ -95,15 +82,6 @@ class _EncoderGraph:
         twice = g.concat(2, g.input("state_in.upsampled"), twice)
         g.output("state_out.upsampled", g.slice(twice, 2, -4, 1 << 30))
         return g.transpose(g.conv(twice, conv.weight, conv.bias, "up_layer"), 0, 2, 1)
-
-    def speaker(self, like: str) -> str:
-        """The voice's row for each of `like`'s."""
-        g, affine = self.g, self.flow.spk_embed_affine_layer
-        given = g.input("speaker")
-        length = g.op("Sqrt", g.op("ReduceSumSquare", given, g.ints(1)))
-        length = g.op("Max", length, g.scalar(1e-12 if g.precision == "f32" else 1e-4))
-        row = g.linear(g.op("Div", given, length), affine, "spk_embed_affine_layer")
-        return g.op("Expand", g.op("Unsqueeze", row, g.ints(1)), g.op("Shape", like))
 
     def blocks(self, x: str, name: str, prefix: str, filled: str) -> str:
         """The blocks of one rate, whose keys and values are one state each, newest last."""
@@ -239,13 +217,11 @@ def export_flow_field(flow: Flow, path: Path, precision: str = "f32", cache: str
     carried = g.transpose(g.input("carried"), 0, 2, 1)
     split = {"axis": 1, "num_outputs": 2 * config.layers}
     before = g.ops("Split", 2 * config.layers, carried, **split)
-    mask = g.op("Unsqueeze", g.input("mask"), g.ints(1))
-    counts = (g.op("Shape", f"{name}_keys.0", start=2, end=3) for name in ("prompt", "past"))
-    alone = g.op("Squeeze", g.op("Equal", g.op("Add", *counts), g.ints(0)), g.ints(0))
+    sight = Sight(g)
     after: list[str] = []
     for i, block in enumerate(field.blocks):
         with g.scope(f"blocks.{i}"):
-            x = _attention(g, x, (i, block), columns, (mask, alone))
+            x = _attention(g, x, (i, block), columns, sight)
             x = _convolution(g, x, (i, block), columns, (before, after))
             inner = columns.linear(modulate(g, x, 9 * i + 3, columns), block.mlp.fc1, "fc1")
             inner = columns.linear(g.op("Gelu", inner, approximate="tanh"), block.mlp.fc2, "fc2")
@@ -272,10 +248,10 @@ def _attention(
     x: str,
     numbered: tuple[int, FieldBlock],
     columns: Columns,
-    sight: tuple[str, str],
+    sight: Sight,
 ) -> str:
     layer, block = numbered
-    attn, first, (mask, alone) = block.attn, 9 * layer, sight
+    attn, first = block.attn, 9 * layer
     head_width = attn.q_norm.weight.shape[0]
     normed = modulate(g, x, first, columns)
     q, k, v = (
@@ -285,13 +261,7 @@ def _attention(
     q, k, v = (g.transpose(part, 2, 0, 3, 1) for part in (q, k, v))
     q, k = g.layer_norm(q, attn.q_norm, "q_norm"), g.layer_norm(k, attn.k_norm, "k_norm")
     q = g.transpose(g.op("Mul", q, g.scalar(head_width**-0.5)), 0, 1, 3, 2)
-    g.output(f"keys.{layer}", k)
-    g.output(f"values.{layer}", v)
-    mixed = g.choose(
-        alone,
-        lambda: attend(g, q, k, v),
-        lambda: attend_all(g, [q, q], (k, v), mask, layer),
-    )
+    mixed = sight.attend(layer, lambda: [q, q], (k, v))
     mixed = columns.flat(g.transpose(mixed, 1, 2, 0, 3), attn.heads * head_width)
     return g.op("Add", x, columns.gate(columns.linear(mixed, attn.proj, "proj"), first + 2))
 

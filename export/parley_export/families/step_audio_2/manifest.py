@@ -8,10 +8,10 @@ from parley_export.errors import InputError
 from parley_export.families.step_audio_2 import prompts
 from parley_export.families.step_audio_2.checkpoint import Checkpoint, Configs
 from parley_export.families.step_audio_2.modules import front_end
-from parley_export.families.step_audio_2.modules.code_encoder import LOOKAHEAD
 from parley_export.families.step_audio_2.settings import Settings
 from parley_export.family import Choices
 from parley_export.manifest import Sections
+from parley_export.modules.code_flow import LOOKAHEAD
 from parley_export.tokenizer import END_OF_TEXT, Tokenizer
 
 # Numbers of the published system that no config file holds.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +13,10 @@ from parley_export.families.step_audio_2.flow_graphs import (
     export_flow_field,
     export_flow_modulation,
 )
-from parley_export.families.step_audio_2.vocoder_graphs import export_vocoder
 from parley_export.family import Choices, Part, Probe
 from parley_export.graph_builder import GraphInfo
-from parley_export.loading import Module, module_shapes
+from parley_export.harmonic_vocoder_graph import export_vocoder
+from parley_export.loading import Module, count_weights
 
 FIELD = "decoder.estimator."
 # Graph -> what writes it, and what looks inside.
@@ -35,7 +34,7 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
     configs, settings = checkpoint.configs, checkpoint.settings
     width, precision = choices.graph_bytes, {"precision": choices.graphs}
     hearing, (flow, vocoder) = configs.hearing, configs.speech
-    all_flow, in_field = _weights(flow), _weights(flow, below=FIELD)
+    all_flow, in_field = count_weights(flow), count_weights(flow, below=FIELD)
     # Nearly all of the modulation graph is one linear layer per block.
     modulation = (9 * configs.flow.field.layers + 2) * configs.flow.field.hidden**2
     past = {**precision, "past_codes": settings.encoder_past_codes}
@@ -43,24 +42,14 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
     voice = {"precision": choices.vocoder or choices.graphs}
 
     return [
-        _part("encoder_segment", hearing, width * _weights(*hearing), precision),
+        _part("encoder_segment", hearing, width * count_weights(*hearing), precision),
         _part("flow_encoder", (flow,), width * (all_flow - in_field), past),
         _part("flow_modulation", (flow,), width * modulation, precision),
         _part("flow_field", (flow,), width * (in_field - modulation), cache),
-        _part("vocoder_with_noise", (vocoder,), width * _weights(vocoder), voice),
+        _part("vocoder_with_noise", (vocoder,), width * count_weights(vocoder), voice),
     ]
 
 
 def _part(name: str, modules: tuple[Module, ...], n_bytes: int, choices: dict[str, Any]) -> Part:
     export, probe = GRAPHS[name]
     return Part(name, modules, export, n_bytes, choices, probe)
-
-
-def _weights(*modules: Module, below: str = "") -> int:
-    """How many they have, of those whose names begin with `below`."""
-    return sum(
-        math.prod(shape)
-        for module in modules
-        for name, shape in module_shapes(module).items()
-        if name.startswith(module.prefix + below)
-    )

@@ -15,7 +15,6 @@ from parley_export.families.step_audio_2.configs import (
     EncoderConfig,
     FieldConfig,
     FlowConfig,
-    VocoderConfig,
 )
 from parley_export.families.step_audio_2.prompts import (
     CALL_BEGIN,
@@ -24,7 +23,8 @@ from parley_export.families.step_audio_2.prompts import (
     audio_token,
 )
 from parley_export.families.step_audio_2.settings import Settings
-from parley_export.qwen2 import BackboneConfig
+from parley_export.harmonic_vocoder import VocoderConfig
+from parley_export.qwen import BackboneConfig
 from parley_export.random_weights import WHOLE, RandomShards, byte_tokenizer
 from parley_export.voices import Voice
 

@@ -11,7 +11,7 @@ from parley_export.families.covo_audio.modules.encoder import AudioEncoder
 from parley_export.families.covo_audio.modules.flow import FlowField
 from parley_export.families.covo_audio.modules.vocoder import Vocoder
 from parley_export.modules.backbone import Backbone
-from parley_export.qwen2 import BackboneConfig
+from parley_export.qwen import BackboneConfig
 
 __all__ = [
     "AdapterConfig",

@@ -6,7 +6,6 @@ causal framing and block-causal attention: a frame sees its own chunk and a limi
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parley_export.families.covo_audio.configs import EncoderConfig
+from parley_export.modules.whisper import EncoderLayer, sinusoids
 
 
 @dataclass
@@ -32,58 +32,6 @@ class EncoderState:
     position: Tensor
 
 
-class EncoderAttention(nn.Module):
-    """Self-attention, `[B, T, D]` in and out; the key projection has no bias."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(width, width, bias=False)
-        self.v_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
-
-    def split(self, x: Tensor) -> Tensor:
-        """`[B, T, D]` -> `[B, H, T, D/H]`."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.split(self.k_proj(x)), self.split(self.v_proj(x))
-
-    def attend(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """`mask` (bool: is seen) broadcasts to `[B, H, T, S]`."""
-        q = self.split(self.q_proj(x))
-        mixed = functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-        return self.out_proj(mixed.transpose(1, 2).flatten(-2))
-
-
-class EncoderLayer(nn.Module):
-    """Pre-norm transformer layer, `[B, T, D]` in and out."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.self_attn = EncoderAttention(config.width, config.heads)
-        self.self_attn_layer_norm = nn.LayerNorm(config.width)
-        self.fc1 = nn.Linear(config.width, config.ffn_width)
-        self.fc2 = nn.Linear(config.ffn_width, config.width)
-        self.final_layer_norm = nn.LayerNorm(config.width)
-
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        past: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the output and the keys and values attended to, `past` first."""
-        normed = self.self_attn_layer_norm(x)
-        keys, values = self.self_attn.keys_values(normed)
-        if past is not None:
-            keys, values = torch.cat([past[0], keys], 2), torch.cat([past[1], values], 2)
-        x = x + self.self_attn.attend(normed, keys, values, mask)
-        x = x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x))))
-        return x, keys, values
-
-
 class AudioEncoder(nn.Module):
     """Log-mel `[B, n_mels, T]` to encoder frames `[B, T/2, D]`.
 
@@ -100,7 +48,9 @@ class AudioEncoder(nn.Module):
         self.embed_positions.weight.requires_grad_(False).copy_(
             sinusoids(config.positions, config.width)
         )
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(
+            EncoderLayer(config.width, config.heads, config.ffn_width) for _ in range(config.layers)
+        )
         self.layer_norm = nn.LayerNorm(config.width)
 
     @property
@@ -175,11 +125,3 @@ class AudioEncoder(nn.Module):
             position=(state.position + config.chunk_frames) % config.positions,
         )
         return self.layer_norm(x), after
-
-
-def sinusoids(length: int, width: int, max_timescale: float = 10000.0) -> Tensor:
-    """Whisper's fixed position table `[length, width]`: sines, then cosines."""
-    step = math.log(max_timescale) / (width // 2 - 1)
-    rates = torch.exp(-step * torch.arange(width // 2, dtype=torch.float64))
-    angles = torch.arange(length)[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], 1).float()

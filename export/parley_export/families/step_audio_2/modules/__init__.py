@@ -2,6 +2,6 @@
 
 from parley_export.families.step_audio_2.modules.encoder import AudioAdapter, AudioEncoder
 from parley_export.families.step_audio_2.modules.flow import Flow
-from parley_export.families.step_audio_2.modules.vocoder import Vocoder
+from parley_export.modules.harmonic_vocoder import Vocoder
 
 __all__ = ["AudioAdapter", "AudioEncoder", "Flow", "Vocoder"]

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parley_export.families.step_audio_2.configs import CodeEncoderConfig
-
-LOOKAHEAD = 3  # codes
-PADDING = -1  # the code of a row of zeros, where nothing is known of what comes
+from parley_export.modules.code_flow import LookaheadLayer
 
 
 class RowEmbed(nn.Module):
@@ -29,24 +27,6 @@ class RowEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(x) * math.sqrt(x.shape[-1])
-
-
-class LookaheadLayer(nn.Module):
-    """Adds what the next three rows and the last two results say.
-
-    `[B, T + 3, D]` -> `[B, T, D]`.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv1d(width, width, LOOKAHEAD + 1)
-        self.conv2 = nn.Conv1d(width, width, 3)
-
-    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """`past` [B, D, 2] and the new one; zeros before the first row."""
-        ahead = functional.leaky_relu(self.conv1(x.transpose(1, 2)), 0.01)
-        ahead = torch.cat([past, ahead], 2)
-        return x[:, :-LOOKAHEAD] + self.conv2(ahead).transpose(1, 2), ahead[..., -2:]
 
 
 class UpsampleLayer(nn.Module):
@@ -156,7 +136,7 @@ class CodeEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed = RowEmbed(config.width, config.width)
-        self.pre_lookahead_layer = LookaheadLayer(config.width)
+        self.pre_lookahead_layer = LookaheadLayer(config.width, config.width)
         self.encoders = nn.ModuleList(EncoderBlock(config) for _ in range(config.blocks))
         self.up_layer = UpsampleLayer(config.width)
         self.up_embed = RowEmbed(config.width, config.width)

@@ -1,7 +1,7 @@
 """The flow decoder: codes to log-mel frames by flow matching; knows no waveform and no voice file.
 
 Field: a diffusion transformer with adaptive layer norm (Peebles and Xie, 2023) and causal
-convolutions. Solver: Euler steps with classifier-free guidance (Ho and Salimans, 2022).
+convolutions. Solver: Euler steps with classifier-free guidance.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from parley_export.families.step_audio_2.configs import FieldConfig, FlowConfig
 from parley_export.families.step_audio_2.modules.code_encoder import CodeEncoder, EncoderState
+from parley_export.modules.code_flow import cosine_times, guided_euler
 
 CARRIED = 2  # rows that a causal convolution remembers
 
@@ -230,9 +231,8 @@ class Flow(nn.Module):
         return self.encoder_proj(rows), after
 
     def times(self) -> Tensor:
-        """The solver's times, slow at first: `[steps + 1]`."""
-        even = torch.linspace(0, 1, self.config.steps + 1)
-        return 1 - torch.cos(even * 0.5 * torch.pi)
+        """The solver's, `[steps + 1]`."""
+        return cosine_times(self.config.steps)
 
     def solve(
         self,
@@ -242,8 +242,7 @@ class Flow(nn.Module):
     ) -> tuple[list[Tensor], list[list[BlockPast]]]:
         """Euler steps from `noise` `[1, T, n_mels]`; the state after each, `[1, T, n_mels]`.
 
-        Guidance runs as a batch of two whose second half has everything but the state zeroed:
-        v = v_c + guidance (v_c - v_u).
+        Where guidance leaves the condition out, everything but the state is zero.
 
         Args:
             fixed: what the codes say, the speaker and the condition, each `[1, T or 1, n_mels]`.
@@ -254,15 +253,12 @@ class Flow(nn.Module):
         field, times = self.decoder.estimator, self.times()
         given = torch.cat([part.expand_as(noise) for part in fixed], -1)
         given = torch.cat([given, torch.zeros_like(given)])
-        past = past or [field.no_past(2) for _ in times[1:]]
-        x, t, trajectory, after = noise, times[0], [], []
-        for end, before in zip(times[1:], past, strict=True):
-            step = end - t
-            inputs = torch.cat([x.expand(2, -1, -1), given], -1)
-            velocity, own = field(inputs, field.modulation(t[None]), before)
-            guided, free = velocity.chunk(2)
-            x = x + step * (guided + self.config.guidance * (guided - free))
-            t = t + step
-            trajectory.append(x)
+        past, after = past or [field.no_past(2) for _ in times[1:]], []
+
+        def evaluate(step: int, x: Tensor, t: Tensor) -> Tensor:
+            modulation = field.modulation(t[None])
+            velocity, own = field(torch.cat([x, given], -1), modulation, past[step])
             after.append(own)
-        return trajectory, after
+            return velocity
+
+        return guided_euler(noise, times, self.config.guidance, evaluate), after

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
-from parley_export.families.step_audio_2.configs import VocoderConfig
+from parley_export.harmonic_vocoder import VocoderConfig
 
 SLOPE, LAST_SLOPE = 0.1, 0.01  # of the leaky rectifiers: before each stage, before the end
 VOICED_HZ = 10.0
@@ -23,10 +23,37 @@ SINE, VOICED_NOISE, UNVOICED_NOISE = 0.1, 0.003, 0.1 / 3  # amplitudes
 MAX_MAGNITUDE, MAX_SAMPLE = 100.0, 0.99
 
 
-def normed_conv(in_width: int, out_width: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
-    """`[B, in, T]` -> `[B, out, T]`, zeros on both sides; weight norm over dimension 0."""
-    pad = dilation * (kernel - 1) // 2
-    return weight_norm(nn.Conv1d(in_width, out_width, kernel, padding=pad, dilation=dilation))
+class Conv(nn.Conv1d):
+    """`[B, in, T]` -> `[B, out, T]` over zeros on both sides; `ahead` of its taps look ahead."""
+
+    def __init__(self, widths: tuple[int, int], kernel: int, *, ahead: int, dilation: int = 1):
+        super().__init__(*widths, kernel, dilation=dilation)
+        self.ahead, self.past = ahead, dilation * (kernel - 1) - ahead
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.pad(x, (self.past, self.ahead)))
+
+
+class RepeatConv(Conv):
+    """`[B, in, T]` -> `[B, out, rate T]`: every sample `rate` times, then a causal convolution."""
+
+    def __init__(self, widths: tuple[int, int], kernel: int, rate: int) -> None:
+        super().__init__(widths, kernel, ahead=0)
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.repeat_interleave(self.rate, 2))
+
+
+class DownConv(nn.Conv1d):
+    """`[B, in, rate T + 1 or T]` -> `[B, out, T]`; `past` zeros on both sides."""
+
+    def __init__(self, widths: tuple[int, int], rate: int, past: int) -> None:
+        super().__init__(*widths, 1 if rate == 1 else 2 * rate, stride=rate)
+        self.past = past
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.pad(x, (self.past, self.past)))
 
 
 class Snake(nn.Module):
@@ -44,10 +71,16 @@ class Snake(nn.Module):
 class ResidualBlock(nn.Module):
     """Pairs of a dilated and a plain convolution, `[B, C, T]` in and out."""
 
-    def __init__(self, width: int, kernel: int, dilations: tuple[int, ...]) -> None:
+    def __init__(self, width: int, kernel: int, config: VocoderConfig) -> None:
         super().__init__()
-        self.convs1 = nn.ModuleList(normed_conv(width, width, kernel, d) for d in dilations)
-        self.convs2 = nn.ModuleList(normed_conv(width, width, kernel) for _ in dilations)
+        dilations, both = config.dilations, (width, width)
+
+        def conv(dilation: int) -> nn.Module:
+            ahead = config.ahead(kernel, dilation)
+            return weight_norm(Conv(both, kernel, ahead=ahead, dilation=dilation))
+
+        self.convs1 = nn.ModuleList(conv(d) for d in dilations)
+        self.convs2 = nn.ModuleList(conv(1) for _ in dilations)
         self.activations1 = nn.ModuleList(Snake(width) for _ in dilations)
         self.activations2 = nn.ModuleList(Snake(width) for _ in dilations)
 
@@ -64,11 +97,13 @@ class ResidualBlock(nn.Module):
 class PitchPredictor(nn.Module):
     """Log-mel `[B, n_mels, T]` to the pitch in Hz, `[B, T]`."""
 
-    def __init__(self, n_mels: int, width: int) -> None:
+    def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for i in range(5):
-            layers += [normed_conv(width if i else n_mels, width, 3), nn.ELU()]
+        width, seen = config.pitch_width, config.pitch_looks_ahead
+        first = Conv((config.n_mels, width), max(3, seen + 1), ahead=seen)
+        layers: list[nn.Module] = [weight_norm(first), nn.ELU()]
+        for _ in range(4):
+            layers += [weight_norm(Conv((width, width), 3, ahead=config.ahead(3))), nn.ELU()]
         self.condnet = nn.Sequential(*layers)
         self.classifier = nn.Linear(width, 1)
 
@@ -86,6 +121,7 @@ class HarmonicSource(nn.Module):
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
         self.rate, self.frame = config.sample_rate, config.samples_per_frame
+        self.is_held = self.is_even = config.causal
         self.l_linear = nn.Linear(config.harmonics, 1)
 
     def cycles(self, pitch: Tensor) -> Tensor:
@@ -94,42 +130,58 @@ class HarmonicSource(nn.Module):
         per_sample = (pitch[:, None] * order[:, None] / self.rate).remainder(1.0)
         return per_sample * self.frame
 
+    def noise_mean_and_size(self) -> tuple[Tensor, Tensor]:
+        """Of the harmonics' noises, each normal or even in 0..1, once they are mixed."""
+        weight = self.l_linear.weight
+        if not self.is_even:
+            return weight.new_zeros(()), weight.norm()
+        return weight.sum() / 2, weight.norm() / math.sqrt(12)
+
     def mix(self, cycles: Tensor, voiced: Tensor, noise: Tensor) -> Tensor:
         """Phases in cycles `[1, H, n]`, voiced 0 or 1 and noise `[1, 1, n]` to `[1, 1, n]`.
 
-        The harmonics' noises, independent and of one size, are mixed to one normal again, so one
-        is drawn, of that size: `mix_noise` makes it from many.
+        The harmonics' noises, independent and of one size, are mixed to a normal one (nearly, where
+        they are even), so one is drawn: `mix_noise` makes it from many.
         """
         sines = SINE * voiced * torch.sin(2 * math.pi * cycles)
-        size = voiced * VOICED_NOISE + (1 - voiced) * UNVOICED_NOISE
-        weight = self.l_linear.weight
-        mixed = (weight[..., None] * sines).sum(1, keepdim=True) + size * weight.norm() * noise
-        return torch.tanh(mixed + self.l_linear.bias)
+        loud = voiced * VOICED_NOISE + (1 - voiced) * UNVOICED_NOISE
+        mean, size = self.noise_mean_and_size()
+        mixed = (self.l_linear.weight[..., None] * sines).sum(1, keepdim=True)
+        return torch.tanh(mixed + loud * (mean + size * noise) + self.l_linear.bias)
 
     def mix_noise(self, noises: Tensor) -> Tensor:
         """One noise of each harmonic, `[n, H]`, to the one that `mix` takes, `[1, 1, n]`."""
-        weight = self.l_linear.weight
-        return (noises @ weight[0] / weight.norm())[None, None]
+        mean, size = self.noise_mean_and_size()
+        return ((noises @ self.l_linear.weight[0] - mean) / size)[None, None]
 
     def forward(self, pitch: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Pitch `[1, T]` to the source `[1, 1, n]`; the phases begin at 0.
-
-        A frame's phase is that of its middle; between the middles it runs evenly, and beyond the
-        first and the last it stands still.
-        """
+        """Pitch `[1, T]` to the source `[1, 1, n]`; the phases begin at 0."""
         steps = self.cycles(pitch)
+        voiced = (pitch > VOICED_HZ).to(steps).repeat_interleave(self.frame, 1)[:, None]
+        if noise is None:
+            noise = torch.zeros_like(voiced)
+        phases = self.held(steps) if self.is_held else self.even(steps)
+        return self.mix(phases, voiced, noise)
+
+    def held(self, steps: Tensor) -> Tensor:
+        """A frame's phase is that of its end, `[1, H, T]` -> `[1, H, n]`."""
+        ends = steps.double().cumsum(-1).remainder(1.0).to(steps)
+        return ends.repeat_interleave(self.frame, -1)
+
+    def even(self, steps: Tensor) -> Tensor:
+        """A frame's phase is that of its middle, `[1, H, T]` -> `[1, H, n]`.
+
+        Between the middles it runs evenly, and beyond the first and the last it stands still.
+        """
         middles = steps.double().cumsum(-1)  # far along, single precision would be out of tune
         begin = (middles - steps)[..., 1:]  # the middle before each but the first
-        ramp = (torch.arange(self.frame, device=pitch.device) + 0.5) / self.frame
+        ramp = (torch.arange(self.frame, device=steps.device) + 0.5) / self.frame
         ramps = begin.remainder(1.0)[..., None].to(steps) + steps[..., 1:, None] * ramp
         half = self.frame // 2
         first, last = (
             middles[..., i, None].remainder(1.0).to(steps).expand(-1, -1, half) for i in (0, -1)
         )
-        voiced = (pitch > VOICED_HZ).to(steps).repeat_interleave(self.frame, 1)[:, None]
-        if noise is None:
-            noise = torch.zeros_like(voiced)
-        return self.mix(torch.cat([first, ramps.flatten(-2), last], -1), voiced, noise)
+        return torch.cat([first, ramps.flatten(-2), last], -1)
 
 
 class Spectrum(nn.Module):
@@ -177,27 +229,32 @@ class Vocoder(nn.Module):
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.f0_predictor = PitchPredictor(config.n_mels, config.pitch_width)
+        self.f0_predictor = PitchPredictor(config)
         self.m_source = HarmonicSource(config)
         self.spectrum = Spectrum(config.n_fft, config.hop)
-        self.conv_pre = normed_conv(config.n_mels, config.width, 7)
+        seen = config.looks_ahead
+        kernel = seen + 1 if config.causal else 2 * seen + 1
+        self.conv_pre = weight_norm(Conv((config.n_mels, config.width), kernel, ahead=seen))
         self.ups, self.source_downs = nn.ModuleList(), nn.ModuleList()
         self.source_resblocks, self.resblocks = nn.ModuleList(), nn.ModuleList()
-        width, dilations = config.width, config.dilations
+        width = config.width
         for stage, (rate, kernel) in enumerate(zip(config.rates, config.kernels, strict=True)):
-            half, pad = width // 2, (kernel - rate) // 2
-            up = nn.ConvTranspose1d(width, half, kernel, stride=rate, padding=pad)
+            half, down = width // 2, math.prod(config.rates[stage + 1 :])
+            if config.causal:
+                up: nn.Module = RepeatConv((width, half), kernel, rate)
+            else:
+                pad = (kernel - rate) // 2
+                up = nn.ConvTranspose1d(width, half, kernel, stride=rate, padding=pad)
             self.ups.append(weight_norm(up))
-            down = math.prod(config.rates[stage + 1 :])
-            taps, pad = (1, 0) if down == 1 else (2 * down, down // 2)
-            conv = nn.Conv1d(config.n_fft + 2, half, taps, stride=down, padding=pad)
-            self.source_downs.append(conv)
+            thin = DownConv((config.n_fft + 2, half), down, config.down_past(down))
+            self.source_downs.append(thin)
             source_kernel = config.source_kernels[stage]
-            self.source_resblocks.append(ResidualBlock(half, source_kernel, dilations))
+            self.source_resblocks.append(ResidualBlock(half, source_kernel, config))
             for block_kernel in config.block_kernels:
-                self.resblocks.append(ResidualBlock(half, block_kernel, dilations))
+                self.resblocks.append(ResidualBlock(half, block_kernel, config))
             width = half
-        self.conv_post = normed_conv(width, config.n_fft + 2, 7)
+        post = Conv((width, config.n_fft + 2), 7, ahead=config.ahead(7))
+        self.conv_post = weight_norm(post)
 
     def blocks(self, stage: int) -> nn.ModuleList:
         """The residual blocks whose mean a stage gives."""

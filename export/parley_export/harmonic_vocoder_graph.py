@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from parley_export import contract
-from parley_export.families.step_audio_2.modules.vocoder import (
+from parley_export.graph_builder import GraphBuilder, GraphInfo
+from parley_export.modules.harmonic_vocoder import (
     LAST_SLOPE,
     MAX_MAGNITUDE,
     MAX_SAMPLE,
@@ -27,11 +28,13 @@ from parley_export.families.step_audio_2.modules.vocoder import (
     UNVOICED_NOISE,
     VOICED_HZ,
     VOICED_NOISE,
+    Conv,
+    DownConv,
+    RepeatConv,
     ResidualBlock,
     Snake,
     Vocoder,
 )
-from parley_export.graph_builder import GraphBuilder, GraphInfo
 
 
 @dataclass(frozen=True)
@@ -163,14 +166,14 @@ class _VocoderGraph:
     def leaky(self, x: _Signal, slope: float) -> _Signal:
         return replace(x, value=self.g.op("LeakyRelu", x.value, alpha=slope))
 
-    def conv(self, x: _Signal, conv: nn.Conv1d, name: str) -> _Signal:
-        (pad,), dilations = conv.padding, list(conv.dilation)
-        y = self.g.conv(
-            self.remember(x, 2 * pad), lambda: conv.weight, conv.bias, name, dilations=dilations
-        )
-        return self.real(replace(x, value=y, width=conv.out_channels, delay=x.delay + pad))
+    def conv(self, x: _Signal, conv: Conv, name: str) -> _Signal:
+        past, dilations = self.remember(x, conv.past + conv.ahead), list(conv.dilation)
+        y = self.g.conv(past, lambda: conv.weight, conv.bias, name, dilations=dilations)
+        return self.real(replace(x, value=y, width=conv.out_channels, delay=x.delay + conv.ahead))
 
-    def up(self, x: _Signal, up: nn.ConvTranspose1d, name: str) -> _Signal:
+    def up(self, x: _Signal, up: RepeatConv | nn.ConvTranspose1d, name: str) -> _Signal:
+        if isinstance(up, RepeatConv):
+            return self.conv(self.repeat(x, up.rate), up, name)
         (rate,), (pad,), (taps,) = up.stride, up.padding, up.kernel_size
         cut = [rate + pad, taps - pad]
         y = self.g.conv_transpose(
@@ -178,8 +181,16 @@ class _VocoderGraph:
         )
         return self.real(_Signal(y, up.out_channels, x.rate * rate, rate * (x.delay + 1)))
 
-    def down(self, x: _Signal, conv: nn.Conv1d, name: str) -> _Signal:
-        (stride,), (pad,), (taps,) = conv.stride, conv.padding, conv.kernel_size
+    def repeat(self, x: _Signal, rate: int) -> _Signal:
+        """Every sample `rate` times."""
+        g = self.g
+        rows = g.op("Unsqueeze", x.value, g.ints(3))
+        many = g.op("Expand", rows, g.ints(1, 1, 1, rate))
+        value = g.op("Reshape", many, g.ints(1, x.width, -1))
+        return replace(x, value=value, rate=rate * x.rate, delay=rate * x.delay)
+
+    def down(self, x: _Signal, conv: DownConv, name: str) -> _Signal:
+        (stride,), (taps,), pad = conv.stride, conv.kernel_size, conv.past
         past = taps - stride
         x = self.later(x, x.delay + (pad - past - x.delay) % stride)
         y = self.g.conv(self.remember(x, past), conv.weight, conv.bias, name, strides=[stride])
@@ -221,38 +232,64 @@ class _VocoderGraph:
     # ------------------------------------------------ source and spectra
 
     def source(self, mel: _Signal) -> _Signal:
-        g, predictor, source = self.g, self.vocoder.f0_predictor, self.vocoder.m_source
-        x = mel
+        g, source = self.g, self.vocoder.m_source
+        pitch = self.pitch(mel)
+        order = torch.arange(1, source.l_linear.in_features + 1)[:, None] / source.rate
+        per_sample = g.op("Mul", pitch.value, g.floats("harmonics", order))
+        per_sample = g.op("Mod", per_sample, g.scalar(1.0), fmod=1)
+        steps = replace(
+            pitch,
+            value=g.op("Mul", per_sample, g.scalar(float(source.frame))),
+            width=source.l_linear.in_features,
+        )
+        cycles, voiced, late = (self.held if source.is_held else self.even)(pitch, steps)
+        return replace(
+            pitch,
+            value=self.mix(cycles, voiced),
+            rate=source.frame,
+            delay=source.frame * pitch.delay + late,
+        )
+
+    def pitch(self, mel: _Signal) -> _Signal:
+        """In Hz, one a frame."""
+        g, predictor, x = self.g, self.vocoder.f0_predictor, mel
         for i, conv in enumerate(predictor.condnet[::2]):
             x = self.conv(x, conv, f"condnet.{i}")
             x = replace(x, value=g.op("Elu", x.value))
         rows = g.linear(g.transpose(x.value, 0, 2, 1), predictor.classifier, "classifier")
         pitch = replace(x, value=g.transpose(g.op("Abs", rows), 0, 2, 1), width=1)
-        pitch = self.real(pitch)
-        n, frame = source.l_linear.in_features, source.frame
-        order = torch.arange(1, n + 1)[:, None] / source.rate
-        per_sample = g.op("Mul", pitch.value, g.floats("harmonics", order))
-        per_sample = g.op("Mod", per_sample, g.scalar(1.0), fmod=1)
-        steps = g.op("Mul", per_sample, g.scalar(float(frame)))
-        begins = self.begins(replace(pitch, value=steps, width=n))
-        at_first = g.op("Equal", self.positions(steps), self.ends(pitch)[0])
-        begins = g.op("Where", at_first, steps, begins)
-        slopes = g.op("Where", at_first, g.scalar(0.0), steps)
+        return self.real(pitch)
+
+    def voiced(self, pitch: str) -> str:
+        return self.g.cast(self.g.op("Greater", pitch, self.g.scalar(VOICED_HZ)), "f32")
+
+    def held(self, pitch: _Signal, steps: _Signal) -> tuple[str, str, int]:
+        """`[1, H, T, 1]` and `[1, 1, T, frame]`: a frame's phase is that of its end."""
+        g, frame = self.g, self.vocoder.m_source.frame
+        ends = g.op("Add", self.begins(steps), steps.value)
+        voiced = g.op("Unsqueeze", self.voiced(pitch.value), g.ints(3))
+        voiced = g.op("Expand", voiced, g.ints(1, 1, 1, frame))
+        return g.op("Unsqueeze", ends, g.ints(3)), voiced, 0
+
+    def even(self, pitch: _Signal, steps: _Signal) -> tuple[str, str, int]:
+        """Both `[1, H or 1, T, frame]`: the phase runs evenly from a frame's middle to the next.
+
+        So it comes half a frame late.
+        """
+        g, frame = self.g, self.vocoder.m_source.frame
+        at_first = g.op("Equal", self.positions(steps.value), self.ends(pitch)[0])
+        begins = g.op("Where", at_first, steps.value, self.begins(steps))
+        slopes = g.op("Where", at_first, g.scalar(0.0), steps.value)
         ramp = g.weight("ramp", (torch.arange(frame) + 0.5) / frame)
         rise = g.op("Mul", g.op("Unsqueeze", slopes, g.ints(3)), ramp)
         cycles = g.op("Add", g.op("Unsqueeze", begins, g.ints(3)), rise)
-        voiced = g.cast(g.op("Greater", self.remember(pitch, 1), g.scalar(VOICED_HZ)), "f32")
+        voiced = self.voiced(self.remember(pitch, 1))
         sides = [g.slice(voiced, 2, 0, -1), g.slice(voiced, 2, 1, 1 << 30)]
         sides = [g.op("Unsqueeze", side, g.ints(3)) for side in sides]
         first = g.weight("first_half", (torch.arange(frame) < frame // 2).float())
         last = g.weight("last_half", (torch.arange(frame) >= frame // 2).float())
         voiced = g.op("Add", g.op("Mul", sides[0], first), g.op("Mul", sides[1], last))
-        return replace(
-            pitch,
-            value=self.mix(cycles, voiced),
-            rate=frame,
-            delay=frame * pitch.delay + frame // 2,
-        )
+        return cycles, voiced, frame // 2
 
     def begins(self, steps: _Signal) -> str:
         g, past = self.g, self.past(steps.width, 1)
@@ -263,17 +300,21 @@ class _VocoderGraph:
         return g.slice(phases, 2, 0, -1)
 
     def mix(self, cycles: str, voiced: str) -> str:
-        """`[1, H, T, frame]` and `[1, 1, T, frame]` to `[1, 1, n]`."""
-        g, linear = self.g, self.vocoder.m_source.l_linear
+        """`[1, H, T, frame or 1]` and `[1, 1, T, frame]` to `[1, 1, n]`."""
+        g, source = self.g, self.vocoder.m_source
+        linear = source.l_linear
         sines = g.op("Sin", g.op("Mul", cycles, g.scalar(2 * math.pi)))
         weight = g.weight("l_linear", lambda: SINE * linear.weight[0][:, None, None])
         mixed = g.op("ReduceSum", g.op("Mul", sines, weight), g.ints(1))
         flat = g.ints(1, 1, -1)
         mixed = g.op("Reshape", g.op("Mul", mixed, voiced), flat)
-        norm = float(linear.weight.norm())
-        slope = g.scalar((VOICED_NOISE - UNVOICED_NOISE) * norm)
-        size = g.op("Add", g.op("Mul", voiced, slope), g.scalar(UNVOICED_NOISE * norm))
-        noise = g.op("Mul", g.op("Reshape", size, flat), g.input("noise"))
+        mean, size = map(float, source.noise_mean_and_size())
+        slope = g.scalar(VOICED_NOISE - UNVOICED_NOISE)
+        loud = g.op("Add", g.op("Mul", voiced, slope), g.scalar(UNVOICED_NOISE))
+        noise = g.op("Mul", g.input("noise"), g.scalar(size))
+        if mean:
+            noise = g.op("Add", noise, g.scalar(mean))
+        noise = g.op("Mul", g.op("Reshape", loud, flat), noise)
         mixed = g.op("Add", g.op("Add", mixed, noise), g.weight("offset", linear.bias))
         return g.op("Tanh", mixed)
 
