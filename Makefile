@@ -7,7 +7,7 @@ SHELL := /bin/sh
 
 # Everything runs with the environment's own programs first; paths may hold spaces.
 VENV_PATH := PATH="$$PWD/.venv/bin:$$PATH"
-CPP_FILES := find cpp kernels tests -name '*.h' -o -name '*.cpp'
+CPP_FILES := find cpp kernels tests -name '*.h' -o -name '*.hpp' -o -name '*.cpp'
 RECORDINGS := apps/parley_apps/data
 
 help:

@@ -15,7 +15,7 @@ import source_reading as reading
 
 ROOT = Path(__file__).resolve().parent.parent
 TOPS = ("kernels", "cpp", "runtime", "export", "apps", "models", "tests")
-PYTHON, CPP = (".py", ".pyi"), (".h", ".cpp", ".cu")
+PYTHON, CPP = (".py", ".pyi"), (".h", ".hpp", ".cpp", ".cu")
 
 # (rule, path below the checkout) -> the reason.
 ALLOWED: dict[tuple[str, str], str] = {
@@ -243,7 +243,7 @@ def literal_tolerance(path: Path) -> Iterator[str]:
 
 
 def first_line_says_what(path: Path) -> Iterator[str]:
-    mark = {".py": '"""', ".pyi": '"""', ".h": "// ", ".cpp": "// ", ".cu": "// "}
+    mark = {".py": '"""', ".pyi": '"""', ".h": "// ", ".hpp": "// ", ".cpp": "// ", ".cu": "// "}
     line = reading.first_line(path)
     if not line.startswith(mark.get(path.suffix, "# ")) or len(line) < 25:
         yield f"begins with {line!r} instead of one sentence: what it is and what it doesn't know"
@@ -351,7 +351,7 @@ def test_every_source_is_in_a_room() -> None:
 
 
 def test_public_headers_stay_small() -> None:
-    headers = (ROOT / "cpp/include/parley").glob("*.h")
+    headers = (ROOT / "cpp/include/parley").glob("*.h*")
     assert sum(len(header.read_text().splitlines()) for header in headers) <= 650
 
 

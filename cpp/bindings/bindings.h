@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "calls.h"
-#include "parley/parley.h"
+#include "parley/parley.hpp"
 
 namespace parley::bindings {
 

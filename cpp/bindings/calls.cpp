@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "parley/log.h"
+#include "parley/log.hpp"
 
 namespace parley::bindings {
 

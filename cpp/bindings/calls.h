@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "parley/parley.h"
+#include "parley/parley.hpp"
 
 namespace parley::bindings {
 

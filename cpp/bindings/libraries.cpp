@@ -1,7 +1,7 @@
 // The vendor libraries for Python: versions, devices, messages; converts and releases the GIL,
 // nothing else.
 #include "bindings.h"
-#include "parley/log.h"
+#include "parley/log.hpp"
 #include "runners/llama/model.h"
 #include "runners/ort/ort.h"
 

@@ -5,8 +5,8 @@
 
 #include "bindings.h"
 #include "calls.h"
-#include "parley/devices.h"
-#include "parley/live.h"
+#include "parley/devices.hpp"
+#include "parley/live.hpp"
 
 namespace parley::bindings {
 

@@ -2,7 +2,7 @@
 #include <string>
 
 #include "bindings.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley::bindings {
 

@@ -1,6 +1,6 @@
 // Sessions, steps and events for Python; converts and releases the GIL, nothing else.
 #include "bindings.h"
-#include "parley/parley.h"
+#include "parley/parley.hpp"
 
 namespace parley::bindings {
 

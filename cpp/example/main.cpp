@@ -1,6 +1,6 @@
 // Talks in full duplex over pipes, 16 bit mono: a microphone on stdin, a loudspeaker on stdout.
 // What the model says goes to stderr too, in words. It ends with the input.
-#include <parley/parley.h>
+#include <parley/parley.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/runner.h"
 
 namespace fake {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "session/parts.h"
 
 namespace scripted {

@@ -8,7 +8,7 @@
 #include "audio/log_mel.h"
 #include "audio/resampler.h"
 #include "check.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 using namespace parley;
 

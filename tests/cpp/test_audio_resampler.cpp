@@ -6,7 +6,7 @@
 
 #include "audio/resampler.h"
 #include "check.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 using namespace parley;
 

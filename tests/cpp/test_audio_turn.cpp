@@ -1,7 +1,7 @@
 // Cutting a turn into segments and counting its features, as published; encodes nothing.
 #include "audio/turn.h"
 #include "check.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 using namespace parley;
 

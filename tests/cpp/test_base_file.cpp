@@ -8,7 +8,7 @@
 
 #include "base/sha256.h"
 #include "check.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "scratch_folder.h"
 
 using namespace parley;

@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "check.h"
-#include "parley/devices.h"
+#include "parley/devices.hpp"
 #include "stubs/stub_portaudio.h"
 
 namespace {

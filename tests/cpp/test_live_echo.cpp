@@ -7,7 +7,7 @@
 #include "check.h"
 #include "count_allocations.h"
 #include "live/echo/echo_canceller.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace {
 

@@ -1,5 +1,5 @@
 // The public face compiles by itself, and says what is wrong without any model or library at hand.
-#include <parley/parley.h>
+#include <parley/parley.hpp>
 
 #include <utility>
 

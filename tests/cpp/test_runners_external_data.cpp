@@ -3,7 +3,7 @@
 #include <random>
 
 #include "check.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/ort/external_data.h"
 #include "scratch_folder.h"
 

@@ -3,7 +3,7 @@
 
 #include "check.h"
 #include "llama_support.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/llama/gguf.h"
 #include "scratch_folder.h"
 

@@ -5,7 +5,7 @@
 
 #include "check.h"
 #include "llama_support.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 using namespace parley;
 using namespace support;

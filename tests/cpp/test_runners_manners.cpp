@@ -7,8 +7,8 @@
 #include <stdexcept>
 
 #include "check.h"
-#include "parley/errors.h"
-#include "parley/log.h"
+#include "parley/errors.hpp"
+#include "parley/log.hpp"
 #include "runner_support.h"
 #include "runners/dynamic_library.h"
 #include "runners/llama/model.h"

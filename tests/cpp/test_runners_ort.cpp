@@ -9,7 +9,7 @@
 
 #include "check.h"
 #include "kernels/snakebeta/snakebeta.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runner_support.h"
 #include "scratch_folder.h"
 

@@ -6,7 +6,7 @@
 
 #include "check.h"
 #include "count_allocations.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runner_support.h"
 #include "runners/ort/ort.h"
 #include "scratch_folder.h"

@@ -7,7 +7,7 @@
 #include <new>
 
 #include "check.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runner_support.h"
 #include "runners/llama/model.h"
 #include "runners/ort/ort.h"

@@ -8,7 +8,7 @@
 
 #include "base/philox.h"
 #include "check.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 using namespace parley;
 

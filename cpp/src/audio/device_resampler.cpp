@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "parley/errors.h"
-#include "parley/resampler.h"
+#include "parley/errors.hpp"
+#include "parley/resampler.hpp"
 #include "speex_resampler.h"
 
 namespace parley {

@@ -8,7 +8,7 @@
 
 #include "audio/mel.h"
 #include "audio/resampler.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 namespace {

@@ -9,7 +9,7 @@
 #include <numeric>
 #include <string>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 

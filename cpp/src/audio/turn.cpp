@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "audio/mel.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 

@@ -9,7 +9,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 

@@ -16,7 +16,7 @@
 
 #include "base/sha256.h"
 #include "base/utf8.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 namespace {

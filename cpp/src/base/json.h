@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley::json {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <string_view>
 
-#include "parley/log.h"
+#include "parley/log.hpp"
 
 namespace parley {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <atomic>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 

@@ -1,7 +1,7 @@
 // llama.cpp's own loop, as its programs run it: ids in, logits out; the yardstick of our stage.
 #include "bench/plain_loop.h"
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/llama/token_runner.h"
 
 namespace parley {

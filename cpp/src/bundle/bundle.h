@@ -8,7 +8,7 @@
 #include "bundle/families.h"
 #include "bundle/manifest.h"
 #include "bundle/origin.h"
-#include "parley/parley.h"
+#include "parley/parley.hpp"
 #include "session/parts.h"
 #include "stages/flow/decoder.h"
 

@@ -6,7 +6,7 @@
 #include <set>
 #include <type_traits>
 
-#include "parley/events.h"
+#include "parley/events.hpp"
 #include "stages/contract.h"
 
 namespace parley {

@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "parley/parley.h"
+#include "parley/parley.hpp"
 
 namespace parley {
 

@@ -1,5 +1,5 @@
 // The thread that steps, the queue of events between it and whoever listens.
-#include "parley/live.h"
+#include "parley/live.hpp"
 
 #include <algorithm>
 #include <atomic>

@@ -13,8 +13,8 @@
 #include "live/echo/echo_canceller.h"
 #include "live/fractional_reader.h"
 #include "live/sides.h"
-#include "parley/live.h"
-#include "parley/resampler.h"
+#include "parley/live.hpp"
+#include "parley/resampler.hpp"
 
 namespace parley::live {
 

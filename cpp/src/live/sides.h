@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "live/ring.h"
-#include "parley/live.h"
+#include "parley/live.hpp"
 
 namespace parley::live {
 

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <exception>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 

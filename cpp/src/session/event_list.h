@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "parley/events.h"
+#include "parley/events.hpp"
 
 namespace parley {
 

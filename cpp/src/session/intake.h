@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "parley/resampler.h"
+#include "parley/resampler.hpp"
 
 namespace parley {
 

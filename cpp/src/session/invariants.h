@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "parley/events.h"
+#include "parley/events.hpp"
 
 namespace parley {
 

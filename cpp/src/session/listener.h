@@ -8,7 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/stop.h"
-#include "parley/events.h"
+#include "parley/events.hpp"
 #include "stages/backbone.h"
 
 namespace parley {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/clock.h"
-#include "parley/parley.h"
+#include "parley/parley.hpp"
 #include "runners/runner.h"
 #include "session/listener.h"
 #include "session/mind.h"

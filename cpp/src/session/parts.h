@@ -8,7 +8,7 @@
 
 #include "audio/front_end.h"
 #include "base/clock.h"
-#include "parley/parley.h"
+#include "parley/parley.hpp"
 #include "runners/runner.h"
 #include "session/config.h"
 #include "stages/backbone.h"

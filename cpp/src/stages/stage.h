@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "base/bytes.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 

@@ -1,5 +1,5 @@
 // Two streams, and a thread that looks after them: devices come and go without a word.
-#include "parley/devices.h"
+#include "parley/devices.hpp"
 
 #include <algorithm>
 #include <atomic>

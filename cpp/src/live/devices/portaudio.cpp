@@ -4,7 +4,7 @@
 #include <map>
 #include <mutex>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley::live {
 

@@ -6,7 +6,7 @@
 #include <numbers>
 #include <string>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley::live {
 

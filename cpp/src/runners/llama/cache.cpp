@@ -6,7 +6,7 @@
 #include <string>
 #include <thread>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley::llama {
 

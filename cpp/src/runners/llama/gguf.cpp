@@ -6,7 +6,7 @@
 #include <cstring>
 #include <set>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley::gguf {
 namespace {

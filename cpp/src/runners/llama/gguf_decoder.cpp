@@ -1,7 +1,7 @@
 // What a decoder's metadata must hold so that llama.cpp neither aborts nor divides by zero on it.
 #include <algorithm>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/llama/gguf.h"
 
 namespace parley::gguf {

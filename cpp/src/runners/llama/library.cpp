@@ -8,7 +8,7 @@
 #include <mutex>
 
 #include "base/log.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/llama/backends.h"
 #include "runners/llama/model.h"
 

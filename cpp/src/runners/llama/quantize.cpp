@@ -1,5 +1,5 @@
 // Writes a GGUF file anew in another type, by llama.cpp's own code.
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/llama/library.h"
 #include "runners/llama/model.h"
 

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <limits>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/llama/token_runner.h"
 
 namespace parley::llama {

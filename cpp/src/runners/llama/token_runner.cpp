@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley::llama {
 namespace {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <set>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/ort/pip_libraries.h"
 
 namespace parley::ort {

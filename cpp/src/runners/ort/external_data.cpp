@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 namespace {

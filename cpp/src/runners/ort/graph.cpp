@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <array>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/ort/devices.h"
 #include "runners/ort/forms.h"
 #include "runners/ort/library.h"

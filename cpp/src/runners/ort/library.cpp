@@ -7,7 +7,7 @@
 #include <mutex>
 
 #include "base/log.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/ort/ort.h"
 #include "runners/ort/pool.h"
 #include "runners/ort/probe.h"

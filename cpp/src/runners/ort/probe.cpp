@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runners/ort/devices.h"
 #include "runners/ort/session_options.h"
 

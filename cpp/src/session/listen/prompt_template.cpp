@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 

@@ -10,7 +10,7 @@
 #include "audio/log_mel.h"
 #include "base/clock.h"
 #include "base/stop.h"
-#include "parley/events.h"
+#include "parley/events.hpp"
 #include "session/worker.h"
 #include "stages/encoder.h"
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "audio/turn.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "session/listen/prompt_template.h"
 
 namespace parley {

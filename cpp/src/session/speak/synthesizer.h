@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/stop.h"
-#include "parley/events.h"
+#include "parley/events.hpp"
 
 namespace parley {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "parley/events.h"
+#include "parley/events.hpp"
 #include "session/config.h"
 #include "session/think/slots.h"
 

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/philox.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley {
 

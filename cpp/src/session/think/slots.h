@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "session/config.h"
 
 namespace parley {

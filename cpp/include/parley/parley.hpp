@@ -12,7 +12,7 @@
 // Threads: a Bundle may be used from any number of threads. A Session belongs to one thread at a
 // time; a second caller gets an InputError, except for interrupt(), cancel() and close(), which any
 // thread may call at any time. Nothing here prints, exits or changes global state: what the
-// libraries have to say is told to set_log()'s listener (log.h), and to nobody without one.
+// libraries have to say is told to set_log()'s listener (log.hpp), and to nobody without one.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -24,9 +24,9 @@
 #include <string_view>
 #include <vector>
 
-#include "parley/errors.h"
-#include "parley/events.h"
-#include "parley/resampler.h"
+#include "parley/errors.hpp"
+#include "parley/events.hpp"
+#include "parley/resampler.hpp"
 
 namespace parley {
 

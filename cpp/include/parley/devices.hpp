@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "parley/live.h"
+#include "parley/live.hpp"
 
 namespace parley {
 
