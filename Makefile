@@ -136,6 +136,7 @@ test-cpp-only:
 	@$(VENV_PATH) ctest --test-dir build/sanitize --output-on-failure --no-tests=error -j 2
 
 test-python-only:
+	@.make/browser.sh install
 	@echo "== pytest"
 	@$(VENV_PATH) OMP_NUM_THREADS=1 python -m pytest
 

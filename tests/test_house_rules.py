@@ -16,6 +16,7 @@ import source_reading as reading
 ROOT = Path(__file__).resolve().parent.parent
 TOPS = ("kernels", "cpp", "runtime", "export", "apps", "models", "tests")
 PYTHON, CPP = (".py", ".pyi"), (".h", ".hpp", ".cpp", ".cu")
+PAGE = (".js", ".css", ".html")
 
 # (rule, path below the checkout) -> the reason.
 ALLOWED: dict[tuple[str, str], str] = {
@@ -83,7 +84,7 @@ def sources() -> list[Path]:
     found = [ROOT / "Makefile", ROOT / "CMakeLists.txt", *sorted((ROOT / ".make").glob("*.*"))]
     for top in TOPS:
         for path in sorted((ROOT / top).rglob("*")):
-            if path.suffix in (*PYTHON, *CPP) and "__pycache__" not in path.parts:
+            if path.suffix in (*PYTHON, *CPP, *PAGE) and "__pycache__" not in path.parts:
                 found.append(path)
     return found
 
@@ -244,6 +245,7 @@ def literal_tolerance(path: Path) -> Iterator[str]:
 
 def first_line_says_what(path: Path) -> Iterator[str]:
     mark = {".py": '"""', ".pyi": '"""', ".h": "// ", ".hpp": "// ", ".cpp": "// ", ".cu": "// "}
+    mark |= {".js": "// ", ".css": "/* ", ".html": "<!-- "}
     line = reading.first_line(path)
     if not line.startswith(mark.get(path.suffix, "# ")) or len(line) < 25:
         yield f"begins with {line!r} instead of one sentence: what it is and what it doesn't know"

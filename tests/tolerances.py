@@ -136,3 +136,6 @@ SHARE_OF_2000 = 0.045
 # The live queues on made clocks: blocks of 10 ms move them by half that.
 LIVE_QUEUE_S = 0.02
 LIVE_DRIFT_PPM = 25.0
+# A tone through the web page's resampler: a Kaiser window of 80 dB, its table in float32 with 128
+# places a sample read by linear interpolation.
+PAGE_TONE_ABS = 1e-3
