@@ -1,4 +1,4 @@
-// The server's dialect: /v1/realtime?duplex=1, events in and out; knows no sound device and no page.
+// The server's dialect, /v1/realtime?duplex=1: events in and out; knows no device and no page.
 
 /** Int16Array -> base64, as the protocol has it: little-endian. */
 function encode(samples) {
@@ -19,7 +19,10 @@ export class Connection {
   #told;
   #session = null;
 
-  /** Opens a session; `told(kind, event)` gets "opened", "closed" and what the server says, by TOLD. */
+  /**
+   * Opens a session; `told(kind, event)` gets "opened", "closed" and what the server says, by
+   * TOLD.
+   */
   constructor({ model, token, told }) {
     const url = new URL("v1/realtime", location.href);
     url.protocol = url.protocol.replace("http", "ws");
@@ -61,7 +64,10 @@ export class Connection {
     if (Object.keys(session).length > 1) this.#send({ type: "session.update", session });
   }
 
-  /** Sends what the microphone heard, Int16Array [n] at 24 kHz. Ends the connection where it is too slow for that. */
+  /**
+   * Sends what the microphone heard, Int16Array [n] at 24 kHz. Ends the connection where it is too
+   * slow for that.
+   */
   hear(samples) {
     if (this.#socket.bufferedAmount > MOST_WAITING) {
       this.close();

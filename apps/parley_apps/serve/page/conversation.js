@@ -1,4 +1,4 @@
-// A conversation in the browser: sound and server joined on one timeline; knows no element of the page.
+// A conversation in the browser: sound and server on one timeline; knows no element of the page.
 
 import { Connection, ready, SLOW } from "./connection.js";
 import { RATE, Sound } from "./sound.js";
@@ -39,7 +39,10 @@ export class Conversation {
     return ["opening", "open", "lost"].includes(this.state);
   }
 
-  /** Opens the microphone, then the server. options: { model, token, input, output, voice, instructions }. */
+  /**
+   * Opens the microphone, then the server. options: { model, token, input, output, voice,
+   * instructions }.
+   */
   async start(options) {
     this.#options = options;
     this.timeline = new Timeline();

@@ -1,4 +1,5 @@
-// A timeline as a picture that scrolls: above the line what you say, below it what the model says, on it who has the floor.
+// A timeline as a picture that scrolls: above the line what you say, below it what the model says,
+// on it who has the floor.
 
 import { PEAK } from "./timeline.js";
 import { RATE } from "./sound.js";

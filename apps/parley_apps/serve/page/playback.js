@@ -34,7 +34,10 @@ export class Playback {
     this.ended = true;
   }
 
-  /** Lets what plays fade out and forgets the rest; returns the item and its samples that are heard. */
+  /**
+   * Lets what plays fade out and forgets the rest; returns the item and its samples that are
+   * heard.
+   */
   drop() {
     const next = this.queue[0];
     const begun = !next || next.item === this.item;

@@ -1,9 +1,10 @@
 // A stream of samples to another rate, by a windowed sinc; knows nothing of devices.
 //
-// Interpolation of a band-limited signal with a Kaiser window, as in J. O. Smith, "Digital Audio Resampling".
+// Interpolation of a band-limited signal with a Kaiser window, as in J. O. Smith, "Digital Audio
+// Resampling".
 
 const CROSSINGS = 24; // zero crossings of the sinc on each side
-const STEPS = 128; // places of the table between two samples; between those it is interpolated linearly
+const STEPS = 128; // places of the table between two samples; in between it is linear
 const BETA = 8; // of the Kaiser window: 80 dB
 const PASS = 0.94; // where the filter cuts, of the lower half rate
 
@@ -27,7 +28,10 @@ function kernel(cutoff, reach) {
 }
 
 export class Resampler {
-  /** Hz in, Hz out. The stream begins with silence before it, so that the first output is the first input's place. */
+  /**
+   * Hz in, Hz out. The stream begins with silence before it, so that the first output is the first
+   * input's place.
+   */
   constructor(from, to) {
     const cutoff = PASS * Math.min(1, to / from);
     this.step = from / to;
@@ -38,7 +42,10 @@ export class Resampler {
     this.at = this.reach; // the next output's place in the buffer
   }
 
-  /** How many samples [n] out need before they can be taken: more than 0 where push() has to come first. */
+  /**
+   * How many samples [n] out need before they can be taken: more than 0 where push() has to come
+   * first.
+   */
   needs(n) {
     return Math.floor(this.at + (n - 1) * this.step + this.reach) + 1 - this.held;
   }

@@ -1,4 +1,5 @@
-// Both voices on one clock: the microphone in, the model's voice out, in blocks of 40 ms at 24 kHz; knows no server.
+// Both voices on one clock: the microphone in, the model's voice out, in blocks of 40 ms at 24 kHz;
+// knows no server.
 
 import { Playback } from "./playback.js";
 import { Resampler } from "./resampler.js";
@@ -32,7 +33,7 @@ class Sound extends AudioWorkletProcessor {
 
   process([input], [output]) {
     const quantum = output[0];
-    // A microphone that went away leaves no channel: silence stands in for it, and the clock goes on.
+    // A microphone that went away leaves no channel: silence stands in, and the clock goes on.
     this.heard.push(input[0] ?? new Float32Array(quantum.length));
     this.gather("heard", this.taken(this.heard.ready()));
     const needed = new Float32Array(Math.max(0, this.said.needs(quantum.length)));

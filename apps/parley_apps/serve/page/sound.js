@@ -10,7 +10,10 @@ const VOICE = {
   channelCount: 1,
 };
 
-/** Devices of `kind`, "audioinput" or "audiooutput": [{ id, name }]. Names are there once the microphone was allowed. */
+/**
+ * Devices of `kind`, "audioinput" or "audiooutput": [{ id, name }]. Names are there once the
+ * microphone was allowed.
+ */
 export async function devices(kind) {
   const all = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   return all
@@ -27,13 +30,16 @@ export class Sound {
   #source;
   #muted = false;
 
-  /** Opens both; `told(message)` gets what the worklet posts, and { kind: "unplugged" }. Rejects as getUserMedia does. */
+  /**
+   * Opens both; `told(message)` gets what the worklet posts, and { kind: "unplugged" }. Rejects as
+   * getUserMedia does.
+   */
   static async open({ input, output, told }) {
     if (!navigator.mediaDevices || !window.AudioWorkletNode)
       throw new DOMException("", "NotSupportedError");
     const sound = new Sound();
     try {
-      // At the devices' own rate: not every browser takes a microphone of another one into a context.
+      // At the devices' own rate: not every browser takes a microphone of another one.
       sound.#context = new AudioContext({ latencyHint: "interactive" });
       if (output && canChooseOutput()) await sound.#context.setSinkId(output);
       await sound.#context.audioWorklet.addModule(new URL("sound-worklet.js", import.meta.url));
@@ -84,7 +90,9 @@ export class Sound {
     this.#node.port.postMessage({ kind: "drop" });
   }
 
-  /** A muted microphone gives silence, and the browser says so where it shows microphones in use. */
+  /**
+   * A muted microphone gives silence, and the browser says so where it shows microphones in use.
+   */
   mute(on) {
     this.#muted = on;
     for (const track of this.#microphone.getAudioTracks()) track.enabled = !on;

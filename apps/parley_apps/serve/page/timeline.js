@@ -1,4 +1,5 @@
-// A conversation on one clock: what was heard and said, who had the floor, what happened, what it cost; draws nothing.
+// A conversation on one clock: what was heard and said, who had the floor, what happened, what it
+// cost; draws nothing.
 
 import { BLOCK, RATE } from "./sound.js";
 
@@ -63,7 +64,10 @@ export class Timeline {
     }
   }
 
-  /** Says who has the floor from `at` on: "listening", "preparing", "speaking", or "closed" without a server. */
+  /**
+   * Says who has the floor from `at` on: "listening", "preparing", "speaking", or "closed" without
+   * a server.
+   */
   floor(at, floor) {
     if (this.floors.at(-1).floor !== floor) this.floors.push({ at, floor });
   }

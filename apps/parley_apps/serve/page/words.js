@@ -12,14 +12,13 @@ export const STATES = {
 
 const MICROPHONE = {
   NotAllowedError:
-    "The browser was not allowed to use the microphone. Allow it in the address bar's settings for this page, then start again.",
+    "The browser was not allowed to use the microphone. Allow it beside the page's address, then start again.",
   NotFoundError: "No microphone was found. Plug one in, then start again.",
-  NotReadableError:
-    "The microphone is in use by another program, or the system refuses it. Free it, then start again.",
+  NotReadableError: "The microphone is in use by another program, or the system refuses it.",
   OverconstrainedError:
     "The microphone that was chosen is not there any more. Choose another one, then start again.",
   NotSupportedError:
-    "This browser gives no microphone to this page. Open it over https, or as http://localhost on the server's own machine.",
+    "This browser gives this page no microphone. Open it over https, or on the server's machine.",
 };
 
 export const microphone = (error) =>
