@@ -199,6 +199,76 @@ def test_the_page_names_no_address() -> None:
         assert not re.search(r"(?:https?:)?//\w+\.\w", text), path.name
 
 
+CONTROLS = {
+    "button": ["Start", "Mute", "Interrupt", "Save sound", "Save timeline", "Settings"],
+    "status": ["Ready"],
+    "img": ["Timeline, empty"],
+    "log": ["What was said"],
+    "group": ["Controls", "More"],
+}
+
+
+def test_everything_has_a_role_and_a_name(module_page: Page) -> None:
+    tree = module_page.locator("body").aria_snapshot()
+    for role, names in CONTROLS.items():
+        for name in names:
+            assert re.search(rf'{role}(?:: | "){name}', tree), (role, name, tree)
+
+
+def test_the_keyboard_reaches_everything_in_order(host: SimpleNamespace) -> None:
+    page = host.browser.new_page()
+    page.goto(host.url)
+    order = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        focus = page.locator(":focus")
+        order.append(focus.get_attribute("aria-label") or focus.inner_text())
+    assert order == ["Timeline, empty", "What was said", "Start", "Settings"]
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Settings")
+    for name in ("Microphone", "Loudspeaker"):
+        dialog.get_by_role("combobox", name=name).wait_for()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert page.locator(":focus").inner_text() == "Settings"
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_rule_for_accessible_pages_is_broken(host: SimpleNamespace, scheme: str) -> None:
+    """axe-core's rules, in the states that a person meets and at a phone's width."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="no axe; parley[test]"
+    )
+    options = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
+    talk = Talk(host, bypass_csp=True, **options)
+    found = [axe.Axe().run(talk.page)]
+    talk.page.get_by_role("button", name="Settings").click()
+    found.append(axe.Axe().run(talk.page))
+    talk.page.keyboard.press("Escape")
+    talk.page.get_by_role("button", name="Start").click()
+    talk.wait("input_audio_buffer.append")
+    talk.speak(1.0)
+    talk.send(type="error", error={"code": "invalid_value", "message": "no such voice"})
+    talk.notice("no such voice")
+    found.append(axe.Axe().run(talk.page))
+    talk.page.close()
+    broken = [(one["id"], one["nodes"]) for run in found for one in run.response["violations"]]
+    assert not broken
+    assert all(len(run.response["passes"]) > 10 for run in found)  # the rules were tried
+
+
+def test_a_phone_shows_all_without_scrolling_sideways(host: SimpleNamespace) -> None:
+    page = host.browser.new_page(viewport={"width": 360, "height": 740}, bypass_csp=True)
+    page.goto(host.url)
+    assert run(page, "return document.documentElement.scrollWidth") == 360
+    for name in CONTROLS["button"]:
+        box = page.get_by_role("button", name=name).bounding_box()
+        assert box is not None and box["height"] >= 44 and box["x"] + box["width"] <= 360
+        assert box["y"] + box["height"] <= 740
+    page.close()
+
+
 class Talk:
     """A page whose server is played by the test."""
 
