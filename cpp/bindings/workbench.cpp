@@ -25,13 +25,9 @@ py::tuple cut_turn_of(const Workbench& bench, const Floats& samples) {
 }
 
 py::tuple encode_segment(const Workbench& bench, const Floats& log_mel) {
-  Workbench::Encoded result = released([&] { return bench.encode_segment(span_of(log_mel)); });
-  const GraphEntry* graph = bench.bundle().manifest().graph("encoder_segment");
-  std::size_t width = 0;
-  for (const TensorSpec& output : graph->outputs)
-    if (output.name == "encoded") width = static_cast<std::size_t>(output.shape.back());
-  return py::make_tuple(rows_of(std::move(result.encoded), width),
-                        rows_of(std::move(result.features), bench.bundle().encoder()->width()));
+  EncoderProbe::Rows rows = released([&] { return bench.encode_segment(span_of(log_mel)); });
+  return py::make_tuple(rows_of(std::move(rows.encoded), bench.encoded_width()),
+                        rows_of(std::move(rows.features), bench.bundle().encoder()->width()));
 }
 
 Floats log_mel(const Workbench& bench, const Floats& segment) {
@@ -151,7 +147,7 @@ void register_sound(Class& bench) {
           py::arg("first"), py::arg("n"), py::arg("seed") = 0)
       .def("flow_costs",
            [](const Workbench& b) {
-             const FlowDecoder::Costs costs = b.flow_costs();
+             const FlowProbe::Costs costs = b.flow_costs();
              return py::dict("voice_bytes"_a = costs.voice_bytes,
                              "state_bytes"_a = costs.state_bytes,
                              "setup_evaluations"_a = costs.setup_evaluations,

@@ -10,6 +10,7 @@
 
 #include "fake_flow.h"
 #include "stages/flow/decoder.h"
+#include "stages/probe.h"
 
 namespace flow_rig {
 
@@ -68,6 +69,8 @@ struct Rig {
     out.insert(out.end(), room.begin(), room.begin() + static_cast<std::ptrdiff_t>(frames.n * kZ));
     return frames;
   }
+
+  const FlowProbe& probe() const { return probe_of<FlowProbe>(*flow); }
 
   // A whole reply in one push.
   std::vector<float> reply(const std::vector<std::int32_t>& codes, std::uint64_t seed = 1,

@@ -176,12 +176,9 @@ class Encoder final : public parley::Encoder {
   mutable std::vector<std::size_t> mel_frames;  // of each segment
   std::function<void()> on_segment;             // may throw, to fail
   std::size_t width() const override { return kWidth; }
-  bool has_segment_form() const override { return true; }
-  bool has_chunk_form() const override { return true; }
   bool has_short_form() const override { return true; }
-  std::size_t segment_frames(std::size_t n) const override { return (n + 1) / 2; }
   std::size_t segment_features(std::size_t n) const override { return (n + 15) / 16; }
-  void encode_segment(std::span<const float> log_mel, std::span<float> features, std::span<float>,
+  void encode_segment(std::span<const float> log_mel, std::span<float> features,
                       const StopFlag& stop) const override {
     stop.check();
     if (on_segment) on_segment();
@@ -245,7 +242,6 @@ class FlowDecoder final : public parley::FlowDecoder {
     static_cast<State&>(s).n = 0;
     first_ = true;
   }
-  Costs costs(const Voice&) const override { return {}; }
   std::size_t tail_frames(const Voice&) const override { return tail; }
   Frames push(StageState& s, std::span<const std::int32_t> codes, bool last,
               std::span<float> latents, const StopFlag& stop) const override {
@@ -266,10 +262,6 @@ class FlowDecoder final : public parley::FlowDecoder {
     Frames frames{at / shape_.z, first_ && out > 0 ? skip_ : 0};
     if (out > 0) first_ = false;
     return frames;
-  }
-  std::vector<float> decode(const Voice&, std::span<const std::int32_t>, std::span<const float>,
-                            std::uint64_t, Trajectory*, const StopFlag&) const override {
-    return {};
   }
 
  private:
@@ -305,7 +297,6 @@ class Vocoder final : public parley::Vocoder {
     state.n = keep;
     return at;
   }
-  std::vector<float> decode(std::span<const float>, const StopFlag&) const override { return {}; }
 
  private:
   VocoderConfig config_;

@@ -6,6 +6,7 @@
 #include "count_allocations.h"
 #include "fake_runners.h"
 #include "stages/encoder.h"
+#include "stages/probe.h"
 
 using namespace parley;
 
@@ -50,23 +51,23 @@ std::unique_ptr<Encoder> with_states(std::vector<StateSpec> specs) {
 
 }  // namespace
 
-TEST(segment_fills_features_and_encoded_on_demand) {
+TEST(a_segment_fills_features_and_the_probe_also_rows_before_the_adapter) {
   const auto graph = fake::encoder_segment(kMels, 8, 2, kWidth);
   const auto encoder = make_graph_encoder(graph, nullptr, {}, shape());
-  CHECK(encoder->has_segment_form() && !encoder->has_chunk_form());
   CHECK_EQ(encoder->width(), kWidth);
   CHECK_EQ(encoder->segment_features(8), 2U);
-  CHECK_EQ(encoder->segment_frames(8), 4U);
   CHECK(!encoder->has_short_form());
   std::vector<float> mel(kMels * 8);
   for (std::size_t i = 0; i < mel.size(); ++i) mel[i] = static_cast<float>(i);
   std::vector<float> features(2 * kWidth);
-  std::vector<float> encoded(4 * 3);
-  encoder->encode_segment(mel, features, {}, kGo);
+  encoder->encode_segment(mel, features, kGo);
   CHECK_EQ(features[kWidth + 2], 1.0F + 2.0F);
-  CHECK_EQ(encoded[3], 0.0F);
-  encoder->encode_segment(mel, features, encoded, kGo);
-  CHECK_EQ(encoded[3], 6.0F);
+  const auto& probe = probe_of<EncoderProbe>(*encoder);
+  CHECK_EQ(probe.encoded_width(), 3U);
+  const EncoderProbe::Rows rows = probe.encode(mel, kGo);
+  CHECK_EQ(rows.encoded.size(), 4U * 3U);
+  CHECK_EQ(rows.encoded[3], 6.0F);
+  CHECK(rows.features == features);
 }
 
 TEST(a_graph_of_any_length_takes_shorter_segments) {
@@ -79,21 +80,22 @@ TEST(a_graph_of_any_length_takes_shorter_segments) {
   const std::vector<std::size_t> frames = {1, 1, 2, 2, 3, 3, 4, 4};
   for (std::size_t n = 1; n <= 8; ++n) {
     CHECK_EQ(encoder->segment_features(n), features[n - 1]);
-    CHECK_EQ(encoder->segment_frames(n), frames[n - 1]);
     const std::vector<float> mel(kMels * n, 3.0F);
     std::vector<float> rows(features[n - 1] * kWidth);
-    std::vector<float> encoded(frames[n - 1] * 3);
-    encoder->encode_segment(mel, rows, encoded, kGo);
+    encoder->encode_segment(mel, rows, kGo);
     CHECK_EQ(rows.back(), 3.0F + static_cast<float>(kWidth - 1));
-    CHECK_EQ(encoded.back(), 6.0F);
+    const EncoderProbe::Rows probed = probe_of<EncoderProbe>(*encoder).encode(mel, kGo);
+    CHECK_EQ(probed.encoded.size(), frames[n - 1] * 3);
+    CHECK_EQ(probed.encoded.back(), 6.0F);
+    CHECK(probed.features == rows);
   }
   std::vector<float> mel(kMels * 9);
   std::vector<float> rows(2 * kWidth);
   for (const std::size_t n : {0U, 1U, 8U, 27U})
     CHECK_THROWS_MSG(InputError, "log_mel",
-                     encoder->encode_segment(std::span(mel).first(n), rows, {}, kGo));
+                     encoder->encode_segment(std::span(mel).first(n), rows, kGo));
   CHECK_THROWS_MSG(InputError, "features",
-                   encoder->encode_segment(std::span(mel).first(12), rows, {}, kGo));
+                   encoder->encode_segment(std::span(mel).first(12), rows, kGo));
   CHECK_THROWS_MSG(
       BundleError, "features",
       make_graph_encoder(fake::encoder_segment(kMels, -1, 2, kWidth), nullptr, {}, two));
@@ -105,10 +107,9 @@ TEST(wrong_buffer_sizes_are_input_errors) {
   std::vector<float> mel(kMels * 8);
   std::vector<float> features(2 * kWidth);
   CHECK_THROWS_MSG(InputError, "log_mel",
-                   encoder->encode_segment(std::span(mel).first(5), features, {}, kGo));
+                   encoder->encode_segment(std::span(mel).first(5), features, kGo));
   CHECK_THROWS_MSG(InputError, "features",
-                   encoder->encode_segment(mel, std::span(features).first(1), {}, kGo));
-  CHECK_THROWS_MSG(InputError, "encoded", encoder->encode_segment(mel, features, features, kGo));
+                   encoder->encode_segment(mel, std::span(features).first(1), kGo));
 }
 
 TEST(states_start_with_their_initial_value) {
@@ -247,5 +248,5 @@ TEST(forms_must_agree_and_one_must_be_there) {
   std::vector<float> mel(kMels * 8);
   std::vector<float> features(2 * kWidth);
   CHECK_THROWS_MSG(BundleError, "encoder_segment",
-                   chunk_encoder()->encode_segment(mel, features, {}, kGo));
+                   chunk_encoder()->encode_segment(mel, features, kGo));
 }

@@ -51,7 +51,7 @@ TEST(a_reply_that_fits_one_window_equals_the_whole_decode) {
     Rig rig(config_of(16, 0));
     const auto codes = codes_of(n);
     const auto streamed = rig.reply(codes, 9, 0);
-    const auto whole = rig.flow->decode(*rig.voice, codes, {}, 9, nullptr, kGo);
+    const auto whole = rig.probe().decode(*rig.voice, codes, {}, 9, nullptr, kGo);
     REQUIRE(streamed.size() == n * kFactor * kZ);
     CHECK(std::vector<float>(streamed.begin() + 3 * kZ, streamed.end()) == whole);
   }
@@ -63,7 +63,7 @@ TEST(the_last_chunk_of_a_reply_within_the_past_equals_the_whole_decode) {
   Rig rig(config_of(16, 0));
   const auto codes = codes_of(18);
   const auto streamed = rig.reply(codes, 9, 0);
-  const auto whole = rig.flow->decode(*rig.voice, codes, {}, 9, nullptr, kGo);
+  const auto whole = rig.probe().decode(*rig.voice, codes, {}, 9, nullptr, kGo);
   const std::size_t tail = 2 * kFactor * kZ;
   CHECK(std::equal(streamed.end() - tail, streamed.end(), whole.end() - tail));
 }
@@ -105,7 +105,7 @@ TEST(a_reply_begins_where_the_latents_of_its_voice_end) {
     for (std::size_t n : {1, 4, 25}) {
       Rig rig(config_of(4 * n, 0), more);
       const auto codes = codes_of(n);
-      const auto whole = rig.flow->decode(*rig.voice, codes, {}, 9, nullptr, kGo);
+      const auto whole = rig.probe().decode(*rig.voice, codes, {}, 9, nullptr, kGo);
       const int frames = std::max(static_cast<int>(n * kFactor) - more, 0);
       REQUIRE(whole.size() == static_cast<std::size_t>(frames) * kZ);
       rig.flow->begin_reply(*rig.state, 9, 0);
@@ -318,13 +318,13 @@ TEST(bad_pushes_are_input_errors_and_change_nothing) {
   CHECK(out == rig.reply(codes));
   CHECK_THROWS_MSG(InputError, "behind the last", rig.push(codes, false, out));
   CHECK_THROWS_MSG(InputError, "noise",
-                   rig.flow->decode(*rig.voice, codes, std::vector<float>(5), 0, nullptr, kGo));
+                   rig.probe().decode(*rig.voice, codes, std::vector<float>(5), 0, nullptr, kGo));
 }
 
 TEST(empty_replies_give_nothing) {
   Rig rig(config_of(6, 0));
   CHECK(rig.reply({}).empty());
-  CHECK(rig.flow->decode(*rig.voice, {}, {}, 0, nullptr, kGo).empty());
+  CHECK(rig.probe().decode(*rig.voice, {}, {}, 0, nullptr, kGo).empty());
 }
 
 TEST(voices_without_prompt_or_with_short_latents_work) {
@@ -333,11 +333,11 @@ TEST(voices_without_prompt_or_with_short_latents_work) {
   bare.speaker = {0.1F, 0.2F};
   rig.state = rig.flow->create_state(std::make_shared<const Voice>(bare));
   const auto codes = codes_of(4);
-  CHECK(rig.reply(codes, 9) == rig.flow->decode(bare, codes, {}, 9, nullptr, kGo));
+  CHECK(rig.reply(codes, 9) == rig.probe().decode(bare, codes, {}, 9, nullptr, kGo));
   const auto brief = voice_of(-3);
   rig.voice = brief;
   rig.state = rig.flow->create_state(brief);
-  CHECK(rig.reply(codes, 9) == rig.flow->decode(*brief, codes, {}, 9, nullptr, kGo));
+  CHECK(rig.reply(codes, 9) == rig.probe().decode(*brief, codes, {}, 9, nullptr, kGo));
 }
 
 TEST(what_a_bundle_got_wrong_is_named) {

@@ -110,7 +110,7 @@ TEST(voices_without_prompt_are_cached_too) {
     Voice bare;
     bare.speaker = {0.1F, 0.2F};
     rig.state = rig.flow->create_state(std::make_shared<const Voice>(bare));
-    CHECK(rig.reply(codes_of(4), 9) == rig.flow->decode(bare, codes_of(4), {}, 9, nullptr, kGo));
+    CHECK(rig.reply(codes_of(4), 9) == rig.probe().decode(bare, codes_of(4), {}, 9, nullptr, kGo));
     CHECK_EQ(rig.reply(codes_of(30)).size(), 30 * kFactor * kZ);
   }
 }
@@ -129,14 +129,14 @@ TEST(a_broken_reply_leaves_the_next_one_whole) {
 
 TEST(costs_are_those_of_the_buffers) {
   Rig rig(cached(6, 2));
-  const FlowDecoder::Costs costs = rig.flow->costs(*rig.voice);
+  const FlowProbe::Costs costs = rig.probe().costs(*rig.voice);
   CHECK_EQ(costs.prompt_frames, 2 * kFactor);
   CHECK_EQ(costs.setup_evaluations, 6U);
   // 12 branch evaluations: keys and values of 8 frames, and the rows that the convolution needs.
   CHECK_EQ(costs.voice_bytes, 12 * (2 * 8 + 3) * kHidden * sizeof(float));
   CHECK_EQ(costs.state_bytes, 12 * (2 * (24 + 32) + 3 + 32) * kHidden * sizeof(float));
   Rig window(config_of(6, 0));
-  CHECK_EQ(window.flow->costs(*rig.voice).voice_bytes, 0U);
+  CHECK_EQ(window.probe().costs(*rig.voice).voice_bytes, 0U);
 }
 
 TEST(exact_is_for_whole_utterances) {
@@ -145,6 +145,6 @@ TEST(exact_is_for_whole_utterances) {
   const auto exact = make_graph_flow_decoder({rig.condition, rig.modulation, rig.field}, config);
   CHECK_THROWS_MSG(InputError, "window or cached", exact->create_state(rig.voice));
   const auto codes = codes_of(9);
-  CHECK(exact->decode(*rig.voice, codes, {}, 3, nullptr, kGo) ==
-        rig.flow->decode(*rig.voice, codes, {}, 3, nullptr, kGo));
+  CHECK(probe_of<FlowProbe>(*exact).decode(*rig.voice, codes, {}, 3, nullptr, kGo) ==
+        rig.probe().decode(*rig.voice, codes, {}, 3, nullptr, kGo));
 }

@@ -147,8 +147,8 @@ TEST(decode_matches_the_solver_written_out) {
     if (step == 0) first = x;
   }
 
-  FlowDecoder::Trajectory trajectory;
-  const auto latents = rig.flow->decode(*rig.voice, codes, noise, 0, &trajectory, kGo);
+  FlowTrajectory trajectory;
+  const auto latents = rig.probe().decode(*rig.voice, codes, noise, 0, &trajectory, kGo);
   REQUIRE(trajectory.final_step.size() == x.size());
   for (std::size_t i = 0; i < x.size(); ++i) {
     CHECK_NEAR(trajectory.first_step[i], first[i], check::tolerance("SOLVER_ABS"));

@@ -74,7 +74,7 @@ def test_a_workbench_refuses_what_does_not_fit(tiny_bundle: Path) -> None:
     with parley.open(tiny_bundle) as bundle:
         bench, flow = bundle.workbench(), flow_of(bundle)
         for width in (3, 4_000_000 // 16):
-            with pytest.raises(parley.InputError, match=r"flow_field\] expected"):
+            with pytest.raises(parley.InputError, match=r"evaluate\] expected"):
                 bench.flow_field(np.zeros((2, 16, width), np.float32), 0.5)
         with pytest.raises(parley.InputError, match="cut of at least 1"):
             bench.flow_stream(codes_of(bundle, 4), 0, 0)

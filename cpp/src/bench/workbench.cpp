@@ -9,7 +9,6 @@
 #include "session/listen/prompt_template.h"
 #include "session/listen/turns_listener.h"
 #include "stages/contract.h"
-#include "stages/flow/memory.h"
 
 namespace parley {
 
@@ -29,12 +28,6 @@ void check_rows(const char* verb, std::size_t size, std::size_t width) {
                    "; pass an array of that width");
 }
 
-void check_values(const char* verb, std::size_t got, std::size_t expected) {
-  if (got == expected) return;
-  throw InputError(std::string("[workbench.") + verb + "] expected " + std::to_string(expected) +
-                   " numbers, got " + std::to_string(got) + "; pass an array of that shape");
-}
-
 void check_cut(const char* verb, std::size_t cut) {
   if (cut > 0) return;
   throw InputError(std::string("[workbench.") + verb +
@@ -45,10 +38,7 @@ void check_cut(const char* verb, std::size_t cut) {
 
 Workbench::Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice,
                      const std::string& flow)
-    : bundle_(std::move(bundle)),
-      voice_(bundle_->voice(voice)),
-      flow_config_(bundle_->flow_config(flow)),
-      flow_(bundle_->flow_with(flow)) {}
+    : bundle_(std::move(bundle)), voice_(bundle_->voice(voice)), flow_(bundle_->flow_with(flow)) {}
 
 ListenerParts Workbench::listener_parts() const {
   return {bundle_->encoder(),
@@ -78,20 +68,14 @@ std::vector<float> Workbench::log_mel(std::span<const float> segment) const {
   return frames;
 }
 
-Workbench::Encoded Workbench::encode_segment(std::span<const float> log_mel) const {
-  const GraphEntry* graph = bundle_->manifest().graph(contract::encoder_segment::kGraph);
-  if (graph == nullptr) turns_of(*bundle_, "encode_segment");
-  const Encoder& encoder = *bundle_->encoder();
-  const std::size_t n =
-      log_mel.size() / static_cast<std::size_t>(bundle_->manifest().front_end.n_mels);
-  Encoded result;
-  result.features.resize(encoder.segment_features(n) * encoder.width());
-  for (const TensorSpec& output : graph->outputs)
-    if (output.name == contract::encoder_segment::kEncoded)
-      result.encoded.resize(encoder.segment_frames(n) *
-                            static_cast<std::size_t>(output.shape.back()));
-  encoder.encode_segment(log_mel, result.features, result.encoded, never_);
-  return result;
+EncoderProbe::Rows Workbench::encode_segment(std::span<const float> log_mel) const {
+  if (bundle_->manifest().graph(contract::encoder_segment::kGraph) == nullptr)
+    turns_of(*bundle_, "encode_segment");
+  return probe_of<EncoderProbe>(*bundle_->encoder()).encode(log_mel, never_);
+}
+
+std::size_t Workbench::encoded_width() const {
+  return probe_of<EncoderProbe>(*bundle_->encoder()).encoded_width();
 }
 
 std::vector<float> Workbench::turn_features(std::span<const float> samples,
@@ -209,27 +193,13 @@ std::int32_t Workbench::pick(std::span<const float> logits) {
 
 std::vector<float> Workbench::flow_field(std::span<const float> inputs, std::size_t batch,
                                          std::size_t frames, float t) const {
-  const FlowConfig& config = flow_config_;
-  if (batch < 1 || batch > 2) {
-    throw InputError("[workbench.flow_field] expected a batch of 1 or 2 branches, got " +
-                     std::to_string(batch) + "; split it");
-  }
-  check_values("flow_field", inputs.size(), batch * frames * (config.hidden + 2 * config.z));
-  const FlowGraphRuns runs(bundle_->flow_graphs(), config);
-  const std::vector<float> modulation = runs.modulations(voice_->speaker, {&t, 1}, never_);
-  const FlowPlan plan = {{.t = t, .guided = batch == 2}};
-  WholeRun memory(runs.sizes(), plan, frames);
-  FlowWorkspace workspace(config, runs.sizes(), frames / config.frames_per_code + 1);
-  std::copy(inputs.begin(), inputs.end(), workspace.inputs.begin());
-  runs.run_field(workspace, batch, frames, modulation, memory.recall(0, frames), never_);
-  workspace.velocity.resize(batch * frames * config.z);
-  return workspace.velocity;
+  return flow_probe().evaluate(*voice_, inputs, batch, frames, t, never_);
 }
 
 Workbench::Flow Workbench::flow_decode(std::span<const std::int32_t> codes,
                                        std::span<const float> noise, std::uint64_t seed) const {
   Flow flow;
-  flow.latents = flow_->decode(*voice_, codes, noise, seed, &flow.trajectory, never_);
+  flow.latents = flow_probe().decode(*voice_, codes, noise, seed, &flow.trajectory, never_);
   return flow;
 }
 
@@ -264,11 +234,13 @@ std::vector<float> Workbench::flow_stream(std::span<const std::int32_t> codes, s
 }
 
 std::vector<float> Workbench::vocode(std::span<const float> latents) const {
-  check_rows("vocode", latents.size(), bundle_->vocoder()->config().z);
-  return bundle_->vocoder()->decode(latents, never_);
+  VocoderConfig config = bundle_->vocoder()->config();
+  check_rows("vocode", latents.size(), config.z);
+  config.max_push_frames = latents.size() / config.z;  // all in one run
+  return VocoderStream(bundle_->stages().vocoder(config)).push(latents, true);
 }
 
-VocoderStream::VocoderStream(std::unique_ptr<Vocoder> vocoder)
+VocoderStream::VocoderStream(std::shared_ptr<const Vocoder> vocoder)
     : vocoder_(std::move(vocoder)), state_(vocoder_->create_state()) {
   begin();
 }
@@ -295,7 +267,7 @@ VocoderStream Workbench::vocoder_stream(std::optional<std::size_t> lookahead_fra
                      std::to_string(*lookahead_frames) + "; choose fewer");
   }
   config.lookahead_frames = lookahead_frames.value_or(config.lookahead_frames);
-  return VocoderStream(make_graph_vocoder(bundle_->vocoder_graph(), config));
+  return VocoderStream(bundle_->stages().vocoder(config));
 }
 
 std::vector<float> Workbench::vocode_stream(std::span<const float> latents, std::size_t cut) const {

@@ -11,18 +11,19 @@
 #include "bundle/bundle.h"
 #include "session/listen/parts.h"
 #include "session/think/sampler.h"
+#include "stages/probe.h"
 
 namespace parley {
 
 // One reply after another through the vocoder, push by push. Not thread-safe.
 class VocoderStream {
  public:
-  explicit VocoderStream(std::unique_ptr<Vocoder> vocoder);
+  explicit VocoderStream(std::shared_ptr<const Vocoder> vocoder);
   void begin();
   std::vector<float> push(std::span<const float> latents, bool last);
 
  private:
-  std::unique_ptr<Vocoder> vocoder_;
+  std::shared_ptr<const Vocoder> vocoder_;
   StatePtr state_;
 };
 
@@ -39,11 +40,8 @@ class Workbench {
   std::vector<float> resample(std::span<const float> samples, int from_hz, int to_hz) const;
   TurnSegments cut(std::span<const float> samples) const;
   std::vector<float> log_mel(std::span<const float> segment) const;  // [n_mels, mel frames]
-  struct Encoded {
-    std::vector<float> encoded;   // [encoder frames, d]
-    std::vector<float> features;  // [rows, width]
-  };
-  Encoded encode_segment(std::span<const float> log_mel) const;
+  EncoderProbe::Rows encode_segment(std::span<const float> log_mel) const;
+  std::size_t encoded_width() const;
   // [n, width], by the listeners that sessions use.
   // `short_segments`: instead of the manifest's.
   std::vector<float> turn_features(std::span<const float> samples,
@@ -58,16 +56,16 @@ class Workbench {
   void begin_turn(std::span<const std::int32_t> ids);
   std::int32_t pick(std::span<const float> logits);  // greedy, with the bundle's penalties
 
-  // `inputs` [batch, frames, hidden + 2 z] at time t -> velocity [batch, frames, z].
+  // `inputs` [batch, frames, width of a row] at time t -> velocity [batch, frames, z].
   std::vector<float> flow_field(std::span<const float> inputs, std::size_t batch,
                                 std::size_t frames, float t) const;
   struct Flow {
     std::vector<float> latents;  // [n, z] of the reply
-    FlowDecoder::Trajectory trajectory;
+    FlowTrajectory trajectory;
   };
   Flow flow_decode(std::span<const std::int32_t> codes, std::span<const float> noise,
                    std::uint64_t seed) const;
-  FlowDecoder::Costs flow_costs() const { return flow_->costs(*voice_); }
+  FlowProbe::Costs flow_costs() const { return flow_probe().costs(*voice_); }
   // A reply as a session makes it, push by push: its latents without those under the voice prompt.
   void flow_begin(std::uint64_t seed);
   std::vector<float> flow_push(std::span<const std::int32_t> codes, bool last);
@@ -81,10 +79,10 @@ class Workbench {
 
  private:
   ListenerParts listener_parts() const;
+  const FlowProbe& flow_probe() const { return probe_of<FlowProbe>(*flow_); }
 
   std::shared_ptr<const Bundle::Impl> bundle_;
   std::shared_ptr<const Voice> voice_;
-  FlowConfig flow_config_;
   std::shared_ptr<const FlowDecoder> flow_;
   StatePtr flow_state_;                       // made at the first flow_begin
   std::shared_ptr<const Backbone> backbone_;  // made at the first feed

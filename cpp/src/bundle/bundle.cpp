@@ -101,16 +101,12 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
                   " and llama.cpp " + llama_version_of(options.llama);
   verify_files(folder_, manifest_.files, options.verify);
 
-  const Stages stages =
-      family_of(manifest_, families).build(manifest_, [&](const std::string& name) {
-        return graph(name, options);
-      });
-  encoder_ = stages.encoder;
-  if (manifest_.turns) check_short_form(*manifest_.turns, *encoder_, "bundle.open");
-  flow_graphs_ = stages.flow_graphs;
+  stages_ = family_of(manifest_, families).build(manifest_, [&](const std::string& name) {
+    return graph(name, options);
+  });
+  if (manifest_.turns) check_short_form(*manifest_.turns, *stages_.encoder, "bundle.open");
   flow_ = flow_with(options.flow);
-  vocoder_graph_ = stages.vocoder_graph;
-  vocoder_ = stages.vocoder;
+  vocoder_ = stages_.vocoder(manifest_.vocoder);
   tokens_ = open_token_model(options.llama, folder_ / manifest_.backbone.file,
                              {.device = options.device, .kv_q8_0 = kv_ == "q8_0"});
   if (tokens_->vocab_size() != manifest_.backbone.vocab_size ||
@@ -147,7 +143,7 @@ std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
 
 std::shared_ptr<const FlowDecoder> Bundle::Impl::flow_with(const std::string& settings) const {
   if (flow_ && settings.empty()) return flow_;
-  return make_graph_flow_decoder(flow_graphs_, flow_config(settings));
+  return stages_.flow(flow_config(settings));
 }
 
 FlowConfig Bundle::Impl::flow_config(const std::string& settings) const {
@@ -211,7 +207,7 @@ SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
   check_options(options);
   const Mode mode = pick_mode(options);
   SessionParts parts;
-  parts.encoder = encoder_;
+  parts.encoder = stages_.encoder;
   parts.flow = flow_;
   parts.vocoder = vocoder_;
   parts.tokens = tokens_;

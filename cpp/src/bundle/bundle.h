@@ -10,7 +10,6 @@
 #include "bundle/origin.h"
 #include "parley/parley.hpp"
 #include "session/parts.h"
-#include "stages/flow/decoder.h"
 
 namespace parley {
 
@@ -27,10 +26,9 @@ class Bundle::Impl {
   const Manifest& manifest() const { return manifest_; }
   // As it was written, but for what the caller wanted otherwise.
   json::Value document() const { return read_manifest_document(folder_, flow_settings_); }
-  const std::shared_ptr<const Encoder>& encoder() const { return encoder_; }
+  const Stages& stages() const { return stages_; }
+  const std::shared_ptr<const Encoder>& encoder() const { return stages_.encoder; }
   const std::shared_ptr<const FlowDecoder>& flow() const { return flow_; }
-  const FlowGraphs& flow_graphs() const { return flow_graphs_; }
-  const std::shared_ptr<const GraphRunner>& vocoder_graph() const { return vocoder_graph_; }
   // The bundle's settings or, where not empty, those with others in their place, as
   // OpenOptions::flow has them.
   FlowConfig flow_config(const std::string& settings) const;
@@ -60,10 +58,8 @@ class Bundle::Impl {
   std::string kv_;
   int threads_ = 0;
   Origin origin_;
-  std::shared_ptr<const Encoder> encoder_;
+  Stages stages_;
   std::string flow_settings_;
-  FlowGraphs flow_graphs_;
-  std::shared_ptr<const GraphRunner> vocoder_graph_;
   std::shared_ptr<const FlowDecoder> flow_;
   std::shared_ptr<const Vocoder> vocoder_;
   std::shared_ptr<const TokenModel> tokens_;

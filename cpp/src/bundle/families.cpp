@@ -5,6 +5,7 @@
 
 #include "audio/log_mel.h"
 #include "stages/contract.h"
+#include "stages/flow/decoder.h"
 
 namespace parley {
 
@@ -16,18 +17,17 @@ Stages build_covo_audio(const Manifest& manifest, const OpenGraph& open) {
   if (manifest.duplex)
     shape.chunk_mel_frames = static_cast<std::size_t>(manifest.duplex->chunk_mel_frames);
   shape.feature_halvings = manifest.front_end.feature_halvings;
-  VocoderConfig vocoder = manifest.vocoder;
-  vocoder.max_push_frames = max_frames(manifest.flow, 2 * manifest.flow.codes_per_chunk);
-
   Stages stages;
   stages.encoder = make_graph_encoder(open(contract::encoder_segment::kGraph),
                                       open(contract::encoder_chunk::kGraph),
                                       chunk ? chunk->states : std::vector<StateSpec>{}, shape);
-  stages.flow_graphs = {open(contract::flow_condition::kGraph),
-                        open(contract::flow_modulation::kGraph),
-                        open(contract::flow_field::kGraph)};
-  stages.vocoder_graph = open(contract::vocoder::kGraph);
-  stages.vocoder = make_graph_vocoder(stages.vocoder_graph, vocoder);
+  const FlowGraphs flow = {open(contract::flow_condition::kGraph),
+                           open(contract::flow_modulation::kGraph),
+                           open(contract::flow_field::kGraph)};
+  stages.flow = [flow](const FlowConfig& config) { return make_graph_flow_decoder(flow, config); };
+  stages.vocoder = [graph = open(contract::vocoder::kGraph)](const VocoderConfig& config) {
+    return make_graph_vocoder(graph, config);
+  };
   return stages;
 }
 

@@ -9,17 +9,17 @@
 #include "bundle/manifest.h"
 #include "runners/runner.h"
 #include "stages/encoder.h"
-#include "stages/flow/decoder.h"
+#include "stages/flow/config.h"
 #include "stages/vocoder.h"
 
 namespace parley {
 
-// What a bundle's graphs become; the flow decoder is made from its graphs with settings.
+// What a bundle's graphs become. The last two are made with settings, since a caller may want
+// others than the bundle's.
 struct Stages {
   std::shared_ptr<const Encoder> encoder;
-  FlowGraphs flow_graphs;
-  std::shared_ptr<const GraphRunner> vocoder_graph;
-  std::shared_ptr<const Vocoder> vocoder;
+  std::function<std::shared_ptr<const FlowDecoder>(const FlowConfig&)> flow;
+  std::function<std::shared_ptr<const Vocoder>(const VocoderConfig&)> vocoder;
 };
 
 // Opens a graph by its name in the contract; null where the bundle has none.

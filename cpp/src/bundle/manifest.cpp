@@ -263,6 +263,7 @@ void fill_in(Manifest& m) {
   m.flow.codes_per_chunk =
       static_cast<std::size_t>(std::int64_t{m.codes_hz} * m.rates.chunk_ms / 1000);
   m.vocoder.z = m.flow.z;
+  m.vocoder.max_push_frames = max_frames(m.flow, 2 * m.flow.codes_per_chunk);
 }
 
 struct Parsed {

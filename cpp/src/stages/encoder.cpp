@@ -9,6 +9,7 @@
 
 #include "stages/contract.h"
 #include "stages/graph_check.h"
+#include "stages/probe.h"
 
 namespace parley {
 
@@ -136,7 +137,7 @@ ChunkForm bind_chunk(std::shared_ptr<const GraphRunner> graph, const std::vector
   return form;
 }
 
-class GraphEncoder final : public Encoder {
+class GraphEncoder final : public Encoder, public EncoderProbe {
  public:
   GraphEncoder(std::shared_ptr<const GraphRunner> segment, std::shared_ptr<const GraphRunner> chunk,
                const std::vector<StateSpec>& states, EncoderShape shape)
@@ -147,9 +148,9 @@ class GraphEncoder final : public Encoder {
     }
     if (segment) segment_ = bind_segment(std::move(segment), shape_);
     if (chunk) chunk_ = bind_chunk(std::move(chunk), states, shape_);
-    const std::int64_t whole = has_segment_form() ? segment_.features_shape[2] : -1;
-    const std::int64_t piece = has_chunk_form() ? chunk_.features_shape[2] : whole;
-    if (has_segment_form() && whole != piece) {
+    const std::int64_t whole = segment_.graph ? segment_.features_shape[2] : -1;
+    const std::int64_t piece = chunk_.graph ? chunk_.features_shape[2] : whole;
+    if (segment_.graph && whole != piece) {
       throw BundleError(std::string("[") + kWhere + "] expected both graphs to give features of " +
                         "one width, got " + std::to_string(whole) + " from " +
                         segment_names::kGraph + " and " + std::to_string(piece) + " from " +
@@ -159,36 +160,30 @@ class GraphEncoder final : public Encoder {
   }
 
   std::size_t width() const override { return width_; }
-  bool has_segment_form() const override { return segment_.graph != nullptr; }
-  bool has_chunk_form() const override { return chunk_.graph != nullptr; }
   bool has_short_form() const override { return segment_.any_length; }
-  std::size_t segment_frames(std::size_t n) const override {
-    return static_cast<std::size_t>(encoded_shape(n).dims[1]);
-  }
   std::size_t segment_features(std::size_t n) const override {
     return static_cast<std::size_t>(features_shape(n).dims[1]);
   }
 
   void encode_segment(std::span<const float> log_mel, std::span<float> features,
-                      std::span<float> encoded, const StopFlag& stop) const override {
-    require(segment_.graph, "encode_segment", segment_names::kGraph);
-    const std::size_t n =
-        std::clamp<std::size_t>(log_mel.size() / shape_.n_mels, 1, shape_.segment_mel_frames);
-    check_size("encode_segment", "log_mel", log_mel.size(),
-               shape_.n_mels * (segment_.any_length ? n : shape_.segment_mel_frames));
-    const Shape features_out = features_shape(n);
-    const Shape encoded_out = encoded_shape(n);
+                      const StopFlag& stop) const override {
+    const std::size_t n = mel_frames_of(log_mel.size());
     check_size("encode_segment", "features", features.size(),
-               static_cast<std::size_t>(features_out.count()));
-    if (!encoded.empty()) {
-      check_size("encode_segment", "encoded", encoded.size(),
-                 static_cast<std::size_t>(encoded_out.count()));
-    }
-    const std::array<TensorView, 1> inputs = {view(log_mel.data(), mel_shape(log_mel.size()))};
-    std::array<TensorView, 2> outputs;
-    outputs[segment_.features] = view(features.data(), features_out);
-    outputs[segment_.encoded] = view(encoded.empty() ? nullptr : encoded.data(), encoded_out);
-    segment_.graph->run(inputs, outputs, stop);
+               static_cast<std::size_t>(features_shape(n).count()));
+    run_segment(log_mel, n, nullptr, features.data(), stop);
+  }
+
+  std::size_t encoded_width() const override {
+    return segment_.graph ? static_cast<std::size_t>(segment_.encoded_shape.dims[2]) : 0;
+  }
+
+  Rows encode(std::span<const float> log_mel, const StopFlag& stop) const override {
+    const std::size_t n = mel_frames_of(log_mel.size());
+    Rows rows;
+    rows.encoded.resize(static_cast<std::size_t>(encoded_shape(n).count()));
+    rows.features.resize(static_cast<std::size_t>(features_shape(n).count()));
+    run_segment(log_mel, n, rows.encoded.data(), rows.features.data(), stop);
+    return rows;
   }
 
   StatePtr create_state() const override {
@@ -221,6 +216,26 @@ class GraphEncoder final : public Encoder {
     if (graph) return;
     throw BundleError(std::string("[encoder.") + verb + "] expected a bundle with graph " + name +
                       ", got one without; export it with that form of the encoder");
+  }
+
+  // Of a segment of that many values. Throws where it is none.
+  std::size_t mel_frames_of(std::size_t n_values) const {
+    require(segment_.graph, "encode_segment", segment_names::kGraph);
+    const std::size_t n =
+        std::clamp<std::size_t>(n_values / shape_.n_mels, 1, shape_.segment_mel_frames);
+    check_size("encode_segment", "log_mel", n_values,
+               shape_.n_mels * (segment_.any_length ? n : shape_.segment_mel_frames));
+    return n;
+  }
+
+  // `encoded` may be null, which fetches none.
+  void run_segment(std::span<const float> log_mel, std::size_t n, float* encoded, float* features,
+                   const StopFlag& stop) const {
+    const std::array<TensorView, 1> inputs = {view(log_mel.data(), mel_shape(log_mel.size()))};
+    std::array<TensorView, 2> outputs;
+    outputs[segment_.features] = view(features, features_shape(n));
+    outputs[segment_.encoded] = view(encoded, encoded_shape(n));
+    segment_.graph->run(inputs, outputs, stop);
   }
 
   Shape mel_shape(std::size_t n_values) const {

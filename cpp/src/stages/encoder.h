@@ -15,19 +15,14 @@ class Encoder {
  public:
   virtual ~Encoder() = default;
   virtual std::size_t width() const = 0;  // of one feature
-  virtual bool has_segment_form() const = 0;
-  virtual bool has_chunk_form() const = 0;
-
   // Whether a segment may have fewer mel frames than a whole one. Attention then sees no others,
   // so the rows are near those of the whole segment, not equal.
   virtual bool has_short_form() const = 0;
-  // Rows that a segment of n mel frames gives, whole or shorter, before and after the adapter.
-  virtual std::size_t segment_frames(std::size_t n) const = 0;
+  // Rows that a segment of n mel frames gives, whole or shorter.
   virtual std::size_t segment_features(std::size_t n) const = 0;
-  // `log_mel` [n_mels, n] -> `features` [segment_features(n), width]. `encoded`, where not empty,
-  // receives the rows before the adapter (for verification).
+  // `log_mel` [n_mels, n] -> `features` [segment_features(n), width].
   virtual void encode_segment(std::span<const float> log_mel, std::span<float> features,
-                              std::span<float> encoded, const StopFlag& stop) const = 0;
+                              const StopFlag& stop) const = 0;
 
   virtual StatePtr create_state() const = 0;
   // One chunk, `log_mel` [n_mels, mel frames of a chunk] -> `feature` [width]. States are double-

@@ -36,7 +36,7 @@ class FlowDecoder {
   virtual ~FlowDecoder() = default;
   virtual const FlowShape& shape() const = 0;
 
-  // The first state of a voice also sets the voice up, see costs(); later ones share that.
+  // The first state of a voice also sets the voice up; later ones share that.
   virtual StatePtr create_state(std::shared_ptr<const Voice> voice,
                                 const SetupProgress& progress) const = 0;
   StatePtr create_state(std::shared_ptr<const Voice> voice) const {
@@ -59,27 +59,6 @@ class FlowDecoder {
   };
   virtual Frames push(StageState& state, std::span<const std::int32_t> codes, bool last,
                       std::span<float> latents, const StopFlag& stop) const = 0;
-
-  // What a voice takes: memory that its states share, memory of each state, and the evaluations of
-  // the field over the whole prompt that fill the shared part, once.
-  struct Costs {
-    std::size_t voice_bytes = 0;
-    std::size_t state_bytes = 0;
-    std::size_t setup_evaluations = 0;
-    std::size_t prompt_frames = 0;
-  };
-  virtual Costs costs(const Voice& voice) const = 0;
-
-  // The whole utterance at once, exact. `noise` [prompt + reply frames, z], empty: from (seed, 0).
-  // `trajectory`, where not null, receives normalised latents, prompt included, after the first
-  // step and at the end.
-  struct Trajectory {
-    std::vector<float> first_step;
-    std::vector<float> final_step;
-  };
-  virtual std::vector<float> decode(const Voice& voice, std::span<const std::int32_t> codes,
-                                    std::span<const float> noise, std::uint64_t seed,
-                                    Trajectory* trajectory, const StopFlag& stop) const = 0;
 };
 
 // The most latent frames that one push of n codes gives: own codes go in whole chunks, so a single

@@ -1,4 +1,4 @@
-// The vocoder stage: a stream with carried state, and whole runs; knows no code and no turn.
+// The vocoder stage: a stream with carried state; knows no code and no turn.
 #include "stages/vocoder.h"
 
 #include <algorithm>
@@ -178,21 +178,6 @@ class GraphVocoder final : public Vocoder {
     }
     mine.current.ended = last;
     return written;
-  }
-
-  std::vector<float> decode(std::span<const float> latents, const StopFlag& stop) const override {
-    check_rows("decode", latents.size());
-    const std::size_t frames = latents.size() / config_.z;
-    std::vector<float> samples((frames + full()) * config_.samples_per_latent);
-    if (frames > 0) {
-      VocoderState fresh(config_, states_.specs());
-      std::vector<float> transposed(config_.z * (frames + full()));
-      transpose(latents, frames, frames + full(), transposed);
-      run(fresh, transposed, {0, signed_size(frames)}, frames, samples, stop);
-    }
-    samples.erase(samples.begin(), samples.begin() + static_cast<std::ptrdiff_t>(
-                                                         full() * config_.samples_per_latent));
-    return samples;
   }
 
  private:

@@ -34,8 +34,6 @@ class Vocoder {
   // run's; with less, the last ones guess what follows.
   virtual std::size_t push(StageState& state, std::span<const float> latents, bool last,
                            std::span<float> samples, const StopFlag& stop) const = 0;
-  // All at once: `latents` [n, z] -> [n * samples_per_latent].
-  virtual std::vector<float> decode(std::span<const float> latents, const StopFlag& stop) const = 0;
 };
 
 std::unique_ptr<Vocoder> make_graph_vocoder(std::shared_ptr<const GraphRunner> graph,

@@ -56,7 +56,7 @@ std::span<const float> SegmentEncoder::run(Work& work, std::span<const float> sa
       encoder_->segment_features(n_mel_frames) * encoder_->width());
   encoder_->encode_segment(std::span<const float>(work.log_mel)
                                .first(static_cast<std::size_t>(config_.n_mels) * n_mel_frames),
-                           rows, {}, stop);
+                           rows, stop);
   return rows;
 }
 

@@ -11,7 +11,7 @@ namespace parley {
 
 // What a chunk's own frames see of what was before them.
 enum class FlowMode : std::uint8_t {
-  exact,   // everything, the codes behind them too: whole utterances only, by decode()
+  exact,   // everything, the codes behind them too: for whole utterances only, no session
   window,  // voice prompt and a bounded past, computed again with every chunk
   cached,  // the same, from the keys and values that were kept when it was computed
 };

@@ -10,6 +10,7 @@
 #include "stages/flow/noise.h"
 #include "stages/flow/state.h"
 #include "stages/flow/voice_setups.h"
+#include "stages/probe.h"
 
 namespace parley {
 
@@ -42,7 +43,7 @@ void check_config(const FlowConfig& config) {
   }
 }
 
-class GraphFlowDecoder final : public FlowDecoder {
+class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
  public:
   GraphFlowDecoder(FlowGraphs graphs, FlowConfig config)
       : config_((check_config(config), std::move(config))),
@@ -120,9 +121,29 @@ class GraphFlowDecoder final : public FlowDecoder {
     return {n, std::min(n, lead_in > begin ? lead_in - begin : 0)};
   }
 
+  std::vector<float> evaluate(const Voice& voice, std::span<const float> inputs,
+                              std::size_t branches, std::size_t frames, float t,
+                              const StopFlag& stop) const override {
+    FlowWorkspace workspace(config_, runs_.sizes(), frames / config_.frames_per_code + 1);
+    const std::size_t row = workspace.inputs.size() / workspace.velocity.size() * config_.z;
+    if (branches < 1 || branches > 2 || inputs.size() != branches * frames * row) {
+      throw InputError("[flow_decoder.evaluate] expected 1 or 2 branches of rows of " +
+                       std::to_string(row) + " numbers, got " + std::to_string(inputs.size()) +
+                       " numbers for " + std::to_string(branches) + " branches of " +
+                       std::to_string(frames) + " frames; pass an array of that shape");
+    }
+    const std::vector<float> modulation = runs_.modulations(voice.speaker, {&t, 1}, stop);
+    const FlowPlan plan = {{.t = t, .guided = branches == 2}};
+    WholeRun memory(runs_.sizes(), plan, frames);
+    std::copy(inputs.begin(), inputs.end(), workspace.inputs.begin());
+    runs_.run_field(workspace, branches, frames, modulation, memory.recall(0, frames), stop);
+    workspace.velocity.resize(branches * frames * config_.z);
+    return workspace.velocity;
+  }
+
   std::vector<float> decode(const Voice& voice, std::span<const std::int32_t> codes,
                             std::span<const float> noise, std::uint64_t seed,
-                            Trajectory* trajectory, const StopFlag& stop) const override {
+                            FlowTrajectory* trajectory, const StopFlag& stop) const override {
     check_voice(voice);
     check_codes("decode", codes);
     const std::vector<float> modulations = runs_.modulations(voice.speaker, stop);

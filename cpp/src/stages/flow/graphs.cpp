@@ -250,7 +250,7 @@ void FlowGraphRuns::run_field(FlowWorkspace& workspace, std::size_t n_branches,
 
 void FlowGraphRuns::solve(FlowWorkspace& workspace, std::size_t n_frames,
                           std::span<const float> modulations, FlowMemory& memory,
-                          FlowDecoder::Trajectory* trajectory, const StopFlag& stop) const {
+                          FlowTrajectory* trajectory, const StopFlag& stop) const {
   const std::size_t n = n_frames * config_.z;
   const std::span<const float> x = std::span(workspace.x).first(n);
   bool first = true;

@@ -9,6 +9,7 @@
 #include "base/stop.h"
 #include "runners/runner.h"
 #include "stages/flow/config.h"
+#include "stages/probe.h"
 
 namespace parley {
 
@@ -97,7 +98,7 @@ class FlowGraphRuns {
   // From t = 0 to t = 1 over `n_frames` frames, whose noise lies in `workspace.x`. Polls `stop`
   // between evaluations.
   void solve(FlowWorkspace& workspace, std::size_t n_frames, std::span<const float> modulations,
-             FlowMemory& memory, FlowDecoder::Trajectory* trajectory, const StopFlag& stop) const;
+             FlowMemory& memory, FlowTrajectory* trajectory, const StopFlag& stop) const;
 
   // One evaluation: `workspace.inputs` to `workspace.velocity`.
   void run_field(FlowWorkspace& workspace, std::size_t branches, std::size_t n_frames,
