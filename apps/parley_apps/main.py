@@ -17,6 +17,7 @@ from parley_apps import errors
 # Name -> its module and what it does. Only the chosen one is imported.
 COMMANDS = {
     "talk": ("parley_apps.talk", "hold a conversation: live, or with recordings into a WAV file"),
+    "serve": ("parley_apps.serve", "serve bundles to stock voice clients and browsers"),
     "devices": ("parley_apps.devices", "list microphones and loudspeakers"),
     "show": ("parley_apps.show", "tell what a bundle is and what its licence asks"),
     "verify": ("parley_apps.verify", "compare every stage with golden numbers"),
