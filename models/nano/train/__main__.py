@@ -17,6 +17,7 @@ STEPS = {
     "distill": "a published Whisper encoder becomes chunk-streaming",
     "read_check": "what tiny.en's decoder reads from an encoder's frames",
     "listen": "encoder, adapter and backbone (--stage A, B, C)",
+    "whole_turns": "a half-duplex sister of the shipped weights",
     "rollout": "a quick look at a listening model, without teacher",
     "vocoder": "latents to samples",
     "flow": "audio codes to latents",

@@ -172,10 +172,10 @@ def attention_f32(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 # ---------------------------------------------------------------- backbone
 
 
-def think(backbone: Backbone, x: Tensor, keep: Tensor) -> Tensor:
+def think(backbone: Backbone, x: Tensor, keep: Tensor, reach: int = REACH) -> Tensor:
     """Backbone.forward without its head: `[B, L, width]`; `keep` [B, L, L] bool is the mask.
 
-    No position may see more than REACH back.
+    No position may see more than `reach` back.
     """
     config = backbone.config
     positions = torch.arange(x.shape[1], device=x.device)
@@ -189,18 +189,18 @@ def think(backbone: Backbone, x: Tensor, keep: Tensor) -> Tensor:
         v = split_heads(attention.v_proj(normed), config.kv_heads)
         q, k = rotate(q, *angles), rotate(k, *angles)
         k, v = (t.repeat_interleave(groups, 1) for t in (k, v))
-        mixed = attend_window(q, k, v, mask)
+        mixed = attend_window(q, k, v, mask, reach)
         x = x + attention.o_proj(mixed.transpose(1, 2).flatten(-2))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
     return backbone.model.norm(x)
 
 
-def attend_window(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Attention `[B, H, L, D]` that leaves out keys more than REACH before a query."""
+def attend_window(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, reach: int) -> Tensor:
+    """Attention `[B, H, L, D]` that leaves out keys more than `reach` before a query."""
     parts = []
     for begin in range(0, q.shape[2], QUERY_BLOCK):
         rows = slice(begin, begin + QUERY_BLOCK)
-        seen = slice(max(0, begin - REACH), begin + QUERY_BLOCK)
+        seen = slice(max(0, begin - reach), begin + QUERY_BLOCK)
         parts.append(
             attention_f32(q[:, :, rows], k[:, :, seen], v[:, :, seen], mask[:, :, rows, seen])
         )
