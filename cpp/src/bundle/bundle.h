@@ -40,6 +40,9 @@ class Bundle::Impl {
   // A KV cache of at most `n_cells` positions at a time.
   std::shared_ptr<const Backbone> backbone(std::int64_t n_cells) const;
 
+  // A graph that is no part of the bundle, run as its own are, on the CPU.
+  std::shared_ptr<const GraphRunner> beside(const std::filesystem::path& graph) const;
+
   bool has(Mode mode) const {
     return mode == Mode::turns ? bool(manifest_.turns) : bool(manifest_.duplex);
   }
@@ -57,6 +60,7 @@ class Bundle::Impl {
   Manifest manifest_;
   std::string kv_;
   int threads_ = 0;
+  std::string onnxruntime_;
   Origin origin_;
   Stages stages_;
   std::string flow_settings_;

@@ -4,23 +4,9 @@
 #include <string>
 #include <vector>
 
-namespace parley::live {
+#include "parley/managed.h"
 
-// Milliseconds, but for the two counts. Where they come from: Step-Audio's paper names the states
-// and no number; these are the defaults of the two open voice stacks most in use.
-struct TurnTimers {
-  int prefix = 500;           // sound in front of an onset that belongs to the turn
-  int pause = 200;            // silence that starts a speculative reply ("h")
-  int commit_complete = 300;  // silence that ends a turn which the end-of-turn model calls complete
-  int commit_plain = 700;     // the same without a verdict ("C")
-  int commit_incomplete = 2500;   // the same where the model calls it incomplete
-  int interruption = 500;         // speech over a reply that is an interruption, not a backchannel
-  int false_interruption = 2000;  // with a recognizer: wait for words, then go on with the reply
-  int boundary = 1000;            // either end of a reply, where an overlap is not an interruption
-  int turn_cap = 30000;           // a turn is ended by force
-  int max_speculations = 3;       // of one turn
-  int speculation_cap = 0;        // no speculation in turns longer than this; 0: no limit
-};
+namespace parley::live {
 
 // What the machine around the controller has.
 struct TurnAbilities {

@@ -52,6 +52,7 @@ class Intake {
     taken_ = 0;
   }
 
+  int hz() const { return hz_; }
   bool empty() const { return waiting() == 0 && !resampler_; }
   std::size_t waiting() const { return waiting_.size() - taken_; }
   bool has_chunk() const { return waiting() >= chunk_samples_; }
