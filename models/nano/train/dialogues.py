@@ -251,9 +251,13 @@ class DialogueSampler:
     def heard(self, scene: Scene, mix: Mix) -> np.ndarray:
         """What the user's microphone hears of a scene [samples]."""
         leaked = self._leakage(scene) if self.rng.random() < mix.leakage else None
+        return self.microphone(scene.user, leaked, mix)
+
+    def microphone(self, clean: np.ndarray, leaked: np.ndarray | None, mix: Mix) -> np.ndarray:
+        """What it hears of clean speech and of the assistant's own voice [samples]."""
         return self._acoustics.mix(
             self.rng,
-            scene.user,
+            clean,
             leaked,
             echo=bool(self.rng.random() < mix.echo),
             noisy=bool(self.rng.random() < mix.noise),

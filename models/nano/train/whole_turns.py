@@ -102,11 +102,10 @@ class Conversations:
     def turn(self) -> tuple[np.ndarray, Answer]:
         """What the microphone heard of a command, from before it to a pause behind it."""
         command, spoken = self.sampler.command(HEAR)
-        before, after = (int(self.rng.uniform(*span) * USER_HZ) for span in ((0.1, 0.7), (0.2, 0.9)))
-        clean = np.pad(spoken.wave, (before, after))
-        heard = self.sampler._acoustics.mix(
-            self.rng, clean, None, echo=bool(self.rng.random() < HEAR.echo), noisy=True
+        before, after = (
+            int(self.rng.uniform(*span) * USER_HZ) for span in ((0.1, 0.7), (0.2, 0.9))
         )
+        heard = self.sampler.microphone(np.pad(spoken.wave, (before, after)), None, HEAR)
         return heard, self.sampler.answer_of(command)
 
     def ids(self) -> Iterator[tuple[np.ndarray, list[int], list[int], list[int]]]:
