@@ -4,16 +4,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from synthetic_bank import write_bank
-from train.dialogues import DialogueSampler
-from train.listen import Listener
-from train.listen_model import AdapterConfig, EncoderConfig
-from train.scene import Answer
-from train.vocabulary import Vocabulary
-from train.whole_turns import Conversations, Layout, WholeTurns, reply_ids, turn_log_mel
 
-from parley_export.families.covo_audio.modules.front_end import FrontEndConfig, count_features
+torch = pytest.importorskip("torch")
+
+from train.dialogues import DialogueSampler  # noqa: E402
+from train.listen import Listener  # noqa: E402
+from train.listen_model import AdapterConfig, EncoderConfig  # noqa: E402
+from train.scene import Answer  # noqa: E402
+from train.vocabulary import Vocabulary  # noqa: E402
+from train.whole_turns import (  # noqa: E402
+    Conversations,
+    Layout,
+    WholeTurns,
+    reply_ids,
+    turn_log_mel,
+)
+
+from parley_export.families.covo_audio.modules.front_end import (  # noqa: E402
+    FrontEndConfig,
+    count_features,
+)
 
 VOCABULARY = Vocabulary(("one", "two", "three", "four", "five", "six", "seven"))
 
