@@ -6,7 +6,7 @@
 #include <random>
 
 #include "check.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 #include "runner_support.h"
 #include "runners/ort/ort.h"
 

@@ -1,5 +1,5 @@
 // The public face of managed turns: options become a driver, callers are let in one at a time.
-#include "parley/managed.h"
+#include "parley/managed.hpp"
 
 #include <cmath>
 #include <cstdlib>

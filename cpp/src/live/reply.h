@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "parley/parley.h"
+#include "parley/parley.hpp"
 
 namespace parley::live {
 

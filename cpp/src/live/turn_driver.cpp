@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley::live {
 

@@ -18,7 +18,7 @@
 #include "live/turn_controller.h"
 #include "live/turn_log.h"
 #include "live/voice_activity.h"
-#include "parley/managed.h"
+#include "parley/managed.hpp"
 
 namespace parley::live {
 

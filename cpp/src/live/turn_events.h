@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "parley/managed.h"
+#include "parley/managed.hpp"
 
 namespace parley::live {
 

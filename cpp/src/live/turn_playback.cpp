@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "live/turn_driver.h"
-#include "parley/errors.h"
+#include "parley/errors.hpp"
 
 namespace parley::live {
 

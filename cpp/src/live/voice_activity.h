@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "parley/resampler.h"
+#include "parley/resampler.hpp"
 #include "runners/runner.h"
 
 namespace parley::live {

@@ -20,9 +20,9 @@ from parley_export.families.covo_audio.modules import (
     BackboneConfig,
     EncoderConfig,
 )
-from parley_export.families.covo_audio.modules.encoder import EncoderAttention
 from parley_export.families.covo_audio.modules.front_end import FrontEndConfig, mel_filters
 from parley_export.modules.rotary import rotary_angles, rotary_rates, rotate
+from parley_export.modules.whisper import EncoderAttention
 
 WINDOW = 256  # positions, in whole chunks
 REACH = WINDOW + 8  # how far back a position can see: the window before its own step

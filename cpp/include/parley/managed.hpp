@@ -18,7 +18,7 @@
 #include <string_view>
 #include <vector>
 
-#include "parley/parley.h"
+#include "parley/parley.hpp"
 
 namespace parley {
 
