@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 import parley
+from scripted_bundle import ScriptedBundle
+from scripted_core import reply
 
 ROOT = Path(__file__).resolve().parent.parent
 NANO = ROOT / "models/nano/bundle"
@@ -74,6 +76,21 @@ def serving(**given: Any) -> Iterator[Running]:
     """nano served; given: sessions, token, allowed, limits, record."""
     with parley.open(NANO, threads=1) as bundle, Running({"nano": bundle}, **given) as running:
         yield running
+
+
+class ScriptedServed(ScriptedBundle):
+    """A bundle without models: every conversation's third chunk begins the same short reply."""
+
+    voices = ("low", "high")
+
+    def __init__(self, mode: str = "duplex") -> None:
+        super().__init__(reply(2, 3, [" Hello", " world"], reason="break"), [mode])
+        self.manifest = {"limits": {"context": 1024}}
+
+    def session(self, mode: str | None = None, **options: Any) -> parley.Session:
+        made = super().session(mode, **options)
+        self.sessions.clear()  # a test may open thousands
+        return made
 
 
 def pcm(name: str = "question.wav") -> bytes:

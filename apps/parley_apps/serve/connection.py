@@ -6,7 +6,6 @@ It knows sizes and times, and no protocol: that is the dialect's, which it hands
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -47,6 +46,7 @@ class Outbox:
         self._audio_s = 0.0
         self._some = asyncio.Event()
         self.ended = False
+        self.overflowed = False
 
     @property
     def room(self) -> bool:
@@ -65,7 +65,7 @@ class Outbox:
         while audio_s and self._audio_s > self._limits.queue_s:
             self._drop_oldest_sound()
         if len(self._waiting) > self._limits.queue_events:
-            self.ended = True
+            self.overflowed = self.ended = True
         self._some.set()
 
     def _drop_oldest_sound(self) -> None:
@@ -138,7 +138,7 @@ class Connection:
                 task.cancel()
             results = await asyncio.gather(self._reader, writer, return_exceptions=True)
         for error in results:
-            self._explain(error)
+            self._explain(TimeoutError() if self.outbox.overflowed else error)
         await self._close()
         return self._code, self._why
 
@@ -152,11 +152,12 @@ class Connection:
             self._code, self._why = int(WSCloseCode.INTERNAL_ERROR), "a fault of the server"
 
     async def _close(self) -> None:
-        with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+        try:
             async with asyncio.timeout(self.limits.goodbye_s):
                 await self.ws.close(code=self._code, message=self._why.encode()[:120])
-        if isinstance(self._transport, asyncio.Transport) and not self._transport.is_closing():
-            self._transport.abort()
+        except (TimeoutError, ConnectionError, RuntimeError):  # nobody reads it
+            if isinstance(self._transport, asyncio.Transport):
+                self._transport.abort()
 
     async def _read(self, dialect: Dialect) -> None:
         ends = time.monotonic() + self.limits.longest_s
@@ -172,6 +173,7 @@ class Connection:
             if time.monotonic() > ends:
                 return self.end(WSCloseCode.OK, "the session was as long as it may be")
             await self._take(got.type, got.data, dialect)
+            await asyncio.sleep(0)  # what is there already is no reason to keep others waiting
             if self.outbox.ended:
                 return
 

@@ -198,7 +198,7 @@ class Conversation:
         self._session.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        await asyncio.to_thread(self._session.close)
+        await self._on_worker(self._session.close)
 
     async def _on_worker(self, call: Callable[..., object], *given: object) -> object:
         return await asyncio.get_running_loop().run_in_executor(self._workers, call, *given)

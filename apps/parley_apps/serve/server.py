@@ -183,7 +183,8 @@ class Server:
         room = max(self.manager.room(served) for served in self.manager.served.values())
         status = "ready" if room else ("busy" if self.manager.ready else "starting")
         body = {"status": status, "sessions": len(self.manager.seats), "room": room}
-        return web.json_response(body, status=200 if room else 503)
+        again = {} if room else {"Retry-After": str(self.limits.busy_s)}
+        return web.json_response(body, status=200 if room else 503, headers=again)
 
     async def _text_metrics(self, request: web.Request) -> web.Response:
         waiting = sum(seat.waiting_s for seat in self.manager.seats)
