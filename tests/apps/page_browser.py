@@ -70,12 +70,14 @@ def browser(running: Playwright, microphone: Path, *, allowed: bool = True) -> I
 
 
 class PageFiles(http.server.SimpleHTTPRequestHandler):
-    """The page's files, one model, and a health that tests set by `server.health`."""
+    """The page's files, one model, and what a server says of itself: `server.health` is a status,
+    401 where it wants a token."""
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path == "/health":
-            self.send_response(self.server.health)  # type: ignore[attr-defined]
+        health: int = self.server.health  # type: ignore[attr-defined]
+        if path == "/health" or health == 401:
+            self.send_response(health)
             self.send_header("Retry-After", "3")
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -110,27 +110,28 @@ export class Connection {
 // The server's event -> what the conversation calls it. What is not here is not needed.
 const TOLD = {
   "session.updated": "configured",
-  "response.listen": "listen",
-  "response.speak": "speak",
   "response.output_audio.delta": "sound",
   "response.output_audio.done": "soundEnd",
   "response.output_audio_transcript.delta": "text",
   "conversation.item.input_audio_transcription.completed": "understood",
   "response.created": "reply",
   "response.done": "replyEnd",
-  "session.chunk": "chunk",
+  "duplex.chunk": "chunk",
   error: "error",
 };
+
+function ask(path, token) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  return fetch(new URL(path, location.href), { cache: "no-store", headers });
+}
 
 /** Whether a session would start: { ok } or { full, after: seconds } or { token } or { absent }. */
 export async function ready(token) {
   try {
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const answer = await fetch(new URL("health", location.href), { cache: "no-store", headers });
-    if (answer.status === 503)
-      return { full: true, after: Number(answer.headers.get("Retry-After")) || 5 };
-    if (answer.status === 401 || answer.status === 403) return { token: true };
-    return { ok: answer.ok };
+    if ((await ask("v1/models", token)).status === 401) return { token: true };
+    const answer = await ask("health", token);
+    if (answer.status !== 503) return { ok: answer.ok };
+    return { full: true, after: Number(answer.headers.get("Retry-After")) || 5 };
   } catch {
     return { absent: true };
   }
@@ -139,8 +140,7 @@ export async function ready(token) {
 /** The server's models: [{ id, ... }]; none where it does not say. */
 export async function models(token) {
   try {
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const answer = await fetch(new URL("v1/models", location.href), { headers });
+    const answer = await ask("v1/models", token);
     return answer.ok ? (await answer.json()).data : [];
   } catch {
     return [];

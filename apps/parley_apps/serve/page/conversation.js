@@ -9,6 +9,7 @@ const PATIENCE_S = [1, 2, 4, 8, 8, 8, 15, 15]; // before each try to connect aga
 const TOLD_MS = 8000; // how long good news stay
 const ACK_BLOCKS = 4; // how far the sound was heard is told every 160 ms
 const REASONS = { 1001: words.closing, 1012: words.closing, 1013: words.full, [SLOW]: words.slow };
+const FINAL = [1000, 1008, 1011]; // closes that another connection would not mend
 
 export class Conversation {
   timeline = new Timeline();
@@ -155,7 +156,8 @@ export class Conversation {
     this.timeline.floor(this.timeline.seconds, "closed");
     if (opened) {
       this.timeline.mark(this.timeline.seconds, "lost");
-      this.#again(REASONS[code] ?? words.lost);
+      if (FINAL.includes(code)) this.stop(words.ended(reason));
+      else this.#again(REASONS[code] ?? words.lost);
       return;
     }
     // A browser does not tell why a handshake was refused: the server is asked.
@@ -242,13 +244,18 @@ export class Conversation {
       this.#connection?.truncate(item, Math.floor(heard / (RATE / 1000)));
   }
 
-  #chunk({ audio_ms, floor, decision, cost_ms, stages_ms, budget_ms }) {
-    const at = (this.#start ?? 0) + audio_ms / 1000;
+  /** A chunk is decided about at its end, when all of it was heard. */
+  #chunk({ at_ms, floor, decision, cost_ms, stages_ms, budget_ms }) {
+    // Where the server let silence stand in for sound that was late, its clock has come further.
+    const ahead = this.#start + (at_ms + budget_ms) / 1000 - this.timeline.seconds;
+    if (ahead > 0) this.#start -= ahead;
+    const at = this.#start + at_ms / 1000;
+    const end = at + budget_ms / 1000;
     this.floor = floor;
-    this.timeline.floor(at, floor);
+    this.timeline.floor(end, floor);
     this.timeline.chunk(at, cost_ms, stages_ms);
-    if (decision) this.timeline.mark(at, decision);
-    if (cost_ms > (budget_ms ?? 160)) this.late += 1;
+    if (decision !== "speak") this.timeline.mark(end, decision);
+    if (cost_ms > budget_ms) this.late += 1;
   }
 
   #error(error) {

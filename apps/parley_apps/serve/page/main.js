@@ -25,7 +25,7 @@ function put(id, text) {
 }
 
 function show() {
-  const { state, notice, muted, timeline, late, underruns, isOn } = conversation;
+  const { state, notice, muted, timeline, late, underruns, isOn, session } = conversation;
   const now = stateNow();
   element("status").dataset.state = now;
   put("state", STATES[now] + (muted && isOn ? ", you are muted" : ""));
@@ -37,6 +37,8 @@ function show() {
   element("mute").setAttribute("aria-pressed", String(muted));
   element("interrupt").disabled = state !== "open" || now !== "speaking";
   for (const id of ["save-sound", "save-timeline"]) element(id).disabled = timeline.blocks === 0;
+  put("licence", session?.capabilities?.notice ?? "");
+  element("licence").hidden = !session?.capabilities?.notice;
   put("time", clock(timeline.seconds));
   const last = timeline.chunks.at(-1);
   put("cost", last ? `${last.ms.toFixed(0)} ms of ${BUDGET_MS}` : "–");

@@ -37,4 +37,6 @@ export const fresh = "Connected again. The model has forgotten what was said bef
 export const resumed = "Connected again. The conversation goes on.";
 export const token = "The server asks for its token. Enter it under Settings, then start again.";
 export const gaveUp = "The server did not come back. Start again when it is there.";
+export const ended = (reason) =>
+  `The server ended the conversation: ${reason || "no reason given"}.`;
 export const refused = (message) => `The server refuses: ${message}`;
