@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,21 +50,22 @@ def saved(page: Page, button: str, path: Path) -> Path:
 
 def converse(page: Page) -> None:
     """The whole conversation, as the user at the screen has it."""
+    from playwright.sync_api import expect
+
     said, status = page.get_by_role("log"), page.get_by_role("status")
     page.get_by_role("button", name="Start").click()
-    said.get_by_text("hello how can i help").wait_for()
-    said.get_by_text("bakery is one mile away").wait_for()
-    said.get_by_text("once a small").wait_for()
+    for words in ("hello how can i help", "bakery is one mile away", "once a small"):
+        expect(said).to_contain_text(words, timeout=30_000)
     page.keyboard.press("Escape")
-    said.get_by_text("once a small").and_(said.get_by_text("—")).wait_for()
-    status.get_by_text("Listening").wait_for()
+    expect(said).to_contain_text(re.compile("once a small.* —$"))
+    expect(status).to_have_text("Listening")
     mute = page.get_by_role("button", name="Mute")
     mute.click()
-    status.get_by_text("Listening, you are muted").wait_for()
-    assert mute.get_attribute("aria-pressed") == "true"
+    expect(status).to_have_text("Listening, you are muted")
+    expect(mute).to_have_attribute("aria-pressed", "true")
     page.wait_for_timeout(1500)
     page.get_by_role("button", name="End").click()
-    status.get_by_text("Ended").wait_for()
+    expect(status).to_have_text("Ended")
 
 
 @pytest.fixture(scope="module")

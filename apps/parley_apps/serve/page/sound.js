@@ -3,10 +3,12 @@
 export const RATE = 24000; // samples per second, of the protocol
 export const BLOCK = 960; // samples, 40 ms
 
+// Echo goes, all else stays as it is: a raised level would raise the room's noise with it, which a
+// model takes for speech sooner or later.
 const VOICE = {
   echoCancellation: true,
   noiseSuppression: false,
-  autoGainControl: true,
+  autoGainControl: false,
   channelCount: 1,
 };
 
