@@ -85,7 +85,7 @@ class ScriptedServed(ScriptedBundle):
 
     def __init__(self, mode: str = "duplex") -> None:
         super().__init__(reply(2, 3, [" Hello", " world"], reason="break"), [mode])
-        self.manifest = {"limits": {"context": 1024}}
+        self.manifest = {"limits": {"context": 1024}, "prompts": {"system": "be brief"}}
 
     def session(self, mode: str | None = None, **options: Any) -> parley.Session:
         made = super().session(mode, **options)

@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 from page_browser import browser, driver
-from serve_process import serving
 
 import parley
+from served import NANO, ROOT, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-ROOT = Path(__file__).parents[2]
-NANO = ROOT / "models/nano/bundle"
 # Of the demo's recording, in seconds: a greeting; a question that is changed in the middle of the
 # answer; a wish for a story, whose reply the test interrupts by the button.
 PIECES_S = [(0.0, 4.4), (11.2, 19.2), (24.2, 25.7)]
@@ -73,7 +71,8 @@ def talked(microphone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("kept")
     asked: list[str] = []
     told: list[str] = []
-    with serving(NANO) as url, driver() as running, browser(running, microphone) as launched:
+    with serving() as server, driver() as running, browser(running, microphone) as launched:
+        url = f"http://127.0.0.1:{server.port}/"
         page = launched.new_page(viewport={"width": 1280, "height": 800})
         page.on("request", lambda request: asked.append(request.url))
         page.on("websocket", lambda socket: asked.append(socket.url))

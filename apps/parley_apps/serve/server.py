@@ -24,7 +24,7 @@ from parley_apps.serve.dialects.realtime import Realtime
 from parley_apps.serve.doorkeeper import door
 from parley_apps.serve.guard import Guard
 from parley_apps.serve.limits import Limits
-from parley_apps.serve.manager import BusyError, Seat, SessionManager, UnknownModelError
+from parley_apps.serve.manager import BusyError, Seat, Served, SessionManager, UnknownModelError
 from parley_apps.serve.metrics import Metrics
 
 log = logging.getLogger("parley.serve")
@@ -37,6 +37,8 @@ SAFE = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'self'; connect-src 'self'; frame-ancestors 'none'",
+    "Permissions-Policy": "microphone=(self)",
+    "Cache-Control": "no-cache",  # the page's modules belong together
 }
 
 
@@ -169,14 +171,14 @@ class Server:
         return ws
 
     async def _models(self, request: web.Request) -> web.Response:
-        data = [_model_object(name) for name in self.manager.served]
+        data = [_model_object(served) for served in self.manager.served.values()]
         return web.json_response({"object": "list", "data": data})
 
     async def _model(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         if name not in self.manager.served:
             raise web.HTTPNotFound
-        return web.json_response(_model_object(name))
+        return web.json_response(_model_object(self.manager.served[name]))
 
     async def _health(self, request: web.Request) -> web.Response:
         """Ready only where a conversation would start."""
@@ -205,5 +207,8 @@ def _about(dialect: Dialect, seat: Seat | None) -> dict[str, object]:
     return about | ({"session": known.id, "model": known.served.name} if known else {})
 
 
-def _model_object(name: str) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "parley"}
+def _model_object(served: Served) -> dict[str, object]:
+    """As OpenAI's API has it, and what a session may choose from."""
+    known = {"id": served.name, "object": "model", "created": 0, "owned_by": "parley"}
+    instructions = served.bundle.manifest["prompts"]["system"]
+    return known | {"voices": list(served.bundle.voices), "instructions": instructions}

@@ -124,6 +124,7 @@ function listVoices() {
   );
   element("voice").parentElement.hidden = voices.length < 2;
   element("instructions").parentElement.hidden = !model?.instructions;
+  element("instructions").placeholder = model?.instructions ?? "";
   stale = true;
 }
 

@@ -41,7 +41,8 @@ export class Playback {
   drop() {
     const next = this.queue[0];
     const begun = !next || next.item === this.item;
-    const rest = new Float32Array(begun ? Math.min(FADE, this.waiting) : 0);
+    const plays = begun && this.wait === 0;
+    const rest = new Float32Array(plays ? Math.min(FADE, this.waiting) : 0);
     this.#copy(rest, false);
     for (let i = 0; i < rest.length; i++) rest[i] *= 1 - (i + 1) / rest.length;
     this.queue = rest.length ? [{ item: this.item, samples: rest, at: 0 }] : [];
