@@ -1,7 +1,8 @@
 // What waits for the loudspeaker, and how far each item of it was heard; knows no audio device.
 
 export const FADE = 240; // samples, 10 ms: over these a dropped item ends
-const HOLD = 1920; // samples, 80 ms: sound that comes a little late is still in time
+const HOLD = 2880; // samples, 120 ms: sound that comes a little late is still in time
+const HOLD_MORE = 960; // after each gap
 const HOLD_MOST = 9600;
 
 export class Playback {
@@ -61,7 +62,7 @@ export class Playback {
     if (copied === out.length - silent || this.ended || this.starved) return;
     this.starved = true;
     this.underruns += 1;
-    this.hold = Math.min(HOLD_MOST, this.hold + HOLD / 2);
+    this.hold = Math.min(HOLD_MOST, this.hold + HOLD_MORE);
   }
 
   #copy(out, counts) {
