@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo wheel test-wheels nano eval bench quantized dev format golden test lint test-cpp test-python install \
+.PHONY: help demo wheel test-wheels clients nano eval bench quantized dev format golden test lint test-cpp test-python install \
   install-demo clean distclean
 
 # Everything runs with the environment's own programs first; paths may hold spaces.
@@ -23,6 +23,7 @@ help:
 	@echo "make format    put all sources into shape; make golden: write the golden numbers anew"
 	@echo "make test-wheels  these in empty environments: no compiler, old processors, lowest and newest ONNX Runtime"
 	@echo "make lint, make test-cpp, make test-python: the parts of make test"
+	@echo "make clients   stock voice clients, each installed in build/clients (1 GB), talk with parley serve nano"
 	@echo "make clean     remove what was built and the demo; make distclean: trainings and .venv too"
 
 install:
@@ -89,6 +90,10 @@ dev:
 	  *) $(VENV_PATH) ninja -C build/dev --quiet _core parley_ops && \
 	    $(VENV_PATH) $(TREE) python -m pytest $(T) ;; \
 	esac
+
+# Packages of others, from their registries, into build/clients; docs/clients.md is what came of it.
+clients: install
+	@$(VENV_PATH) OMP_NUM_THREADS=1 python tests/clients/run.py
 
 format:
 	@$(VENV_PATH) ruff check --fix -q . && $(VENV_PATH) ruff format -q .

@@ -14,9 +14,15 @@ from parley_apps.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests" / "README.md"]
+DOCUMENTS = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "tests" / "README.md",
+]
 NANO = ROOT / "models/nano/bundle"
 MADE_BY_MAKE = ("demo/", "bundle/", "build/", "dist/")
+SERVED = ("/v1/",)  # addresses of a server
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -26,7 +32,7 @@ def blocks(text: str, language: str) -> list[str]:
 @pytest.mark.nano
 @pytest.mark.skipif(not NANO.is_dir(), reason="no models/nano/bundle; make nano makes one")
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    example, _ = blocks(README, "python")
+    example, *_ = blocks(README, "python")
     assert len(example.splitlines()) <= 11
     (tmp_path / "bundles").mkdir()
     (tmp_path / "bundles" / "nano").symlink_to(NANO)
@@ -48,10 +54,26 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
 def test_the_live_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nano").symlink_to(NANO)
     monkeypatch.setenv("PARLEY_BUNDLES", str(tmp_path))
-    _, example = blocks(README, "python")
+    _, example, _ = blocks(README, "python")
     assert "bundle.live()" in example
     # Without devices and without a thread it is over at once.
     exec(example.replace("bundle.live()", "bundle.live(devices=False, start=False)"), {})
+
+
+@pytest.mark.nano
+@pytest.mark.skipif(not NANO.is_dir(), reason="no models/nano/bundle; make nano makes one")
+def test_the_stock_clients_example_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openai", reason="no openai; pip install 'parley[test]'")
+    from served import serving
+
+    *_, example = blocks(README, "python")
+    assert "8765" in example and len(example.splitlines()) <= 12
+    monkeypatch.chdir(ROOT)
+    with serving() as server:
+        exec(example.replace("8765", str(server.port)), {})
+    assert capsys.readouterr().out == "reminder to buy flowers on friday"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -80,4 +102,4 @@ def test_files_in_documents_exist(path: Path) -> None:
     for name in named:
         places = [ROOT / name, ROOT / "cpp" / "src" / name, path.parent / name]
         found = any(place.exists() or list(place.parent.glob(place.name + "*")) for place in places)
-        assert found or name.startswith(MADE_BY_MAKE), f"{path.name} names {name}"
+        assert found or name.startswith((*MADE_BY_MAKE, *SERVED)), f"{path.name} names {name}"

@@ -176,7 +176,7 @@ def test_floods_are_closed(server: Running) -> None:
             await ws.send_str("{")
 
     async def much(ws: Any) -> None:
-        await ws.send_json({"type": "x", "audio": "A" * 300_000})
+        await ws.send_json({"type": "x", "audio": "A" * 1_100_000})
 
     for give, code in ((sound, 1008), (messages, 1008), (nonsense, 1008), (much, 1009)):
         assert ended_with(server, give) == code

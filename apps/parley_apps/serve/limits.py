@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one connection, each with the reason where it is not plain.
 
-    message_bytes: an append of a second of sound has 64,000, and stock clients send more at once.
+    message_bytes: 16 s of sound in one append; stock clients send recordings whole.
     control_bytes: of any other message; instructions and tools of a session are the longest.
     audio_rate, audio_burst_s: sound may come at twice real time, and a whole recording at once.
     queue_s, slow_s: seconds of sound that wait for a slow reader, whose oldest are then dropped;
@@ -19,7 +19,7 @@ class Limits:
     client that vanished is found by the ping. busy_s: what Retry-After says.
     """
 
-    message_bytes: int = 256 * 1024
+    message_bytes: int = 1024 * 1024
     control_bytes: int = 64 * 1024
     depth: int = 32
     messages_per_s: float = 400.0
