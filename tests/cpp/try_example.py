@@ -1,4 +1,4 @@
-"""Builds the C++ example against parley as it is installed, and lets nano answer a recorded user.
+"""Builds the examples in C++ and C against parley as it is installed; nano answers a recorded user.
 
 CTest runs it with the build folder; it knows no target of it. Only the standard library.
 """
@@ -12,6 +12,9 @@ import wave
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+import c_abi  # noqa: E402
+
 EXAMPLE, NANO = ROOT / "cpp" / "example", ROOT / "models" / "nano" / "bundle"
 RECORDING = ROOT / "apps" / "parley_apps" / "data" / "conversation.wav"
 SECONDS, RATE = 8, 24_000  # the user's first question, and nano's sample rate
@@ -36,12 +39,12 @@ def configure(source: Path, build: Path, *settings: str) -> None:
     run("cmake", "-S", source, "-B", build, "-G", "Ninja", *settings)
 
 
-def installed_example(parley_build: Path, work: Path, compiler: str) -> Path:
+def installed_examples(parley_build: Path, work: Path, compiler: str) -> Path:
     prefix = work / "prefix"
     run("cmake", "--install", parley_build, "--prefix", prefix)
     configure(EXAMPLE, work / "build", f"-DCMAKE_PREFIX_PATH={prefix}", compiler)
     run("cmake", "--build", work / "build")
-    return work / "build" / "parley_example"
+    return work / "build"
 
 
 def compile_in_tree(work: Path, compiler: str) -> None:
@@ -52,6 +55,19 @@ def compile_in_tree(work: Path, compiler: str) -> None:
     configure(work / "consumer", work / "in_tree", python, compiler)
     main = "example/CMakeFiles/parley_example.dir/main.cpp.o"
     run("cmake", "--build", work / "in_tree", "--target", main)
+
+
+def check_exports(library: Path) -> None:
+    """The shared library gives what the header has, and nothing of C++ or of others' code."""
+    listed = subprocess.run(
+        ["nm", "--dynamic", "--defined-only", "--format=just-symbols", library],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    given = {line.partition("@")[0] for line in listed.stdout.split()} - {"PARLEY_1"}
+    header = c_abi.functions(c_abi.describe(c_abi.HEADER.read_text()))
+    assert given == header, given ^ header
 
 
 def question() -> bytes:
@@ -73,13 +89,21 @@ def main() -> int:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     compile_in_tree(work, compiler)
-    example = installed_example(parley_build, work, compiler)
+    examples = installed_examples(parley_build, work, compiler)
+    if shutil.which("nm"):
+        check_exports(next((work / "prefix").rglob("libparley.so")))
     if not NANO.is_dir() or not all(map(os.environ.get, ("PARLEY_ONNXRUNTIME", "PARLEY_LLAMA"))):
         print("built, not run: no models/nano/bundle, or no ONNX Runtime and llama.cpp by pip")
         return SKIPPED
-    wrong = subprocess.run([example, work], capture_output=True, text=True)
-    assert wrong.returncode == 1 and "[bundle.open] expected" in wrong.stderr, wrong
-    talk = subprocess.run([example, NANO], input=question(), capture_output=True)
+    asked = question()
+    for program in ("parley_example", "parley_talk"):
+        wrong = subprocess.run([examples / program, work], capture_output=True, text=True)
+        assert wrong.returncode == 1 and "[bundle.open] expected" in wrong.stderr, wrong
+    talk, in_c = (
+        subprocess.run([examples / program, NANO], input=asked, capture_output=True)
+        for program in ("parley_example", "parley_talk")
+    )
+    assert (in_c.returncode, in_c.stdout, in_c.stderr) == (0, talk.stdout, talk.stderr)
     told = talk.stderr.decode(errors="replace")
     print(told)
     assert talk.returncode == 0

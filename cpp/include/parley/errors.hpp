@@ -24,6 +24,18 @@ class InputError : public Error {
   using Error::Error;
 };
 
+// Another thread is inside the session.
+class BusyError : public InputError {
+ public:
+  using InputError::InputError;
+};
+
+// The session is closed.
+class ClosedError : public InputError {
+ public:
+  using InputError::InputError;
+};
+
 // The request does not fit into the model's context.
 class ContextError : public Error {
  public:

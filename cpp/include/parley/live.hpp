@@ -99,8 +99,8 @@ enum class LiveTap : std::uint8_t {
 
 class Live {
  public:
-  // Throws InputError for rates, channels or times that cannot be.
-  Live(const Bundle& bundle, Session session, const LiveOptions& options);
+  // Throws InputError for rates, channels or times that cannot be; the session stays the caller's.
+  Live(const Bundle& bundle, Session&& session, const LiveOptions& options);
   ~Live();
   Live(const Live&) = delete;
   Live& operator=(const Live&) = delete;

@@ -69,13 +69,13 @@ const LiveOptions& checked(const LiveOptions& options) {
 
 class Live::Impl {
  public:
-  Impl(const Bundle& bundle, Session session, const LiveOptions& options)
+  Impl(const Bundle& bundle, Session&& session, const LiveOptions& options)
       : chunk_(bundle.out_chunk_samples()),
         session_(std::move(session)),
         pump_(session_,
               {bundle.input_hz(), bundle.output_hz(), bundle.chunk_samples(),
                bundle.out_chunk_samples()},
-              checked(options), [this](LiveEvent event) { tell(std::move(event)); }) {}
+              options, [this](LiveEvent event) { tell(std::move(event)); }) {}
   ~Impl() { stop(); }
 
   void capture(const void* frames, std::size_t n) noexcept {
@@ -195,8 +195,8 @@ class Live::Impl {
   std::thread thread_;
 };
 
-Live::Live(const Bundle& bundle, Session session, const LiveOptions& options)
-    : impl_(std::make_unique<Impl>(bundle, std::move(session), options)) {}
+Live::Live(const Bundle& bundle, Session&& session, const LiveOptions& options)
+    : impl_(std::make_unique<Impl>(bundle, std::move(session), checked(options))) {}
 Live::~Live() = default;
 void Live::capture(const void* frames, std::size_t n_frames) noexcept {
   impl_->capture(frames, n_frames);

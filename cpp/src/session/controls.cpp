@@ -9,12 +9,12 @@ std::unique_lock<std::mutex> Session::Impl::enter(const char* verb) {
   std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   const std::string where = std::string("[session.") + verb + "] ";
   if (!lock.owns_lock()) {
-    throw InputError(where +
-                     "expected one caller at a time, got a second one; call a session "
-                     "from one thread (interrupt(), cancel() and close() from any)");
+    throw BusyError(where +
+                    "expected one caller at a time, got a second one; call a session "
+                    "from one thread (interrupt(), cancel() and close() from any)");
   }
   if (closed_) {
-    throw InputError(where + "expected an open session, got a closed one; make a new session");
+    throw ClosedError(where + "expected an open session, got a closed one; make a new session");
   }
   return lock;
 }
