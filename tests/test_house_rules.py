@@ -27,6 +27,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("too_many_positional", "cpp/bindings/libraries.cpp"): "Python names them all",
     ("too_many_positional", "cpp/src/stages/flow/decoder.cpp"): "verification's whole utterance",
     ("too_many_positional", "cpp/src/stages/flow/graphs.cpp"): "arrays of one evaluation",
+    ("too_many_positional", "cpp/c/session.cpp"): "C has no spans: two arrays with their sizes",
     ("too_many_positional", "cpp/src/stages/flow/state.h"): "sizes of one state's memory",
     ("too_many_positional", "cpp/src/stages/vocoder.cpp"): "arrays of one run",
     ("too_many_positional", "tests/cpp/stubs/stub_portaudio.cpp"): "as PortAudio declares it",
@@ -355,8 +356,11 @@ def test_every_source_is_in_a_room() -> None:
 
 
 def test_public_headers_stay_small() -> None:
-    headers = (ROOT / "cpp/include/parley").glob("*.h*")
-    assert sum(len(header.read_text().splitlines()) for header in headers) <= 800
+    folder = ROOT / "cpp/include/parley"
+    lines = {path.suffix: 0 for path in folder.iterdir()}
+    for path in folder.iterdir():
+        lines[path.suffix] += len(path.read_text().splitlines())
+    assert lines[".hpp"] <= 800 and lines[".h"] <= 350
 
 
 def test_the_journey_is_short() -> None:
