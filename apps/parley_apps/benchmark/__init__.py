@@ -5,6 +5,7 @@
 PARTS = {
     "step": ("parley_apps.benchmark.step", "what steps cost, stage by stage (also without a word)"),
     "hour": ("parley_apps.benchmark.hour", "a long conversation, minute by minute"),
+    "serve": ("parley_apps.benchmark.serve", "conversations at once behind parley serve"),
     "shapes": ("parley_apps.benchmark.shapes.run", "the published shapes with random weights"),
     "simulate": ("parley_apps.benchmark.model.simulate", "the least time that a device allows"),
     "flow": ("parley_apps.benchmark.flow.sweep", "the flow decoder's settings: cost and distance"),

@@ -71,6 +71,12 @@ SECTIONS = (
         threads=True,
     ),
     Part(
+        "serve",
+        "Conversations at once behind parley serve",
+        "Clients on loopback, each with a recorded user at the pace of a microphone.",
+        ("serve", "nano", "--sessions", "1", "2", "4", "8", "12", "--seconds", "20"),
+    ),
+    Part(
         "hour",
         "An hour of conversation",
         "The same, for an hour of virtual time: cost and memory of every minute, and a line "

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ import numpy as np
 
 import parley
 from parley.events import Floats
+from parley_apps import machine
 from parley_apps.serve.conversation import Conversation, Options
 from parley_apps.serve.recorder import Recorder
 from parley_apps.serve.timeline import Chunk, Happening
@@ -148,7 +148,7 @@ class SessionManager:
         self.draining = False
         self.ready = False
         self._sessions = sessions
-        self._cores = len(os.sched_getaffinity(0))
+        self._cores = machine.usable_cores()
         self.workers = ThreadPoolExecutor(self._cores, thread_name_prefix="step")
 
     def warm_up(self, sound: Floats, rate: int) -> None:
