@@ -94,6 +94,18 @@ GRAPHS = (
         ),
     ),
     GraphContract(
+        "head_slots",
+        # Of positions: what the backbone's head sees, and the embedding of the token.
+        (_f32("hidden", "N", "width"), _f32("text", "N", "width")),
+        (_f32("slots", "SLOTS", "head_width"),),
+    ),
+    GraphContract(
+        "head_input",
+        # What the backbone is fed next, of a token's embedding and the codes beside it.
+        (_f32("text", 1, "width"), TensorContract("codes", "i64", ("group",))),
+        (_f32("row", 1, "width"),),
+    ),
+    GraphContract(
         "flow_condition",
         (TensorContract("codes", "i64", (1, "N")),),
         (_f32("token_features", 1, "FRAMES", "hidden"),),
@@ -112,6 +124,13 @@ GRAPHS = (
             StateContract("up_values", "f32", ("up_blocks", "heads", "up_past", "head_width")),
             StateContract("filled", "i64", (1,)),
         ),
+    ),
+    GraphContract(
+        "flow_lookahead",
+        # As the encoder, where it is no more than that.
+        (TensorContract("codes", "i64", (1, "N")), _f32("speaker", 1, "speaker_width")),
+        (_f32("token_features", 1, "FRAMES", "hidden"),),
+        (StateContract("lookahead", "f32", (1, "width", "lookahead_rows")),),
     ),
     GraphContract(
         "flow_modulation",

@@ -26,6 +26,22 @@ void check_refused(const Change& change) {
                    parsed(changed(manifest_text(), change.from, change.to)));
 }
 
+// With a second decoder, which makes the codes.
+std::string text_with_head() {
+  const std::string graph =
+      R"(": {"file": "flow_field.onnx", "external": [], "precision": "f32", "opset": 20,
+   "inputs": [{"name": "x", "type": "f32", "shape": [1, -1]}],
+   "outputs": [{"name": "y", "type": "f32", "shape": [1, -1]}]}, ")";
+  std::string text = changed(manifest_text(), "\"vocabulary\": {",
+                             R"("head": {"file": "weights.data", "precision": "q8_0",
+  "vocab_size": 94, "width": 8, "context": 2560, "group": 5, "start": 90, "end": 91,
+  "sampling": )" + manifest_parts::sampling() +
+                                 "},\n \"vocabulary\": {");
+  text = changed(text, "\"audio_begin\": 200", "\"audio_begin\": 300");
+  return changed(text, "\"graphs\": {\"",
+                 "\"graphs\": {\"head_slots" + graph + "head_input" + graph);
+}
+
 }  // namespace
 
 TEST(manifest_fields_arrive) {
@@ -95,6 +111,32 @@ TEST(short_segments_are_off_where_the_manifest_says_nothing) {
   const std::string on = changed(manifest_text(), "\"max_new_tokens\": 100",
                                  "\"max_new_tokens\": 100, \"short_segments\": true");
   CHECK(parsed(on).turns->short_segments);
+}
+
+TEST(manifest_may_hold_a_head) {
+  CHECK(!parsed(manifest_text()).head);
+  const Manifest m = parsed(text_with_head());
+  CHECK_EQ(m.head->width, 8);
+  CHECK_EQ(m.head->group, 5);
+  CHECK_EQ(m.head->sampling.top_k, 50);
+  for (const Change& change : std::initializer_list<Change>{
+           {"\"end\": 91", "\"end\": 94", "head.end to be an id of the head, below 94"},
+           {"\"context\": 2560", "\"context\": 2559", "at least 2560, a group for each"},
+           {"\"file\": \"weights.data\"", "\"file\": \"other\"", "head.file"},
+           {"\"audio_begin\": 300", "\"audio_begin\": 301", "300, behind the backbone's ids"},
+           {"\"audio_codes\": 90", "\"audio_codes\": 95", "at most 94, got 95"},
+           {"\"head_slots\": {", "\"flow_encoder\": {", "several of them"},
+       }) {
+    CHECK_THROWS_MSG(BundleError, change.message,
+                     parsed(changed(text_with_head(), change.from, change.to)));
+  }
+}
+
+TEST(a_finished_reply_may_be_told_anew) {
+  const std::string told =
+      changed(manifest_text(), "\"close\": 180,", "\"close\": 180, \"history\": \"{reply} end\",");
+  CHECK_EQ(parsed(told).turns->history, "{reply} end");
+  CHECK_THROWS_MSG(BundleError, "turns.history", parsed(changed(told, "{reply} end", "end")));
 }
 
 TEST(manifest_of_another_schema_is_named) {

@@ -22,8 +22,12 @@ struct FrontEndConfig {
   int tail_samples = 0;  // of silence behind a segment, where it is not filled up to a whole one
   int positions_hz = 100;
   int feature_halvings = 4;
-  int pooled_halving = 0;         // which of them averages pairs and drops an odd one; 0: none
-  int hidden_mel_frames = 0;      // the last ones of a segment, which do not count
+  int pooled_halving = 0;     // which of them averages pairs and drops an odd one; 0: none
+  int hidden_mel_frames = 0;  // the last ones of a segment, which do not count
+  // Features counted from samples instead: so many rows a second, in groups; 0: by halvings.
+  int feature_rows_hz = 0;
+  int feature_group = 1;
+  int block_mel_frames = 0;       // that see nothing of one another; 0: a segment's all do
   double chunk_log_floor = 1e-6;  // chunk form: fixed floor, no clamp
   int chunk_frame_pad = 240;      // chunk form: zeros before the first sample
 };

@@ -66,6 +66,8 @@ static void visit(Fields& f, FrontEndConfig& c) {
   f("positions_hz", c.positions_hz, kHz);
   f.may("tail_samples", c.tail_samples, kCount).may("pooled_halving", c.pooled_halving, kCount);
   f.may("hidden_mel_frames", c.hidden_mel_frames, kCount);
+  f.may("feature_rows_hz", c.feature_rows_hz, kCount).may("feature_group", c.feature_group, kSize);
+  f.may("block_mel_frames", c.block_mel_frames, kCount);
   ResamplerFields resampler{c};
   f("resampler", resampler);
 }
@@ -112,6 +114,11 @@ static void visit(Fields& f, SamplingConfig& s) {
   f("recent_penalty", s.recent_penalty, kFactor)("recent_window", s.recent_window, kCount);
 }
 
+static void visit(Fields& f, HeadEntry& h) {
+  visit(f, static_cast<BackboneEntry&>(h));
+  f("group", h.group, kSize)("start", h.start, kId)("end", h.end, kId)("sampling", h.sampling);
+}
+
 static void visit(Fields& f, SpeechConfig& s) {
   f("begin", s.begin, kId)("end", s.end, kId)("text_pad", s.text_pad, kId);
   f("text", s.text, kSize)("audio", s.audio, kSize);
@@ -124,7 +131,7 @@ static void visit(Fields& f, TurnsConfig& t) {
   f("max_tokens_per_step", t.max_tokens_per_step,
     Range{1, 512});  // a step keeps room for its events
   f("first_sampling", t.first_sampling)("sampling", t.sampling);
-  f.may("short_segments", t.short_segments).may("speech", t.speech);
+  f.may("short_segments", t.short_segments).may("speech", t.speech).may("history", t.history);
 }
 
 static void read(const json::Node& node, SlotKind& out) {
@@ -213,7 +220,7 @@ static void visit(Fields& f, VocoderConfig& v) {
 }
 
 static void visit(Fields& f, ArrayEntry& a) {
-  f("file", a.file)("shape", a.shape, Range{1, 1e7});
+  f("file", a.file)("shape", a.shape, Range{0, 1e7});
 }
 
 static void visit(Fields& f, VoiceEntry& v) {
@@ -230,6 +237,7 @@ static void visit(Fields& f, Manifest& m) {
   f("schema_version", m.schema_version, kSize)("family", m.family, NotEmpty{});
   f("name", m.name, NotEmpty{})("source", m.source)("created_by", m.created_by)("files", m.files);
   f("rates", m.rates)("front_end", m.front_end)("graphs", m.graphs)("backbone", m.backbone);
+  f.may("head", m.head);
   f("vocabulary", m.vocabulary)("turns", m.turns)("duplex", duplex)("prompts", m.prompts);
   f("flow", flow)("vocoder", m.vocoder)("voices", m.voices)("default_voice", m.default_voice);
   f("limits", m.limits);

@@ -64,6 +64,15 @@ struct BackboneEntry {
   std::int32_t context = 0;
 };
 
+// A decoder with a cache of its own that makes `group` codes of each of the backbone's states. Its
+// ids are codes and, behind them, a few of its own; in the vocabulary they follow the backbone's.
+struct HeadEntry : BackboneEntry {
+  std::int32_t group = 0;
+  std::int32_t start = 0;  // stands before the first code, and for silence before the first sound
+  std::int32_t end = 0;    // ends speech
+  SamplingConfig sampling;
+};
+
 // A raw little-endian array.
 struct ArrayEntry {
   std::string file;
@@ -94,6 +103,7 @@ struct Manifest {
   FrontEndConfig front_end;  // rates and the chunk form's numbers filled in from `rates`, `duplex`
   std::map<std::string, GraphEntry> graphs;
   BackboneEntry backbone;
+  std::optional<HeadEntry> head;
   Vocabulary vocabulary;
   std::optional<TurnsConfig> turns;
   std::optional<DuplexConfig> duplex;

@@ -116,27 +116,38 @@ void check_graph(const Manifest& m, const std::string& name, const GraphEntry& g
 
 void check_graphs(const Manifest& m) {
   static constexpr std::array kNames = {
-      contract::encoder_segment::kGraph, contract::encoder_chunk::kGraph,
-      contract::flow_condition::kGraph,  contract::flow_encoder::kGraph,
-      contract::flow_modulation::kGraph, contract::flow_field::kGraph,
-      contract::vocoder::kGraph,         contract::vocoder_with_noise::kGraph};
+      contract::encoder_segment::kGraph,   contract::encoder_chunk::kGraph,
+      contract::head_slots::kGraph,        contract::head_input::kGraph,
+      contract::flow_condition::kGraph,    contract::flow_encoder::kGraph,
+      contract::flow_lookahead::kGraph,    contract::flow_modulation::kGraph,
+      contract::flow_field::kGraph,        contract::vocoder::kGraph,
+      contract::vocoder_with_noise::kGraph};
   for (const auto& [name, graph] : m.graphs) {
     const bool known = std::any_of(kNames.begin(), kNames.end(),
                                    [&name = name](const char* k) { return name == k; });
     expect(known, "a name in graphs", "a graph of this version's contract", name);
     check_graph(m, name, graph);
   }
-  const auto needs = [&](const char* name, const char* why, const char* other = "") {
-    const bool one = (m.graph(name) != nullptr) != (m.graph(other) != nullptr);
-    const std::string names = *other == 0 ? name : std::string(name) + " or " + other;
-    expect(one, "graphs", "with " + names + ", which " + why + " needs", "a bundle without it");
+  // Exactly one of them.
+  const auto needs = [&](const char* why, std::initializer_list<const char*> any) {
+    std::string names;
+    int n = 0;
+    for (const char* name : any) {
+      names += (names.empty() ? "" : " or ") + std::string(name);
+      n += m.graph(name) != nullptr ? 1 : 0;
+    }
+    expect(n == 1, "graphs", "with " + names + ", which " + why + " needs",
+           n == 0 ? "a bundle without it" : "several of them");
   };
-  needs(contract::flow_condition::kGraph, "every bundle", contract::flow_encoder::kGraph);
-  needs(contract::flow_modulation::kGraph, "every bundle");
-  needs(contract::flow_field::kGraph, "every bundle");
-  needs(contract::vocoder::kGraph, "every bundle", contract::vocoder_with_noise::kGraph);
-  if (m.turns) needs(contract::encoder_segment::kGraph, "\"turns\"");
-  if (m.duplex) needs(contract::encoder_chunk::kGraph, "\"duplex\"");
+  needs("every bundle", {contract::flow_condition::kGraph, contract::flow_encoder::kGraph,
+                         contract::flow_lookahead::kGraph});
+  needs("every bundle", {contract::flow_modulation::kGraph});
+  needs("every bundle", {contract::flow_field::kGraph});
+  needs("every bundle", {contract::vocoder::kGraph, contract::vocoder_with_noise::kGraph});
+  if (m.turns) needs("\"turns\"", {contract::encoder_segment::kGraph});
+  if (m.duplex) needs("\"duplex\"", {contract::encoder_chunk::kGraph});
+  if (m.head) needs("\"head\"", {contract::head_slots::kGraph});
+  if (m.head) needs("\"head\"", {contract::head_input::kGraph});
   expect(m.turns || m.duplex, "turns or duplex", "there", "null for both");
 }
 
@@ -145,14 +156,37 @@ void check_id(const Manifest& m, const std::string& key, std::int32_t id) {
          "an id of the vocabulary, below " + std::to_string(m.backbone.vocab_size), id);
 }
 
+// Ids of codes: in the backbone's vocabulary, or behind all of it where a head makes them.
+void check_codes(const Manifest& m) {
+  const Vocabulary& v = m.vocabulary;
+  expect(v.text_end > 0 && v.text_end <= v.audio_begin, "vocabulary.text_end",
+         "above 0 and at most audio_begin", v.text_end);
+  if (!m.head) check_id(m, "vocabulary.audio_begin", v.audio_begin);
+  const std::int64_t first = m.head ? v.audio_begin - m.backbone.vocab_size : v.audio_begin;
+  const std::int64_t ids = m.head ? m.head->vocab_size : m.backbone.vocab_size;
+  expect(first == 0 || !m.head, "vocabulary.audio_begin",
+         std::to_string(m.backbone.vocab_size) + ", behind the backbone's ids", v.audio_begin);
+  expect(v.audio_codes <= ids - first, "vocabulary.audio_codes",
+         "at most " + std::to_string(ids - first), v.audio_codes);
+}
+
+void check_head(const Manifest& m, const HeadEntry& head) {
+  check_file(m, "head.file", head.file);
+  for (const auto& [key, id] : {std::pair{"head.start", head.start}, {"head.end", head.end}}) {
+    expect(id < head.vocab_size, key, "an id of the head, below " + std::to_string(head.vocab_size),
+           id);
+  }
+  const std::int64_t needed = std::int64_t{head.group} * m.limits.context;
+  expect(needed <= head.context, "head.context",
+         "at least " + std::to_string(needed) + ", a group for each of limits.context",
+         head.context);
+}
+
 void check_vocabulary(const Manifest& m) {
   const Vocabulary& v = m.vocabulary;
   check_file(m, "backbone.file", m.backbone.file);
-  expect(v.text_end > 0 && v.text_end <= v.audio_begin, "vocabulary.text_end",
-         "above 0 and at most audio_begin", v.text_end);
-  check_id(m, "vocabulary.audio_begin", v.audio_begin);
-  expect(v.audio_codes <= m.backbone.vocab_size - v.audio_begin, "vocabulary.audio_codes",
-         "at most " + std::to_string(m.backbone.vocab_size - v.audio_begin), v.audio_codes);
+  check_codes(m);
+  if (m.head) check_head(m, *m.head);
   check_id(m, "vocabulary.audio_placeholder", v.audio_placeholder);
   for (const auto& [name, id] : v.control) check_id(m, "vocabulary.control." + name, id);
   expect(m.limits.context <= m.backbone.context, "limits.context", "at most backbone.context",
@@ -176,6 +210,8 @@ void check_turns(const Manifest& m, const TurnsConfig& t) {
     expect(occurrences(*text, "{system}") <= (first ? 1 : 0), path,
            first ? "a template with {system} at most once" : "a template without {system}", *text);
   }
+  expect(t.history.empty() || occurrences(t.history, "{reply}") == 1, "turns.history",
+         "a template with {reply} once", t.history);
   expect(!t.end.empty(), "turns.end", "at least one id", 0);
   for (const std::int32_t id : t.end) check_id(m, "turns.end", id);
   check_id(m, "turns.close", t.close);

@@ -48,6 +48,7 @@ struct TurnsConfig {
   std::string next;
   std::string first_text;
   std::string next_text;
+  std::string history;  // what a finished reply becomes, {reply} its text; empty: stays as it was
   std::vector<std::int32_t> end;  // any of these ends a reply
   std::int32_t close = 0;         // ends an interrupted reply in the history
   int max_new_tokens = 2048;

@@ -39,6 +39,26 @@ inline constexpr char kPosition[] = "position";
 inline constexpr char kAdapter[] = "adapter";
 }  // namespace encoder_chunk
 
+namespace head_slots {
+inline constexpr char kGraph[] = "head_slots";
+// f32 [N, width]
+inline constexpr char kHidden[] = "hidden";
+// f32 [N, width]
+inline constexpr char kText[] = "text";
+// f32 [SLOTS, head_width]
+inline constexpr char kSlots[] = "slots";
+}  // namespace head_slots
+
+namespace head_input {
+inline constexpr char kGraph[] = "head_input";
+// f32 [1, width]
+inline constexpr char kText[] = "text";
+// i64 [group]
+inline constexpr char kCodes[] = "codes";
+// f32 [1, width]
+inline constexpr char kRow[] = "row";
+}  // namespace head_input
+
 namespace flow_condition {
 inline constexpr char kGraph[] = "flow_condition";
 // i64 [1, N]
@@ -70,6 +90,18 @@ inline constexpr char kUpValues[] = "up_values";
 // i64 [1]
 inline constexpr char kFilled[] = "filled";
 }  // namespace flow_encoder
+
+namespace flow_lookahead {
+inline constexpr char kGraph[] = "flow_lookahead";
+// i64 [1, N]
+inline constexpr char kCodes[] = "codes";
+// f32 [1, speaker_width]
+inline constexpr char kSpeaker[] = "speaker";
+// f32 [1, FRAMES, hidden]
+inline constexpr char kTokenFeatures[] = "token_features";
+// f32 [1, width, lookahead_rows]
+inline constexpr char kLookahead[] = "lookahead";
+}  // namespace flow_lookahead
 
 namespace flow_modulation {
 inline constexpr char kGraph[] = "flow_modulation";
