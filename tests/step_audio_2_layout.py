@@ -302,7 +302,7 @@ def _field_shapes(spec: Spec) -> Shapes:
     return shapes | linear(root + "final_layer.linear", 80, width)
 
 
-def _normed(name: str, *shape: int, out: int | None = None) -> Shapes:
+def normed(name: str, *shape: int, out: int | None = None) -> Shapes:
     return {
         f"{name}.bias": (shape[0] if out is None else out,),
         f"{name}.parametrizations.weight.original0": (shape[0], 1, 1),
@@ -310,11 +310,11 @@ def _normed(name: str, *shape: int, out: int | None = None) -> Shapes:
     }
 
 
-def _residual(name: str, width: int, kernel: int) -> Shapes:
+def residual(name: str, width: int, kernel: int) -> Shapes:
     shapes: Shapes = {}
     for group in ("convs1", "convs2"):
         for i in range(3):
-            shapes |= _normed(f"{name}.{group}.{i}", width, width, kernel)
+            shapes |= normed(f"{name}.{group}.{i}", width, width, kernel)
     for group in ("activations1", "activations2"):
         shapes |= {f"{name}.{group}.{i}.alpha": (width,) for i in range(3)}
     return shapes
@@ -324,18 +324,18 @@ def vocoder_shapes(spec: Spec) -> Shapes:
     """Tensors of hift.pt, under `generator.`."""
     root, width = "generator.", spec.vocoder_width
     shapes = linear(root + "m_source.l_linear", 1, 9)
-    shapes |= _normed(root + "conv_pre", width, 80, 7)
+    shapes |= normed(root + "conv_pre", width, 80, 7)
     down = 15 * 8
     for i, (rate, kernel) in enumerate(zip(spec.rates, spec.kernels, strict=True)):
         half, down = width // 2, down // rate
-        shapes |= _normed(f"{root}ups.{i}", width, half, kernel, out=half)
+        shapes |= normed(f"{root}ups.{i}", width, half, kernel, out=half)
         shapes |= conv(f"{root}source_downs.{i}", half, 18, 2 * down if down > 1 else 1)
-        shapes |= _residual(f"{root}source_resblocks.{i}", half, spec.source_kernels[i])
+        shapes |= residual(f"{root}source_resblocks.{i}", half, spec.source_kernels[i])
         for j, block_kernel in enumerate(spec.block_kernels):
-            shapes |= _residual(f"{root}resblocks.{3 * i + j}", half, block_kernel)
+            shapes |= residual(f"{root}resblocks.{3 * i + j}", half, block_kernel)
         width = half
-    shapes |= _normed(root + "conv_post", 18, width, 7)
+    shapes |= normed(root + "conv_post", 18, width, 7)
     for i in range(5):
         in_width = spec.pitch_width if i else 80
-        shapes |= _normed(f"{root}f0_predictor.condnet.{2 * i}", spec.pitch_width, in_width, 3)
+        shapes |= normed(f"{root}f0_predictor.condnet.{2 * i}", spec.pitch_width, in_width, 3)
     return shapes | linear(root + "f0_predictor.classifier", 1, spec.pitch_width)

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -150,26 +151,39 @@ def write_shards(folder: Path, values: dict[str, np.ndarray], n: int, dtype: str
     (folder / "model.safetensors.index.json").write_text(text)
 
 
-def write_state_dict(path: Path, values: dict[str, np.ndarray], wrapped: bool = True) -> None:
+def write_state_dict(path: Path, values: dict[str, Any], wrapped: bool = True) -> None:
     """`{"model": values}`, or the values alone, as torch.save lays them out: a zip with one pickle
-    and raw storages."""
-    pickle = b"\x80\x02" + (b"}X\x05\0\0\0model" if wrapped else b"") + b"}("
-    for i, (name, array) in enumerate(values.items()):
-        strides = [s // array.itemsize for s in np.ascontiguousarray(array).strides]
-        pickle += _text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(("
-        pickle += _text("storage") + b"ctorch\nFloatStorage\n" + _text(str(i)) + _text("cpu")
-        pickle += _number(array.size) + b"tQ" + _number(0) + _tuple(array.shape) + _tuple(strides)
-        pickle += b"\x89ccollections\nOrderedDict\n)RtR"
+    and raw storages. Values are float32 or int64, or dicts of such."""
+    arrays: list[np.ndarray] = []
+    pickle = _pickled({"model": values} if wrapped else values, arrays)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("model/data.pkl", pickle + (b"us." if wrapped else b"u."))
+        archive.writestr("model/data.pkl", b"\x80\x02" + pickle + b".")
         archive.writestr("model/byteorder", "little")
-        for i, array in enumerate(values.values()):
-            archive.writestr(f"model/data/{i}", array.astype("<f4").tobytes())
+        for i, array in enumerate(arrays):
+            archive.writestr(f"model/data/{i}", np.ascontiguousarray(array).tobytes())
         archive.writestr("model/version", "3\n")
 
 
+def _pickled(value: Any, arrays: list[np.ndarray]) -> bytes:
+    if isinstance(value, dict):
+        inner = b"".join(_text(name) + _pickled(part, arrays) for name, part in value.items())
+        return b"}(" + inner + b"u"
+    kind = {"<f4": b"Float", "<i8": b"Long"}[value.dtype.str]
+    strides = [s // value.itemsize for s in np.ascontiguousarray(value).strides]
+    arrays.append(value)
+    storage = b"((" + _text("storage") + b"ctorch\n" + kind + b"Storage\n"
+    storage += _text(str(len(arrays) - 1)) + _text("cpu") + _number(value.size) + b"tQ"
+    layout = _number(0) + _tuple(value.shape) + _tuple(strides)
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n"
+        + storage
+        + layout
+        + b"\x89ccollections\nOrderedDict\n)RtR"
+    )
+
+
 def _text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value)) + value.encode()
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
 
 def _number(value: int) -> bytes:

@@ -51,12 +51,13 @@ class TokenModel:
     """What a GGUF file is made from, weights aside.
 
     names: checkpoint name -> (GGUF name, shape), in the order of the file. config: also tells
-    llama.cpp's name of the architecture. max_positions: the context length that the file states.
+    llama.cpp's name of the architecture. tokenizer: none where its ids are no text.
+    max_positions: the context length that the file states.
     """
 
     names: Names
     config: BackboneConfig
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     max_positions: int
 
     @property
@@ -213,7 +214,11 @@ def open_writer(model: TokenModel, name: str) -> Any:
     w.add_layer_norm_rms_eps(config.rms_eps)
     w.add_rope_freq_base(config.rope_theta)
     w.add_vocab_size(config.vocab_size)
-    _add_tokenizer(w, config, model.tokenizer)
+    if model.tokenizer is None:
+        w.add_tokenizer_model("none")
+        w.add_token_list([audio_token(k) for k in range(config.vocab_size)])
+    else:
+        _add_tokenizer(w, config, model.tokenizer)
     return w
 
 

@@ -167,7 +167,8 @@ def file_table(folder: Path, hashed: Callable[[Path], str]) -> dict[str, FileEnt
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json and read it back with the engine's reader where that is installed."""
     path = folder / MANIFEST
-    ordered = {key: manifest[key] for key in Manifest.__annotations__}  # type: ignore[literal-required]
+    values = dict(manifest)
+    ordered = {key: values[key] for key in Manifest.__annotations__ if key in values}
     text = json.dumps(ordered, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8")
     _sync(path)

@@ -24,14 +24,14 @@ class Columns:
         self.vectors = g.op("Reshape", modulation, g.ints(-1, hidden))
         self.upright_vectors = g.op("Reshape", modulation, g.ints(-1, hidden, 1))
 
-    def linear(self, x: str, module: nn.Linear, name: str) -> str:
-        """Columns `[in, B T]` -> `[out, B T]`."""
-        g = self.g
-        y = g.op("MatMul", g.weight(f"{name}.weight", lambda: module.weight), x)
+    def linear(self, x: str, module: nn.Linear, name: str, order: Tensor | None = None) -> str:
+        """Columns `[in, B T]` -> `[out, B T]`; `order` of the outputs, None for the module's."""
+        g, rows = self.g, slice(None) if order is None else order
+        y = g.op("MatMul", g.weight(f"{name}.weight", lambda: module.weight[rows]), x)
         if module.bias is None:
             return y
         bias = module.bias
-        return g.op("Add", y, g.weight(f"{name}.bias", lambda: bias[:, None]))
+        return g.op("Add", y, g.weight(f"{name}.bias", lambda: bias[rows][:, None]))
 
     def turn(self, x: str) -> str:
         """Rows to columns, or columns to rows."""

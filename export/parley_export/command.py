@@ -60,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="type of the backbone's weights (default: q4_k_m; f32 is exact)",
     )
     add(
+        "--head",
+        choices=PRECISIONS,
+        default="q8_0",
+        help="the same of a speech head that is a decoder of its own, where the family has one "
+        "(default: q8_0)",
+    )
+    add(
         "--graphs",
         choices=("f32", "f16"),
         default="f32",
@@ -148,6 +155,7 @@ def _run(args: argparse.Namespace, memory: MemoryWatch) -> int:
         layout=family.locate(folder, places, location),
         out=args.out,
         backbone=args.backbone,
+        head=args.head,
         graphs=args.graphs,
         vocoder=args.vocoder,
         duplex=args.duplex,

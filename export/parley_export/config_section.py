@@ -115,3 +115,8 @@ def _are_sizes(values: Any) -> bool:
         and bool(values)
         and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
     )
+
+
+def is_plain_name(name: Any) -> bool:
+    """A text of letters, digits, _ and -: safe as a part of a path."""
+    return isinstance(name, str) and name.replace("_", "").replace("-", "").isalnum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import time
 from collections import Counter
@@ -13,14 +14,14 @@ from typing import Any
 from torch import nn
 
 from parley_export import backbone_gguf, bundle, loading, provenance
+from parley_export.backbone_gguf import TokenModel
 from parley_export.family import Checkpoint, Choices, Family, Layout
 from parley_export.graph_builder import GraphInfo
 from parley_export.manifest import SCHEMA_VERSION, Manifest
 from parley_export.progress import MemoryWatch, Progress, size
 from parley_export.quantize import FILE_TYPES, quantize, require_llama
 
-BACKBONE_FILE = "backbone.gguf"
-SOURCE_FILE = "backbone.source.gguf"  # what is quantized; never part of the bundle
+SOURCE_FILE = "source.gguf"  # what is quantized; never part of the bundle
 SPARE_BYTES = 64 << 20  # manifest, voices, graph nodes
 PACKAGES = ("torch", "numpy", "onnx", "gguf", "safetensors", "parley_llama")
 
@@ -46,6 +47,7 @@ class Report:
     seconds: float = 0.0
     peak_anonymous_bytes: int | None = None
     backbone: dict[str, Any] = field(default_factory=dict)
+    head: dict[str, Any] | None = None
     graphs: dict[str, str] = field(default_factory=dict)
     licence: str = ""
     notice: str = ""
@@ -61,7 +63,8 @@ def export_bundle(family: Family, options: Options, memory: MemoryWatch) -> Repo
         InputError, BundleError, LibraryError, OSError: nothing is left behind then.
     """
     bundle.check_target(Path(os.path.abspath(options.out)), options.force)
-    if options.backbone in FILE_TYPES:
+    has_head = family.head_model is not None
+    if options.backbone in FILE_TYPES or (has_head and options.head in FILE_TYPES):
         require_llama()
     checkpoint = family.read(options.layout)
     family.check(checkpoint, options)
@@ -86,17 +89,38 @@ def write_bundle(job: Job) -> Report:
 
 def needed_bytes(family: Family, checkpoint: Checkpoint, options: Choices) -> int:
     """The largest use of the disk during an export, a few percent above what it takes."""
-    backbone = family.token_model(checkpoint).estimated_bytes(options.backbone)
-    extra = 0
-    if options.backbone in FILE_TYPES:
-        extra = _source_bytes(family, checkpoint)
+    models = token_models(family, checkpoint, options)
+    written = sum(model.estimated_bytes(precision) for model, precision in models.values())
+    extra = max(
+        (_source_bytes(model, checkpoint) for model, kind in models.values() if kind in FILE_TYPES),
+        default=0,
+    )
     parts = sum(part.bytes for part in family.parts(checkpoint, options))
-    return int(1.03 * (backbone + max(extra, parts))) + SPARE_BYTES
+    return int(1.03 * (written + max(extra, parts))) + SPARE_BYTES
 
 
-def _source_bytes(family: Family, checkpoint: Checkpoint) -> int:
-    names = family.token_model(checkpoint).names
-    return sum(checkpoint.shards.tensors[name].nbytes for name in names)
+def token_models(
+    family: Family, checkpoint: Checkpoint, options: Choices
+) -> dict[str, tuple[TokenModel, str]]:
+    """Name -> a decoder of the bundle and its precision, the backbone first."""
+    models = {"backbone": (family.token_model(checkpoint), options.backbone)}
+    if family.head_model is not None:
+        models["head"] = (family.head_model(checkpoint), options.head)
+    return models
+
+
+def gguf_file(name: str) -> str:
+    """Of a decoder in a bundle."""
+    return f"{name}.gguf"
+
+
+def _source_bytes(model: TokenModel, checkpoint: Checkpoint) -> int:
+    """Of its tensors in the checkpoint; what is computed from several is float32."""
+    known = checkpoint.shards.tensors
+    return sum(
+        known[name].nbytes if name in known else 4 * math.prod(shape)
+        for name, shape in model.shapes.items()
+    )
 
 
 class Job:
@@ -112,7 +136,7 @@ class Job:
         self.checkpoint = checkpoint
         self.memory = memory
         self.parts = family.parts(checkpoint, options)
-        self.token_model = family.token_model(checkpoint)
+        self.token_models = token_models(family, checkpoint, options)
         self.sources = self._sources()
         self.progress = Progress(self._steps())
 
@@ -127,18 +151,19 @@ class Job:
 
     def _steps(self) -> dict[str, float]:
         sources = sum(path.stat().st_size for path in self.sources.values())
-        result = self.token_model.estimated_bytes(self.options.backbone)
         steps = {"hashing the checkpoint": sources / HASH_PER_S}
-        if self.options.backbone in FILE_TYPES:
-            source = _source_bytes(self.family, self.checkpoint)
-            weights = self.token_model.elements
-            steps["copying the backbone"] = source / WRITE_PER_S
-            steps[f"quantizing to {self.options.backbone}"] = weights / QUANTIZE_PER_S
-        else:
-            steps["writing the backbone"] = result / WRITE_PER_S
+        written = sum(part.bytes for part in self.parts)
+        for name, (model, precision) in self.token_models.items():
+            result = model.estimated_bytes(precision)
+            written += result
+            if precision in FILE_TYPES:
+                source = _source_bytes(model, self.checkpoint)
+                steps[f"copying the {name}"] = source / WRITE_PER_S
+                steps[f"quantizing the {name} to {precision}"] = model.elements / QUANTIZE_PER_S
+            else:
+                steps[f"writing the {name}"] = result / WRITE_PER_S
         for part in self.parts:
             steps[f"graph {part.name}"] = part.bytes / WRITE_PER_S
-        written = result + sum(part.bytes for part in self.parts)
         steps["hashing the bundle"] = written / HASH_PER_S
         return steps
 
@@ -149,7 +174,8 @@ class Job:
         licence, report.licence, report.notice = self._licence()
         self.progress.note(f"notice: {report.notice}")
         hashes = self._hash("hashing the checkpoint", self.sources)
-        report.backbone = self._backbone()
+        decoders = {name: self._decoder(name) for name in self.token_models}
+        report.backbone, report.head = decoders["backbone"], decoders.get("head")
         described = self._graphs()
         report.graphs = {name: info["precision"] for name, info in described.items()}
         voices = self.family.write_voices(self.checkpoint, folder)
@@ -158,7 +184,10 @@ class Job:
         with self.progress.step("hashing the bundle"):
             files = bundle.file_table(folder, provenance.sha256)
         sections = self.family.sections(self.checkpoint, self.options)
-        backbone = {"file": BACKBONE_FILE, "precision": self.options.backbone}
+        files_of = {
+            name: {"file": gguf_file(name), "precision": precision}
+            for name, (_, precision) in self.token_models.items()
+        }
         manifest: Manifest = {
             "schema_version": SCHEMA_VERSION,
             "family": self.family.name,
@@ -169,14 +198,17 @@ class Job:
                 "licence": report.licence,
                 "notice": report.notice,
             },
-            "created_by": versions() | {"backbone_types": report.backbone["types"]},
+            "created_by": versions()
+            | {f"{name}_types": entry["types"] for name, entry in decoders.items()},
             "files": files,
             **sections,
             "graphs": described,
-            "backbone": {**backbone, **sections["backbone"]},
+            "backbone": {**files_of["backbone"], **sections["backbone"]},
             "voices": voices,
             "default_voice": next(iter(voices)),
         }
+        if (head := sections.get("head")) is not None:
+            manifest["head"] = {**files_of["head"], **head}
         bundle.write_manifest(folder, manifest)
         report.bytes = sum(entry["bytes"] for entry in files.values())
         return report
@@ -193,34 +225,34 @@ class Job:
         with self.progress.step(step):
             return {name: provenance.sha256(path, count) for name, path in files.items()}
 
-    def _backbone(self) -> dict[str, Any]:
-        """Write backbone.gguf; returns its precision and the types that its tensors really got."""
-        precision = self.options.backbone
-        target = self.folder / BACKBONE_FILE
+    def _decoder(self, name: str) -> dict[str, Any]:
+        """Write a decoder's GGUF; returns its precision and the types its tensors really got."""
+        model, precision = self.token_models[name]
+        target = self.folder / gguf_file(name)
         if precision in FILE_TYPES:
             source = self.folder / SOURCE_FILE
-            with self.progress.step("copying the backbone"):
-                self._write_gguf(source, "source")
-            with self.progress.step(f"quantizing to {precision}"):
+            with self.progress.step(f"copying the {name}"):
+                self._write_gguf(source, model, "source")
+            with self.progress.step(f"quantizing the {name} to {precision}"):
                 quantize(source, target, precision, self.progress.update, self.memory.add)
             source.unlink()
         else:
-            with self.progress.step("writing the backbone"):
-                self._write_gguf(target, precision)
+            with self.progress.step(f"writing the {name}"):
+                self._write_gguf(target, model, precision)
         types = Counter(backbone_gguf.stored_types(target).values())
         text = ", ".join(f"{kind} x {n}" for kind, n in types.most_common())
         unusual = sorted(set(types) - backbone_gguf.USUAL_TYPES[precision])
         if unusual:
             self.progress.note(
-                f"note: some widths do not fit {precision} (K types need multiples of 256), so "
-                f"tensors got {' and '.join(unusual)} instead; in all {text}"
+                f"note: some widths of the {name} do not fit {precision} (K types need multiples "
+                f"of 256), so tensors got {' and '.join(unusual)} instead; in all {text}"
             )
         return {"precision": precision, "types": text, "fallback": unusual}
 
-    def _write_gguf(self, path: Path, precision: str) -> None:
+    def _write_gguf(self, path: Path, model: TokenModel, precision: str) -> None:
         backbone_gguf.write_gguf(
             path,
-            self.token_model,
+            model,
             self.checkpoint.read,
             precision=precision,
             name=self.options.layout.name,
@@ -262,10 +294,12 @@ def versions() -> dict[str, str]:
 def describe(report: Report) -> str:
     """A report in a few lines for people."""
     peak = report.peak_anonymous_bytes
+    head = report.head
+    also = "" if head is None else f", head {head['precision']} ({head['types']})"
     memory = "" if peak is None else f", at most {size(peak)} of anonymous memory"
     return (
         f"wrote {report.bundle}: {size(report.bytes)} in {report.seconds:.0f} s{memory}\n"
-        f"backbone {report.backbone['precision']} ({report.backbone['types']}), graphs "
+        f"backbone {report.backbone['precision']} ({report.backbone['types']}){also}, graphs "
         f"{next(iter(report.graphs.values()))}: {', '.join(report.graphs)}\n"
         f"licence: {report.licence}"
     )

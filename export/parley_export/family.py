@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class Choices:
     """How a user wants a bundle."""
 
     backbone: str = "q4_k_m"
+    head: str = "q8_0"  # of a family that has one, see Family.head_model
     graphs: str = "f32"
     vocoder: str | None = None  # its graph's precision, where it is not that of `graphs`
     duplex: bool = False
@@ -99,6 +100,10 @@ class Part:
     probe: Callable[..., Probe] | None = None
 
 
+# A number of a golden file: key, kind (of apps' table of tolerances), ours, the golden one.
+Compared = tuple[str, str, np.ndarray, np.ndarray]
+
+
 @dataclass(frozen=True)
 class Family:
     """One kind of checkpoint. Functions take what the family's own `read` gave.
@@ -111,11 +116,14 @@ class Family:
     read: reads configs, tokenizer and voices, maps the weights, checks all of it.
     check: refuses choices that the checkpoint does not serve, before any work.
     parts: the graphs of a bundle, those that share modules one after another.
-    token_model: the backbone for its GGUF file.
+    token_model: the backbone for its GGUF file. head_model: the same of a second decoder, which
+        makes codes of the backbone's states; none where the backbone makes them itself.
     sections: the manifest's sections that the exporter does not know itself.
     write_voices: writes them into the bundle's folder, gives the manifest's entries.
     sources: name in the manifest -> every file that the bundle is made from.
     stages: of which `random` makes the published sizes.
+    golden: checkpoint, bundle's folder, its manifest, arrays of a golden file -> what both have,
+        the bundle's files run outside of the engine; none where that is not written.
     random: stage (or "whole"), settings -> a checkpoint of random weights for measurements, the
         named stage with the published sizes and the others small.
     """
@@ -135,3 +143,5 @@ class Family:
     write_voices: Callable[[Any, Path], dict[str, Any]]
     sources: Callable[[Any], dict[str, Path]]
     random: Callable[[str, Any], Checkpoint]
+    head_model: Callable[[Any], TokenModel] | None = None
+    golden: Callable[[Any, Path, Any, Mapping[str, np.ndarray]], Iterator[Compared]] | None = None

@@ -5,18 +5,22 @@ The engine's reader is strict: it knows exactly these keys.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 SCHEMA_VERSION = 1
 Section = dict[str, Any]
 
 
 class Sections(TypedDict):
-    """What a family knows of its bundle; a mode that the bundle lacks is None."""
+    """What a family knows of its bundle; a mode that the bundle lacks is None.
+
+    head: of a decoder that makes the codes; only where the bundle has one.
+    """
 
     rates: dict[str, int]
     front_end: Section
     backbone: Section
+    head: NotRequired[Section]
     vocabulary: Section
     turns: Section | None
     duplex: Section | None
@@ -55,6 +59,7 @@ class Manifest(TypedDict):
     front_end: Section
     graphs: dict[str, Any]
     backbone: Section
+    head: NotRequired[Section]
     vocabulary: Section
     turns: Section | None
     duplex: Section | None

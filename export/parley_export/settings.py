@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from parley_export.config_section import is_plain_name
 from parley_export.errors import Problems
 
 FILE = "parley.json"
@@ -132,6 +133,9 @@ def _unusable(key: str, value: Any, ranges: Ranges) -> str | None:
 
 def _inside(name: str, path: Any) -> bool:
     """A plain name and a relative path that stays below the checkpoint."""
-    if not name or not name.replace("_", "").replace("-", "").isalnum():
-        return False
-    return isinstance(path, str) and not Path(path).is_absolute() and ".." not in Path(path).parts
+    return (
+        is_plain_name(name)
+        and isinstance(path, str)
+        and not Path(path).is_absolute()
+        and ".." not in Path(path).parts
+    )

@@ -50,20 +50,21 @@ class RandomJob(exporter.Job):
     def _licence(self) -> tuple[str | None, str, str]:
         return None, "none", "random weights of the published shapes: for measurements only"
 
-    def _backbone(self) -> dict[str, Any]:
-        if self.options.backbone != "q4_k_m":
-            return super()._backbone()
-        with self.progress.step("writing the backbone"):
+    def _decoder(self, name: str) -> dict[str, Any]:
+        model, precision = self.token_models[name]
+        if precision != "q4_k_m":
+            return super()._decoder(name)
+        with self.progress.step(f"writing the {name}"):
             random_gguf.write_random_q4_k_m(
-                self.folder / exporter.BACKBONE_FILE,
-                self.token_model,
+                self.folder / exporter.gguf_file(name),
+                model,
                 name=self.options.layout.name,
                 progress=self.progress.update,
             )
         return {"precision": "q4_k_m", "types": "random Q4_K and Q6_K", "fallback": []}
 
     def _steps(self) -> dict[str, float]:
-        return super()._steps() | {"writing the backbone": 1.0}
+        return super()._steps() | {f"writing the {name}": 1.0 for name in self.token_models}
 
 
 def plan(
@@ -86,9 +87,13 @@ def plan(
         kind = backbone if stage in ("backbone", WHOLE) else "f32"
         name = f"{wanted}-{kind}-{graphs}-{_digest(settings)}"
         folder = cache / family.name / _digest(*_sources()) / name
-        choices = Choices(backbone=kind, graphs=graphs, duplex=True, system="", fused=fused)
+        head = backbone if stage in ("head", WHOLE) else "f32"
+        choices = Choices(
+            backbone=kind, head=head, graphs=graphs, duplex=True, system="", fused=fused
+        )
         total = sum(part.bytes for part in family.parts(checkpoint, choices))
-        total += family.token_model(checkpoint).estimated_bytes(kind)
+        for model, precision in exporter.token_models(family, checkpoint, choices).values():
+            total += model.estimated_bytes(precision)
         there = (folder / bundle.MANIFEST).is_file()
         plans.append(Plan(family, wanted, folder, checkpoint, choices, total, there))
     return plans

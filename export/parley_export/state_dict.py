@@ -57,18 +57,26 @@ def read_state_dict(path: Path) -> dict[str, Any]:
         LibraryError: torch is missing or older than 2.10.
         BundleError: the file is no zipped state dict, or names anything but tensors.
     """
+    loaded = read_zip(path)
+    if isinstance(loaded, dict) and set(loaded) == {"model"} and isinstance(loaded["model"], dict):
+        loaded = loaded["model"]
+    return _check_state_dict(path, loaded)
+
+
+def read_zip(path: Path) -> Any:
+    """Return what a torch zip file holds: tensors, mapped, and plain values; executes nothing.
+
+    Raises as read_state_dict.
+    """
     torch = require_torch()
     scan_pickle(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as e:  # torch raises many kinds; each means that the file cannot be used
         raise BundleError(
             f"[checkpoint.read_state_dict] expected a state dict in {path.name}, got "
             f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}; fetch the file again"
         ) from e
-    if isinstance(loaded, dict) and set(loaded) == {"model"} and isinstance(loaded["model"], dict):
-        loaded = loaded["model"]
-    return _check_state_dict(path, loaded)
 
 
 def require_torch() -> Any:
@@ -229,7 +237,7 @@ def _check_state_dict(path: Path, loaded: Any) -> dict[str, Any]:
             problems.add(f"expected floating point, got {name}: {value.dtype}")
         elif value.numel() > MAX_ELEMENTS:
             problems.add(f"expected a finite size, got {name} of {tuple(value.shape)}")
-        elif not _inside_storage(value):
+        elif not inside_storage(value):
             problems.add(f"expected {name} inside its storage, got {tuple(value.shape)}")
         elif name in result:
             problems.add(f"expected each tensor once, got {name} twice")
@@ -239,7 +247,7 @@ def _check_state_dict(path: Path, loaded: Any) -> dict[str, Any]:
     return result
 
 
-def _inside_storage(value: Any) -> bool:
+def inside_storage(value: Any) -> bool:
     """True where every element lies in the storage; hostile strides may point outside."""
     last = value.storage_offset() + sum(
         (n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True)

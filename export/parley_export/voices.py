@@ -41,9 +41,9 @@ def read_voice(folder: Path, files: tuple[str, str, str], sizes: VoiceSizes) -> 
         OSError: a file cannot be read.
     """
     problems = Problems("voice.read", "give --voice a folder with " + ", ".join(files))
-    tokens = _load(folder / files[0], "iu", 2, problems)
-    latents = _load(folder / files[1], "f", 3, problems)
-    speaker = _load(folder / files[2], "f", 2, problems)
+    tokens = load_array(folder / files[0], "iu", 2, problems)
+    latents = load_array(folder / files[1], "f", 3, problems)
+    speaker = load_array(folder / files[2], "f", 2, problems)
     if tokens is not None and (tokens.min() < 0 or tokens.max() >= sizes.codes):
         problems.add(
             f"expected codes of 0 to {sizes.codes - 1} in {files[0]}, "
@@ -66,7 +66,7 @@ def read_voice(folder: Path, files: tuple[str, str, str], sizes: VoiceSizes) -> 
     )
 
 
-def _load(path: Path, kinds: str, dims: int, problems: Problems) -> np.ndarray | None:
+def load_array(path: Path, kinds: str, dims: int, problems: Problems) -> np.ndarray | None:
     """Load one array with a leading dimension of 1; never unpickles."""
     wanted = "integers" if "i" in kinds else "floating point"
     try:

@@ -104,7 +104,7 @@ def test_a_fallback_of_types_is_said(intact_checkpoint, out, capsys):
     described = json.loads((out / bundle.MANIFEST).read_text("utf-8"))
     assert described["backbone"]["precision"] == "q4_k_m"
     assert "Q5_0" in described["created_by"]["backbone_types"]
-    assert files(out).count("backbone.gguf") == 1 and "backbone.source.gguf" not in files(out)
+    assert files(out).count("backbone.gguf") == 1 and "source.gguf" not in files(out)
 
 
 def test_a_persona_of_ones_own(intact_checkpoint, out, tmp_path):

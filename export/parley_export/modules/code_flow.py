@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+FRAMES_PER_CODE = 2  # of log-mel
 LOOKAHEAD = 3  # codes
 PADDING = -1  # the code of a row of zeros, where nothing is known of what comes
 SLOPE = 0.01

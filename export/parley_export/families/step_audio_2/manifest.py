@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from parley_export.code_decoder import flow_section, vocoder_section
 from parley_export.errors import InputError
 from parley_export.families.step_audio_2 import prompts
 from parley_export.families.step_audio_2.checkpoint import Checkpoint, Configs
@@ -11,12 +12,10 @@ from parley_export.families.step_audio_2.modules import front_end
 from parley_export.families.step_audio_2.settings import Settings
 from parley_export.family import Choices
 from parley_export.manifest import Sections
-from parley_export.modules.code_flow import LOOKAHEAD
 from parley_export.tokenizer import END_OF_TEXT, Tokenizer
 
 # Numbers of the published system that no config file holds.
 CHUNK_MS = 160
-FRAMES_PER_CODE = 2
 TEXT_PER_GROUP, AUDIO_PER_GROUP = 1, 4  # tokens of a reply, in turn: a group is a chunk of sound
 IM_END = "<|im_end|>"  # ends a turn in one revision of the config
 
@@ -61,13 +60,10 @@ def sections(checkpoint: Checkpoint, choices: Choices) -> Sections:
             "system": prompts.PERSONA if system is None else system,
             **prompts.tool_templates(),
         },
-        "flow": _flow(checkpoint),
-        "vocoder": {
-            "samples_per_latent": vocoder.samples_per_frame,
-            "full_lookahead_frames": vocoder.full_lookahead,
-            "lookahead_frames": min(settings.vocoder_lookahead_frames, vocoder.full_lookahead),
-            "source_lookahead_samples": vocoder.source_lookahead,
-        },
+        "flow": flow_section(
+            settings, vocoder, steps=configs.flow.steps, guidance=configs.flow.guidance
+        ),
+        "vocoder": vocoder_section(settings, vocoder),
         "limits": {"context": context, "max_turn_seconds": 600},
     }
 
@@ -135,31 +131,4 @@ def _turns(tokenizer: Tokenizer, settings: Settings) -> dict[str, Any]:
             "text": TEXT_PER_GROUP,
             "audio": AUDIO_PER_GROUP,
         },
-    }
-
-
-def _flow(checkpoint: Checkpoint) -> dict[str, Any]:
-    flow, vocoder = checkpoint.configs.flow, checkpoint.configs.vocoder
-    wanted = checkpoint.settings
-    points = wanted.flow_points or flow.steps + 1
-    guided = points - 1 if wanted.flow_guided is None else wanted.flow_guided
-    n_mels = flow.field.n_mels
-    return {
-        "mode": "cached",
-        "solver": "euler",
-        "spacing": "cosine",
-        "points": points,
-        "guidance": flow.guidance,
-        "guided_evaluations": min(guided, points - 1) if flow.guidance else 0,
-        "free_condition": False,  # without guidance the condition is left out too
-        "frames_per_code": FRAMES_PER_CODE,
-        "codes_hz": vocoder.sample_rate // (vocoder.samples_per_frame * FRAMES_PER_CODE),
-        "z": n_mels,
-        "hidden": 2 * n_mels,
-        "prompt_codes": 0,
-        "past_codes": wanted.past_codes,
-        "lookahead_codes": LOOKAHEAD,
-        "codes_per_run": wanted.codes_per_run,
-        "latent_mean": [0.0] * n_mels,
-        "latent_var": [1.0] * n_mels,
     }
