@@ -254,8 +254,7 @@ def first_line_says_what(path: Path) -> Iterator[str]:
         yield f"begins with {line!r} instead of one sentence: what it is and what it doesn't know"
 
 
-# Folder of a family -> words of its checkpoints and prompts; they stand there and nowhere else.
-# Words -> the families in whose folders they may stand.
+# Words of checkpoints and prompts -> the families in whose folders they stand, and nowhere else.
 FAMILY_WORDS = {
     re.compile(
         r"covo|c_?AUDIO\b|token2latent|wavegan|audio_adapter|adapter_downsample|\bencoder_config",

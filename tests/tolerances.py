@@ -6,6 +6,7 @@ WAVE16K_ABS = 1e-4
 LOG_MEL_ABS = 1e-4
 ENCODER_REL = 1e-4
 LOGITS_ABS = 1e-3
+FEEDBACK_ABS = 1e-4
 LATENTS_REL = 1e-3
 # The same against the stream whose cache has 11 significant bits: 1.2e-5 measured on the tiny
 # checkpoint, where values of the prompt laid out wrongly give 5e-2.

@@ -16,6 +16,7 @@ TOLERANCES: dict[str, tuple[str, float]] = {
     "encoder": ("relative", 1e-4),
     "features": ("relative", 1e-4),
     "logits": ("max abs", 1e-3),
+    "feedback": ("max abs", 1e-4),
     "tokens": ("differing", 0.0),
     "latents": ("relative", 1e-3),
     "field": ("relative", 1e-3),

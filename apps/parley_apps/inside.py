@@ -1,4 +1,4 @@
-"""`parley verify --inside STAGE`: a stage's graphs beside their PyTorch modules, value by value."""
+"""`parley verify --checkpoint`: a bundle's files outside of the engine, beside their modules."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parley_apps import errors
-from parley_apps.golden import TOLERANCES
+from parley_apps.golden import TOLERANCES, Row, compare
 
 if TYPE_CHECKING:
+    from parley_export.family import Checkpoint, Family
     from parley_export.inside import Seen
 
 TOLERANCE = TOLERANCES["features"][1]
@@ -36,21 +37,11 @@ def differs(row: Seen) -> bool:
 
 def look(bundle: str, checkpoint: Path, stage: str) -> Iterator[tuple[str, list[Seen]]]:
     """Graph -> its values beside its modules', for the graphs that `stage` names or begins."""
-    import parley
-    from parley.bundle_folders import find_bundle
+    folder, manifest, family, read = opened(bundle, checkpoint)
+    from parley_export import loading
+    from parley_export.family import Choices
+    from parley_export.inside import look_inside
 
-    try:
-        from parley_export import families, loading
-        from parley_export.family import USUAL, Choices
-        from parley_export.inside import look_inside
-    except ImportError as error:
-        raise ImportError(
-            f"[verify.inside] expected the packages of the exporter, got no {error.name}; "
-            "pip install 'parley[export]'"
-        ) from error
-    folder, manifest = find_bundle(bundle), parley.read_manifest(bundle)
-    family = families.of(checkpoint)
-    read = family.read(family.locate(checkpoint, USUAL, ""))
     known = [
         part
         for part in family.parts(read, Choices(duplex=manifest["duplex"] is not None))
@@ -58,6 +49,8 @@ def look(bundle: str, checkpoint: Path, stage: str) -> Iterator[tuple[str, list[
     ]
     wanted = [part for part in known if part.name.startswith(stage)]
     if not wanted:
+        import parley
+
         names = ", ".join(part.name for part in known)
         raise parley.InputError(
             f"[verify.inside] expected one of the graphs {names}, or how some of them begin, got "
@@ -69,6 +62,38 @@ def look(bundle: str, checkpoint: Path, stage: str) -> Iterator[tuple[str, list[
         assert part.probe is not None
         probe = part.probe(*modules.values())
         yield part.name, look_inside(folder / entry["file"], entry, modules, probe)
+
+
+def compare_files(bundle: str, checkpoint: Path, golden: dict[str, Any]) -> Iterator[Row]:
+    """A bundle's files, run outside of the engine, beside golden numbers."""
+    folder, manifest, family, read = opened(bundle, checkpoint)
+    if family.golden is None:
+        import parley
+
+        raise parley.InputError(
+            f"[verify.compare] expected a family whose files can be run outside of the engine, got "
+            f"{family.title}; leave --checkpoint out"
+        )
+    for key, kind, ours, theirs in family.golden(read, folder, manifest, golden):
+        yield compare(key, kind, ours, theirs)
+
+
+def opened(bundle: str, checkpoint: Path) -> tuple[Path, dict[str, Any], Family, Checkpoint]:
+    """A bundle's folder and manifest, and the checkpoint that it was made from."""
+    import parley
+    from parley.bundle_folders import find_bundle
+
+    try:
+        from parley_export import families
+        from parley_export.family import USUAL
+    except ImportError as error:
+        raise ImportError(
+            f"[verify.inside] expected the packages of the exporter, got no {error.name}; "
+            "pip install 'parley[export]'"
+        ) from error
+    folder, manifest = find_bundle(bundle), parley.read_manifest(bundle)
+    family = families.of(checkpoint)
+    return folder, manifest, family, family.read(family.locate(checkpoint, USUAL, ""))
 
 
 def as_json(tables: dict[str, list[Seen]], first: tuple[str, Seen] | None) -> dict[str, Any]:

@@ -38,6 +38,12 @@ examples:
   parley verify my.bundle --golden golden.npz
   parley verify my.bundle --golden golden.npz --audio a.wav b.wav --json
 
+With --golden and --checkpoint the bundle's files run outside of the engine, in ONNX Runtime and
+llama.cpp, for a family that has no engine side yet or to tell the exporter's doing from the
+engine's. The checkpoint's modules give what no file of the bundle gives out.
+
+  parley verify my.bundle --golden golden.npz --checkpoint CHECKPOINT
+
 With --inside STAGE, the stage's graphs run on made-up inputs instead, and every value that a layer
 of them gives is compared with what the checkpoint's PyTorch module gives there: the table says
 where the two part first. Needs parley[export] and the checkpoint.
@@ -58,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="look into a graph, or into all whose names begin so: encoder, flow, vocoder, ...",
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="what the bundle was made from (--inside)"
+        "--checkpoint", type=Path, metavar="DIR", help="what the bundle was made from"
     )
     parser.add_argument(
         "--audio",
@@ -74,20 +80,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if (args.inside is None) != (args.checkpoint is None):
-        args.usage("expected --inside with --checkpoint, got one of them")
+    if args.inside is not None and args.checkpoint is None:
+        args.usage("expected --checkpoint with --inside, got none")
     if args.inside is not None:
         return inside.run(args)
     progress = Progress()
     golden = load_golden(args.golden)
-    recordings = find_recordings(args.golden, args.audio)
-    progress.say(f"opening {args.bundle}")
-    with options.open_bundle(args, kv="f32") as bundle:
-        rows = []
-        for row in compare_all(bundle, golden, recordings):
-            progress.update(f"compared {row.stage}")
-            rows.append(row)
-        progress.done()
+    if args.checkpoint is not None:
+        rows = _told(progress, inside.compare_files(args.bundle, args.checkpoint, golden))
+    else:
+        recordings = find_recordings(args.golden, args.audio)
+        progress.say(f"opening {args.bundle}")
+        with options.open_bundle(args, kv="f32") as bundle:
+            rows = _told(progress, compare_all(bundle, golden, recordings))
     compared = [row for row in rows if row.figure is not None]
     if not compared:
         _nothing_compared(args.golden)
@@ -95,6 +100,16 @@ def run(args: argparse.Namespace) -> int:
     worst = max(compared, key=lambda row: (not row.passed, row.strain))
     _print(rows, worst, passed, args)
     return errors.OK if passed else errors.DIFFERS
+
+
+def _told(progress: Progress, rows: Iterator[Row]) -> list[Row]:
+    """All of them, each told as it comes."""
+    told = []
+    for row in rows:
+        progress.update(f"compared {row.stage}")
+        told.append(row)
+    progress.done()
+    return told
 
 
 def load_golden(path: Path) -> dict[str, Any]:

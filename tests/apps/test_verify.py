@@ -227,6 +227,7 @@ def test_tolerances_are_the_promised_ones() -> None:
         "encoder": tolerances.ENCODER_REL,
         "features": tolerances.ENCODER_REL,
         "logits": tolerances.LOGITS_ABS,
+        "feedback": tolerances.FEEDBACK_ABS,
         "tokens": 0.0,
         "latents": tolerances.LATENTS_REL,
         "field": tolerances.LATENTS_REL,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FAMILIES = {
     "covo_audio": "parley_export.families.covo_audio.family",
     "step_audio_2": "parley_export.families.step_audio_2.family",
+    "funaudiochat": "parley_export.families.fun_audio_chat.family",
 }
 
 
