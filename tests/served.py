@@ -58,7 +58,13 @@ class Running:
             observe=metrics.observe,
             record=self._given.get("record"),
         )
-        self.server = Server(self.manager, guard(0), metrics, self._given.get("limits"))
+        self.server = Server(
+            self.manager,
+            guard(0),
+            metrics,
+            self._given.get("limits"),
+            keeper=self._given.get("keeper"),
+        )
         self.manager.ready = True
         port = await self.server.listen("127.0.0.1", 0)
         self.server.guarded_by(guard(port))

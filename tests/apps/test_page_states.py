@@ -133,13 +133,15 @@ class Talk:
         self.page = host.browser.new_page(**options)
         self.sockets: list[Any] = []
         self.sent: list[dict[str, Any]] = []
+        self.created: dict[str, Any] = {}  # more of session.created
         self.page.route_web_socket(re.compile("/v1/realtime"), self.open)
         self.page.goto(host.url)
 
     def open(self, socket: Any) -> None:
         self.sockets.append(socket)
         socket.on_message(lambda text: self.sent.append(json.loads(text)))
-        self.send(type="session.created", session={"type": "realtime", "model": "nano"})
+        session = {"type": "realtime", "model": "nano", "id": f"sess_{len(self.sockets)}"}
+        self.send(type="session.created", session=session, **self.created)
 
     def send(self, **event: Any) -> None:
         self.sockets[-1].send(json.dumps(event))
@@ -192,6 +194,29 @@ def test_a_lost_connection_is_told_and_made_again(host: SimpleNamespace, talk: T
     talk.notice("The server is closing. Trying again in 1 s.")
     talk.notice("Connected again. The model has forgotten what was said before.")
     assert len(talk.sockets) == 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_lost_conversation_is_taken_up_where_the_server_kept_it(
+    host: SimpleNamespace, kept: bool
+) -> None:
+    talk = Talk(host)
+    talk.created = {"resume_token": "secret"}
+    talk.page.get_by_role("button", name="Start").click()
+    talk.wait("input_audio_buffer.append")
+    talk.sockets[0].close(code=1012)
+    talk.sent.clear()
+    asked = talk.wait("session.resume")
+    assert asked["session_id"] == "sess_1" and asked["resume_token"] == "secret"
+    assert len(talk.sent) == 1  # no sound before the answer
+    if kept:
+        talk.send(type="session.resumed", session={"id": "sess_2"}, at_ms=1000)
+        talk.notice("Connected again. The conversation goes on.")
+    else:
+        talk.send(type="error", error={"code": "session_not_found", "message": "gone"})
+        talk.notice("Connected again. The model has forgotten what was said before.")
+    talk.wait("input_audio_buffer.append")
+    talk.page.close()
 
 
 def test_a_full_server_is_told_with_its_time(host: SimpleNamespace) -> None:

@@ -39,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = EXAMPLES, errors.EXIT_CODES_HELP
     what = "folders that `parley export` wrote, or names; clients choose by `model`"
     parser.add_argument("bundles", metavar="BUNDLE", nargs="+", help=what)
+    _add_network(parser)
+    _add_conversations(parser)
+    options.add_cache(parser)
+    parser.set_defaults(usage_error=parser.error)
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
     net = parser.add_argument_group("network (default: only this machine)")
     net.add_argument("--host", default="127.0.0.1", help="address to listen on")
     net.add_argument("--port", type=options.natural, default=8765, help="0: a free one")
@@ -56,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="another address than loopback without token or TLS, as behind a proxy",
     )
+
+
+def _add_conversations(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("conversations")
     group.add_argument(
         "--sessions",
@@ -68,6 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record", type=Path, metavar="FOLDER", help="keep sound, text and costs of each one"
     )
     group.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="where a conversation whose connection was lost waits 15 min for session.resume; "
+        "servers may share it",
+    )
+    group.add_argument(
         "--threads",
         type=options.count,
         default=1,
@@ -77,8 +94,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device", choices=["cpu", "cuda", "tensorrt"], default="cpu", help="where models run"
     )
-    options.add_cache(parser)
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,6 +160,7 @@ def _guard(args: argparse.Namespace, port: int, tls: bool) -> Guard:
 async def _serve(args: argparse.Namespace, bundles: dict[str, parley.Bundle]) -> None:
     import parley
     from parley_apps.serve import logs
+    from parley_apps.serve.keeper import Keeper
     from parley_apps.serve.manager import SessionManager
     from parley_apps.serve.metrics import Metrics
     from parley_apps.serve.server import Server
@@ -156,7 +172,8 @@ async def _serve(args: argparse.Namespace, bundles: dict[str, parley.Bundle]) ->
     manager = SessionManager(
         bundles, sessions=args.sessions, observe=metrics.observe, record=args.record
     )
-    server = Server(manager, guard, metrics)
+    keeper = Keeper(args.keep) if args.keep else None
+    server = Server(manager, guard, metrics, keeper=keeper)
     port = await server.listen(args.host, args.port, tls)
     server.guarded_by(_guard(args, port, tls is not None))
     stop = asyncio.Event()

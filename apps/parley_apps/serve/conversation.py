@@ -86,7 +86,7 @@ class Conversation:
     """A session that is stepped; `listener` is told all that happens, in order.
 
     room: whether the reader keeps up; what is not bound to the clock waits while it does not. keep:
-    told each chunk [n] of input and its step.
+    told each chunk [n] of input and its step. chunks: that a resumed session has behind it.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Conversation:
         *,
         room: Callable[[], bool] = lambda: True,
         keep: Callable[[Floats, parley.Step], None] = lambda heard, step: None,
+        chunks: int = 0,
     ) -> None:
         self._session = session
         self._workers = workers
@@ -107,11 +108,11 @@ class Conversation:
         self.out_chunk, self.out_rate = session.out_chunk_samples, session.out_rate
         self.chunk_s = self.chunk_samples / self.rate
         self.turns = session.mode == "turns"
-        self.gate = VoiceGate(self.rate)
+        self.gate = VoiceGate(self.rate, position=chunks * self.chunk_samples)
         self.streaming = True
         self._input = _Input()
         self._due = 0.0  # when what came would have ended, had it come as it was spoken
-        self._step_index = 0
+        self._step_index = chunks
         self._reply: Reply | None = None
         self._skip = False  # of a reply that was interrupted: until its end is told
         self._patience: int | None = None  # chunks until NoReply, while one is asked for
@@ -186,10 +187,11 @@ class Conversation:
             self._tell(reply.ended("interrupted", overlapped=False))
         self._wake.set()
 
-    async def save(self, path: Path) -> None:
-        """Writes the conversation as `Session.save` does, between two steps."""
+    async def save(self, path: Path) -> int:
+        """Writes the conversation as `Session.save` does; returns the steps it has come through."""
         async with self._stepping:
             await self._on_worker(self._session.save, path)
+            return self._step_index
 
     async def close(self) -> None:
         """Ends it; twice does no harm."""

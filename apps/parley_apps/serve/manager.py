@@ -23,6 +23,7 @@ import parley
 from parley.events import Floats
 from parley_apps import machine
 from parley_apps.serve.conversation import Conversation, Options
+from parley_apps.serve.keeper import Kept
 from parley_apps.serve.recorder import Recorder
 from parley_apps.serve.timeline import Chunk, Happening
 
@@ -94,14 +95,17 @@ class Seat:
         listener: Callable[[Happening], None],
         *,
         room: Callable[[], bool] = lambda: True,
-        saved: Path | None = None,
+        kept: Kept | None = None,
     ) -> Conversation:
-        """Starts the conversation, or takes up one that `Conversation.save` wrote.
+        """Starts the conversation, or takes up one that was kept.
 
         Raises parley.InputError for options that the bundle has not.
         """
         workers = self._manager.workers
-        start = self.served.session if saved is None else lambda _: self.served.bundle.resume(saved)
+
+        def start(options: Options) -> parley.Session:
+            return self.served.bundle.resume(kept.state) if kept else self.served.session(options)
+
         session = await asyncio.get_running_loop().run_in_executor(workers, start, options)
 
         def told(happening: Happening) -> None:
@@ -113,7 +117,10 @@ class Seat:
         if (folder := self._manager.record) is not None:
             self._recorder = Recorder(folder / self.id, self.served.bundle, asdict(options))
         keep = self._recorder.step if self._recorder else lambda heard, step: None
-        self._conversation = Conversation(session, workers, told, room=room, keep=keep)
+        chunks = kept.chunks if kept else 0
+        self._conversation = Conversation(
+            session, workers, told, room=room, keep=keep, chunks=chunks
+        )
         return self._conversation
 
     async def leave(self) -> None:

@@ -23,6 +23,7 @@ from parley_apps.serve.dialects.live import Live
 from parley_apps.serve.dialects.realtime import Realtime
 from parley_apps.serve.doorkeeper import door
 from parley_apps.serve.guard import Guard
+from parley_apps.serve.keeper import Keeper
 from parley_apps.serve.limits import Limits
 from parley_apps.serve.manager import BusyError, Seat, Served, SessionManager, UnknownModelError
 from parley_apps.serve.metrics import Metrics
@@ -51,8 +52,15 @@ class Server:
     """One server over one manager."""
 
     def __init__(
-        self, manager: SessionManager, guard: Guard, metrics: Metrics, limits: Limits | None = None
+        self,
+        manager: SessionManager,
+        guard: Guard,
+        metrics: Metrics,
+        limits: Limits | None = None,
+        *,
+        keeper: Keeper | None = None,
     ) -> None:
+        self._keeper = keeper
         self.manager, self._guard, self._metrics = manager, guard, metrics
         self.limits = limits or Limits()
         self._open: dict[Connection, Dialect] = {}
@@ -122,8 +130,9 @@ class Server:
             seat = self.manager.admit(request.query.get("model"))
         except (BusyError, UnknownModelError) as error:
             return self._send_away(error)
-        kind = Duplex if request.query.get("duplex") == "1" else Realtime
-        return await self._serve(request, seat, lambda c: kind(c, seat))
+        if request.query.get("duplex") == "1":
+            return await self._serve(request, seat, lambda c: Duplex(c, seat, self._keeper))
+        return await self._serve(request, seat, lambda c: Realtime(c, seat))
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         if self.manager.draining or not self.manager.ready:
@@ -163,6 +172,8 @@ class Server:
                 del self._open[connection]
             lasted = {"code": code, "why": why, "seconds": round(time.monotonic() - began, 3)}
             log.info("closed", extra=_about(dialect, seat) | lasted)
+            if isinstance(dialect, Duplex):
+                await asyncio.shield(dialect.left(ended=code == 1000 and ws.close_code == 1000))
         finally:
             seat = seat or getattr(dialect, "seat", None)
             if seat is not None:

@@ -33,12 +33,14 @@ class VoiceGate:
     must be quiet until the voice has ended.
     """
 
-    def __init__(self, rate: int, threshold: float = 0.5, silence_s: float = 0.5) -> None:
+    def __init__(
+        self, rate: int, threshold: float = 0.5, silence_s: float = 0.5, position: int = 0
+    ) -> None:
         self._frame = round(rate * FRAME_S)
         self._floor_db = -60.0
         self._recent: list[bool] = []
         self._rest = np.zeros(0, dtype=np.float32)
-        self._position = 0  # of the next frame
+        self._position = position  # of the next frame
         self.last_loud = -(10**9)  # end of the last loud frame
         self.active = False
         self.set(threshold, silence_s)

@@ -5,11 +5,17 @@ Every event that is added is listed in `docs/serve_duplex.md`; no other client e
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import secrets
 from typing import Any
 
+import parley
 from parley_apps.serve.connection import Connection
-from parley_apps.serve.dialects.fields import Message, optional_text, text, whole
+from parley_apps.serve.conversation import Options
+from parley_apps.serve.dialects.fields import Message, RefusedError, optional_text, text, whole
 from parley_apps.serve.dialects.realtime import Realtime
+from parley_apps.serve.keeper import Keeper
 from parley_apps.serve.manager import Seat
 from parley_apps.serve.timeline import (
     Chunk,
@@ -22,12 +28,20 @@ from parley_apps.serve.timeline import (
     VoiceStopped,
 )
 
+log = logging.getLogger("parley.serve")
+
+KEPT_CHUNKS = 32  # 5 s: the most that a killed server forgets, but for a reply under way
+
 
 class Duplex(Realtime):
     """Adds decisions, playback acknowledgements and costs."""
 
-    def __init__(self, connection: Connection, seat: Seat) -> None:
+    def __init__(self, connection: Connection, seat: Seat, keeper: Keeper | None = None) -> None:
         super().__init__(connection, seat)
+        self._keeper = keeper
+        self._token = secrets.token_urlsafe(32)  # for who takes the conversation up
+        self._keeping: asyncio.Task[None] | None = None
+        self._unkept = 0  # chunks
         self._sequence = 0
         self._played_ms: dict[str, int] = {}
         self._over_reply = False  # the user's voice began while the model spoke
@@ -40,7 +54,7 @@ class Duplex(Realtime):
             "voices": bundle.voices,
             "supports_barge_in": True,
             "supports_audio_truncate": True,
-            "supports_session_resume": False,
+            "supports_session_resume": keeper is not None,
             "supports_text_input": served.mode == "turns",
             "supports_tools": False,
             "notice": bundle.notice,
@@ -48,9 +62,14 @@ class Duplex(Realtime):
         self._handlers |= {
             "session.heartbeat": self._heartbeat,
             "session.close": self._close,
+            "session.resume": self._resume,
             "playback.ack": self._acknowledge,
             "barge_in": self._barge_in,
         }
+
+    async def start(self) -> None:
+        more = {} if self._keeper is None else {"resume_token": self._token}
+        self.send("session.created", session=self.session, **more)
 
     def send(self, kind: str, audio_s: float = 0.0, /, **event: Any) -> None:
         super().send(kind, audio_s, server_event_seq=self._sequence, **event)
@@ -74,12 +93,16 @@ class Duplex(Realtime):
             case ReplyStarted(at) if self.response is not None:
                 self.send("response.speak", response_id=self.response.id, at_ms=self.ms(at))
             case ReplyEnded():
+                self._unkept += KEPT_CHUNKS
                 if happening.overlapped:
                     self._decide("barge_in", "the model gave the floor back")
                 self._over_reply = False
                 self.send("response.listen", at_ms=self.ms(happening.at), reason=happening.reason)
             case Chunk():
                 self._chunk(happening)
+                self._unkept += 1
+                if self._unkept >= KEPT_CHUNKS and self.response is None:
+                    self._keep_beside()
             case Forgotten(at, positions):
                 self.send("context.forgotten", at_ms=self.ms(at), positions=positions)
 
@@ -102,6 +125,63 @@ class Duplex(Realtime):
             said_db=round(chunk.said_db, 1),
             voice=chunk.voice,
         )
+
+    def _keep_beside(self) -> None:
+        if self._keeper is not None and (self._keeping is None or self._keeping.done()):
+            self._unkept = 0
+            self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        """The conversation as it is now can be taken up from here on."""
+        if self._keeper is None or self.conversation is None:
+            return
+        told = {"model": self.session["model"], "instructions": self.session["instructions"]}
+        told["voice"] = self.session["audio"]["output"]["voice"]
+        try:
+            await self._keeper.keep(self.session["id"], self._token, self.conversation, told)
+        except (OSError, parley.Error) as error:
+            log.error("not kept", extra={"session": self.session["id"], "why": str(error)})
+
+    async def left(self, ended: bool) -> None:
+        """The client is gone; ended: as it wanted, so that nobody will come back."""
+        if self._keeping is not None:
+            await self._keeping
+        if self._keeper is not None and ended:
+            self._keeper.forget(self.session["id"])
+        else:
+            await self._keep()
+
+    async def _resume(self, message: Message) -> None:
+        """Takes up the conversation of a connection that was lost, as far as it was kept."""
+        name, token = text(message, "session_id", 64), text(message, "resume_token", 128)
+        if self.conversation is not None:
+            raise RefusedError(
+                "session_already_begun",
+                "[serve.resume] expected it before all sound, got it later; begin with it",
+            )
+        kept = self._keeper.claim(name, token) if self._keeper is not None else None
+        if kept is None or kept.told["model"] != self.session["model"]:
+            raise RefusedError(
+                "session_not_found",
+                f"[serve.resume] expected a conversation that was kept, got {name[:60]!r}, which "
+                "was not, or too long ago; go on with the new one",
+                "session_id",
+            )
+        self.session["instructions"] = kept.told["instructions"]
+        self.session["audio"]["output"]["voice"] = kept.told["voice"]
+        try:
+            self.conversation = await self._seat.open(
+                Options(), self.happened, room=lambda: self._connection.outbox.room, kept=kept
+            )
+        except parley.Error as error:
+            raise RefusedError("session_not_found", str(error), "session_id") from error
+        finally:
+            assert self._keeper is not None
+            self._keeper.forget(name)
+        self._listen_as_told(self.detection)
+        self.conversation.interrupt()  # a reply that it was kept in the middle of
+        at_ms = self.ms(self.conversation.at)
+        self.send("session.resumed", session=self.session, session_id=name, at_ms=at_ms)
 
     async def _heartbeat(self, message: Message) -> None:
         self.send("session.heartbeat_ack")

@@ -18,18 +18,21 @@ export class Connection {
   #socket;
   #told;
   #session = null;
+  #resume; // { session_id, resume_token } of a conversation that was lost
+  #begun = false; // sound may be sent
 
   /**
-   * Opens a session; `told(kind, event)` gets "opened", "closed" and what the server says, by
-   * TOLD.
+   * Opens a session, or takes up the one of `resume` { session_id, resume_token } as far as the server kept it;
+   * `told(kind, event)` gets "opened", "resumed", "closed" and what the server says, by TOLD.
    */
-  constructor({ model, token, told }) {
+  constructor({ model, token, told, resume }) {
     const url = new URL("v1/realtime", location.href);
     url.protocol = url.protocol.replace("http", "ws");
     url.hash = "";
     url.searchParams.set("duplex", "1");
     if (model) url.searchParams.set("model", model);
     this.#told = told;
+    this.#resume = resume;
     const protocols = token ? ["realtime", `openai-insecure-api-key.${token}`] : ["realtime"];
     this.#socket = new WebSocket(url, protocols);
     this.#socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
@@ -40,7 +43,14 @@ export class Connection {
   #take(event) {
     if (event.type === "session.created") {
       this.#session = event.session;
-      this.#told("opened", event.session);
+      this.#told("opened", event);
+      if (this.#resume) this.#send({ type: "session.resume", ...this.#resume });
+      else this.#begun = true;
+      return;
+    }
+    if (event.type === "session.resumed" || event.error?.code === "session_not_found") {
+      this.#begun = true;
+      this.#told("resumed", { done: !event.error });
       return;
     }
     const kind = TOLD[event.type];
@@ -49,7 +59,7 @@ export class Connection {
   }
 
   get isOpen() {
-    return this.#session !== null && this.#socket.readyState === WebSocket.OPEN;
+    return this.#begun && this.#socket.readyState === WebSocket.OPEN;
   }
 
   #send(event) {

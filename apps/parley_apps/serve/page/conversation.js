@@ -28,6 +28,7 @@ export class Conversation {
   #tries = 0;
   #timer = null;
   #start = null; // the place on the timeline where the server's clock began
+  #resume = null; // { session_id, resume_token } to take the conversation up by
   #reply = null; // { response, item, dropped }
   #dropped = new Set(); // items whose late sound is not wanted
 
@@ -50,6 +51,7 @@ export class Conversation {
     Object.assign(this, { lines: [], late: 0, underruns: 0, session: null, muted: false });
     this.#become("opening", "");
     this.#tries = 0;
+    this.#resume = null;
     let sound;
     try {
       sound = await Sound.open({ ...options, told: (message) => this.#hear(message) });
@@ -119,12 +121,13 @@ export class Conversation {
   #connect() {
     this.#start = null;
     const told = (kind, event) => this.#told(kind, event);
-    this.#connection = new Connection({ ...this.#options, told });
+    this.#connection = new Connection({ ...this.#options, told, resume: this.#resume });
   }
 
   #told(kind, event) {
     const handler = {
       opened: () => this.#opened(event),
+      resumed: () => this.#tell(event.done ? words.resumed : words.fresh),
       closed: () => this.#closed(event),
       configured: () => (this.session = event.session),
       reply: () => (this.#reply = { response: event.response.id, item: null }),
@@ -140,13 +143,21 @@ export class Conversation {
     this.#changed();
   }
 
-  #opened(session) {
+  #opened({ session, resume_token }) {
     const again = this.#tries > 0;
     this.session = session;
     this.#tries = 0;
-    this.#connection.configure(this.#options);
-    this.#become("open", again ? words.fresh : "");
-    if (again) setTimeout(() => this.notice === words.fresh && this.#say(""), TOLD_MS);
+    if (!this.#resume) this.#connection.configure(this.#options);
+    const resumes = this.#resume !== null;
+    this.#resume = resume_token ? { session_id: session.id, resume_token } : null;
+    this.#become("open", "");
+    if (again && !resumes) this.#tell(words.fresh);
+  }
+
+  /** Says something that is of interest for a while. */
+  #tell(text) {
+    this.#say(text);
+    setTimeout(() => this.notice === text && this.#say(""), TOLD_MS);
   }
 
   async #closed({ code, reason, opened }) {
