@@ -55,11 +55,13 @@ def describe(manifest: dict[str, Any]) -> dict[str, Any]:
         }
         for name, graph in manifest["graphs"].items()
     }
-    stages["backbone"] = {
-        "precision": backbone["precision"],
-        "bytes": _bytes(files, [backbone["file"]]),
-        "width": backbone["width"],
-    }
+    for decoder in ("backbone", "head"):
+        if (entry := manifest.get(decoder)) is not None:
+            stages[decoder] = {
+                "precision": entry["precision"],
+                "bytes": _bytes(files, [entry["file"]]),
+                "width": entry["width"],
+            }
     return {
         "name": manifest["name"],
         "family": manifest["family"],

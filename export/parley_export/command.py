@@ -99,22 +99,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_places(add: Callable[..., Any]) -> None:
     add(
         "--voice",
-        metavar="DIR",
+        metavar="PATH",
         type=Path,
-        help="folder with prompt_token.npy, prompt_latent.npy and speaker_embed.npy "
-        "(default: the checkpoint's own)",
+        help="a voice in the form of the checkpoint's family (default: the checkpoint's own)",
     )
     add(
         "--decoder-config",
         metavar="FILE",
         type=Path,
-        help="config.json of the decoder (default: token2wav/config.json)",
+        help="config.json of the decoder, of a family that has one (default: beside the decoder)",
     )
     add(
         "--token2wav",
         metavar="DIR",
         type=Path,
-        help="folder with model.pt and global_mean_var.npy (default: CHECKPOINT/token2wav)",
+        help="folder of the decoder (default: in the checkpoint, or beside it)",
     )
 
 

@@ -58,6 +58,14 @@ def test_manifest(manifest):
     assert manifest["source"]["notice"] == prompts.NOTICE
 
 
+def test_show_tells_of_both_decoders(bundle, capsys):
+    capsys.readouterr()
+    assert main(["show", str(bundle), "--json"]) == 0
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert (stages["backbone"]["width"], stages["head"]["width"]) == (64, 48)
+    assert stages["head"]["bytes"] == (bundle / "head.gguf").stat().st_size
+
+
 def filled(template, **given):
     """A template's text with what stands for its names."""
     for name, value in given.items():
