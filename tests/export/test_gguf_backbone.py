@@ -17,7 +17,7 @@ from parley_export import backbone_gguf, quantize
 from parley_export.errors import BundleError, LibraryError
 from parley_export.families.covo_audio import checkpoint, modules
 from parley_export.families.covo_audio.prompts import REQUIRED
-from parley_export.qwen import gguf_names
+from parley_export.qwen import BackboneConfig, gguf_names
 from parley_export.tokenizer import read_tokenizer
 from parley_export.weights import Shards
 from tiny_checkpoint import write_checkpoint
@@ -189,3 +189,32 @@ def test_no_llama(f32_file, tmp_path, monkeypatch):
 def test_a_full_disk_while_writing(intact_checkpoint):
     with pytest.raises(OSError, match="No space left"):
         write(intact_checkpoint, Path("/dev/full"))
+
+
+@pytest.mark.parametrize("heads", [4, 6])
+def test_normed_heads_of_a_width_of_their_own(tmp_path, heads):
+    """Qwen3's shape; six heads share no width of 64 evenly."""
+    torch.manual_seed(heads)
+    config = BackboneConfig(
+        width=64,
+        ffn_width=96,
+        layers=2,
+        heads=heads,
+        kv_heads=2,
+        vocab_size=320,
+        head_width=24,
+        rope_theta=5e6,
+        architecture="qwen3",
+    )
+    module = modules.Backbone(config).eval().requires_grad_(False)
+    for name, parameter in module.named_parameters():
+        if name.endswith("_norm.weight"):
+            parameter.uniform_(0.5, 1.5)
+    model = backbone_gguf.TokenModel(gguf_names(config, ""), config, None, 512)
+    backbone_gguf.write_gguf(
+        tmp_path / "f32.gguf", model, module.state_dict().__getitem__, precision="f32", name="small"
+    )
+    rows = torch.randn(7, config.width)
+    logits = LlamaBackbone(tmp_path / "f32.gguf").feed(rows.numpy())
+    expected = module(rows[None])[0][0, -1]
+    assert np.abs(logits - expected.numpy()).max() < LOGITS_ABS

@@ -79,16 +79,17 @@ class Decoder {
       fail("heads in whole groups per key head",
            std::to_string(heads) + " heads over " + std::to_string(kv_heads));
     }
-    const auto head = static_cast<std::int64_t>(width_ / heads);
-    if (whole("attention.key_length", kMost, head) < 1 || (head == 0 || width_ % heads != 0)) {
+    // Without a head's width the heads share the decoder's.
+    const auto head = static_cast<std::int64_t>(width_ % heads == 0 ? width_ / heads : 0);
+    const std::uint64_t key_width = whole("attention.key_length", kMost, head);
+    const std::uint64_t value_width = whole("attention.value_length", kMost, head);
+    if (key_width < 1 || value_width < 1) {
       fail("a width in whole heads",
            std::to_string(width_) + " over " + std::to_string(heads) + " heads");
     }
-    const std::uint64_t key_width = whole("attention.key_length", kMost, head);
-    const std::uint64_t value_width = whole("attention.value_length", kMost, head);
     const std::uint64_t rotary =
         whole("rope.dimension_count", kMost, static_cast<std::int64_t>(key_width));
-    if (key_width % 2 != 0 || rotary % 2 != 0 || rotary > key_width || value_width < 1) {
+    if (key_width % 2 != 0 || rotary % 2 != 0 || rotary > key_width) {
       fail("an even head size that holds the rotated dimensions",
            std::to_string(key_width) + " and " + std::to_string(rotary));
     }
