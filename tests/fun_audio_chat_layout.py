@@ -1,6 +1,7 @@
 """Configs, tensor names and shapes of a checkpoint of Fun-Audio-Chat's layout, at chosen sizes.
 
-TINY is the one that the golden numbers belong to; FULL has the published sizes. Knows no values
+TINY is the one that the golden numbers belong to; OTHER differs from it; FULL has the published
+sizes. Knows no values
 and none of parley's modules.
 """
 
@@ -93,6 +94,30 @@ TINY = Spec(
     vocoder_width=64,
     pitch_width=48,
     base_vocab=280,
+)
+# Differs in every size, in the type of its weights and in how many files they lie.
+OTHER = Spec(
+    backbone=Decoder(width=80, ffn=96, layers=2, heads=6, kv_heads=3, head=16),
+    head=Decoder(width=40, ffn=64, layers=1, heads=3, kv_heads=1, head=24),
+    vocab=352,
+    encoder_width=32,
+    encoder_layers=1,
+    encoder_heads=2,
+    encoder_ffn=40,
+    codes=81,
+    lookahead_width=48,
+    field_width=48,
+    field_heads=3,
+    field_head_width=8,
+    field_layers=2,
+    vocoder_width=32,
+    pitch_width=24,
+    base_vocab=301,
+    speaker_width=24,
+    n_controls=6,
+    group=10,
+    dtype="bfloat16",
+    n_shards=3,
 )
 FULL = Spec(
     backbone=Decoder(width=4096, ffn=12288, layers=36, heads=32, kv_heads=8, head=128),

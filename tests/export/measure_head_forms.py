@@ -28,7 +28,7 @@ from parley_export.modules.rotary import rotary_rates
 from parley_export.quantize import quantize
 from parley_export.qwen import BackboneConfig
 
-PROMPT, STEP, ROUNDS = 500, 5, 5
+PROMPT, STEP, ROUNDS = 100, 5, 3
 KINDS = ("f32", "q8_0", "q4_k_m")
 MASKED = -1e9
 

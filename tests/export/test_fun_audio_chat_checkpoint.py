@@ -7,12 +7,21 @@ import numpy as np
 import pytest
 import torch
 from fun_audio_chat_models import SPEC
+from llama_backbone import LlamaBackbone
+from tiny_models import largest_error
 
 import fun_audio_chat_checkpoint as checkpoints
-from fun_audio_chat_layout import vocoder_shapes
-from parley_export import command
+import tolerances
+from fun_audio_chat_layout import OTHER, vocoder_shapes
+from parley_apps.main import main
+from parley_export import command, loading
+from parley_export.families.fun_audio_chat.checkpoint import HEAD_TABLE
+from parley_export.families.fun_audio_chat.family import FAMILY
+from parley_export.family import USUAL
 from tiny_checkpoint import write_state_dict
 
+# What graphs give out; between, graphs and modules may hold values in another order.
+ENDS = {"encoded", "features", "slots", "row", "token_features", "modulation", "velocity", "wave"}
 FLOAT = ["--backbone", "f32", "--head", "f32"]
 
 
@@ -141,3 +150,25 @@ def test_the_other_names_of_the_vocoder(fun_audio_chat, copy, tmp_path):
         assert command.main([str(checkpoint), "--out", str(out), *FLOAT]) == 0
     for name in ("vocoder_with_noise.onnx", "vocoder_with_noise.onnx.data"):
         assert (tmp_path / "other" / name).read_bytes() == (tmp_path / "usual" / name).read_bytes()
+
+
+def test_other_sizes(tmp_path, capsys):
+    """Nothing leans on the tiny checkpoint's: every graph is as its module, the head as its own."""
+    folder, out = checkpoints.write_checkpoint(tmp_path, OTHER), tmp_path / "out"
+    assert command.main([str(folder), "--out", str(out), *FLOAT]) == 0
+    capsys.readouterr()
+    for stage in ("encoder", "head", "flow", "vocoder"):
+        arguments = ["--inside", stage, "--checkpoint", str(folder), "--json"]
+        main(["verify", str(out), *arguments])
+        told = json.loads(capsys.readouterr().out)
+        rows = [row for rows in told["graphs"].values() for row in rows]
+        ends = [row for row in rows if row["value"] in ENDS]
+        assert ends and all(row["pass"] for row in ends), stage
+    read = FAMILY.read(FAMILY.locate(folder, USUAL, ""))
+    module = loading.load_module(read.configs.speech_head, read.read).float()
+    slots, codes = torch.randn(7, OTHER.backbone.width), torch.arange(7)
+    table = read.read("audio_tower.embed_tokens.weight").float()
+    logits, _ = module(slots, codes, table, None)
+    rows = module.input_matching(slots) + read.read(HEAD_TABLE)[codes]
+    got = LlamaBackbone(out / "head.gguf").feed(rows.numpy())
+    assert largest_error(got, logits[-1]) < tolerances.LOGITS_ABS
