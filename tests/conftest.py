@@ -54,6 +54,22 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def step_audio_2_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Step-Audio 2 checkpoint as a bundle in float32. Read it only."""
+    for package in ("torch", "onnx", "gguf", "safetensors", "tokenizers", "yaml"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"no {package}; pip install 'parley[export]'")
+    from parley_apps.main import main
+    from step_audio_2_checkpoint import write_checkpoint
+
+    folder = tmp_path_factory.mktemp("step")
+    checkpoint = write_checkpoint(folder / "checkpoint")
+    out = folder / "bundle"
+    assert main(["export", str(checkpoint), "--out", str(out), "--backbone", "f32"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made-up recording, 48 kHz, 24 bit, in stereo."""
     import soundfile

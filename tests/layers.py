@@ -24,6 +24,7 @@ USES = {
     "tiny_models": "golden",
     "small_checkpoint": "golden",
     "tiny_bundle": "golden",
+    "step_audio_2_bundle": "golden",
     "intact_checkpoint": "golden",
     "checkpoint": "golden",
     "bundle_run": "nano",

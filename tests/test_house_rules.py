@@ -28,7 +28,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("too_many_positional", "cpp/src/stages/flow/decoder.cpp"): "verification's whole utterance",
     ("too_many_positional", "cpp/src/stages/flow/graphs.cpp"): "arrays of one evaluation",
     ("too_many_positional", "cpp/c/session.cpp"): "C has no spans: two arrays with their sizes",
-    ("too_many_positional", "cpp/src/stages/flow/state.h"): "sizes of one state's memory",
     ("too_many_positional", "cpp/src/stages/vocoder.cpp"): "arrays of one run",
     ("too_many_positional", "tests/cpp/stubs/stub_portaudio.cpp"): "as PortAudio declares it",
     ("too_many_positional", "tests/cpp/check.h"): "what a macro knows",

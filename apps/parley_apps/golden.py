@@ -21,6 +21,8 @@ TOLERANCES: dict[str, tuple[str, float]] = {
     "latents": ("relative", 1e-3),
     "field": ("relative", 1e-3),
     "wave24k": ("SNR dB", 60.0),
+    # phases of a harmonic source add up: float32 and float64 of the same code are 72 dB apart
+    "wave_of_source": ("SNR dB", 50.0),
 }
 
 

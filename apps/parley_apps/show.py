@@ -116,7 +116,7 @@ def flow_facts(manifest: dict[str, Any]) -> dict[str, Any]:
     keys = [
         t for t in manifest["graphs"]["flow_field"]["inputs"] if t["name"].startswith("past_keys.")
     ]
-    row = flow["hidden"] * (2 if keys and keys[0]["type"] == "f16" else 4)
+    row = math.prod(keys[0]["shape"][1::2]) * (2 if keys[0]["type"] == "f16" else 4) if keys else 0
     carried = [t for t in manifest["graphs"]["flow_field"]["inputs"] if t["name"] == "carried"]
     # Of every branch: keys and values, and in float32 the rows that the convolution carries. The
     # engine tells the same of an opened bundle; a test holds both equal.

@@ -65,10 +65,16 @@ py::tuple flow_decode(const Workbench& bench, const Ids& codes, const std::optio
 
 void register_hearing(Class& bench) {
   bench
-      .def(py::init([](const Bundle& bundle, const std::string& voice, const std::string& flow) {
-             return released([&] { return new Workbench(Bundle::Impl::of(bundle), voice, flow); });
+      .def(py::init([](const Bundle& bundle, const std::string& voice, const std::string& flow,
+                       const std::optional<Floats>& noise) {
+             const auto given = noise ? span_of(*noise) : std::span<const float>();
+             return released([&] {
+               return new Workbench(Bundle::Impl::of(bundle), voice, flow,
+                                    {given.begin(), given.end()});
+             });
            }),
-           py::arg("bundle"), py::arg("voice") = "", py::arg("flow") = "")
+           py::arg("bundle"), py::arg("voice") = "", py::arg("flow") = "",
+           py::arg("noise") = py::none())
       .def(
           "resample",
           [](const Workbench& b, const Floats& samples, int from_hz, int to_hz) {
@@ -113,7 +119,7 @@ void register_thinking(Class& bench) {
             return py::bytes(bytes);
           },
           py::arg("token"))
-      .def("turn_ids", &Workbench::turn_ids, py::arg("n_features"), py::arg("first"),
+      .def("turn_ids", &Workbench::turn_ids, py::arg("pieces"), py::arg("first"),
            py::arg("system") = py::none(), release)
       .def("reset_backbone", &Workbench::reset_backbone, release)
       .def("feed", &feed, py::arg("ids"), py::arg("features") = py::none())
@@ -161,10 +167,11 @@ void register_sound(Class& bench) {
           py::arg("codes"), py::arg("seed") = 0, py::arg("cut") = 4)
       .def(
           "vocode",
-          [](const Workbench& b, const Floats& latents) {
-            return array_of(released([&] { return b.vocode(span_of(latents)); }));
+          [](const Workbench& b, const Floats& latents, const std::optional<Floats>& noise) {
+            const auto given = noise ? span_of(*noise) : std::span<const float>();
+            return array_of(released([&] { return b.vocode(span_of(latents), given); }));
           },
-          py::arg("latents"))
+          py::arg("latents"), py::arg("noise") = py::none())
       .def(
           "vocode_stream",
           [](const Workbench& b, const Floats& latents, std::size_t cut) {

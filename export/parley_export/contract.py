@@ -154,7 +154,8 @@ GRAPHS = (
         ),
         (
             _f32("velocity", "B", "T", "z"),
-            # What later frames carry: the last carried_frames of these, behind those before.
+            # What later frames carry: the last carried_frames of these, behind those before. A
+            # graph may give no others; their number is then fixed.
             _f32("rows", "B", "ROWS_LEFT", "carried_width"),
             _cache("keys.", "B", "heads", "T", "head_width"),  # rotated; for both kinds of memory
             _cache("values.", "B", "heads", "T", "head_width"),

@@ -215,7 +215,9 @@ class VocoderStream:
 class Workbench:
     """Single stages of an opened bundle, run by the engine's own code, for verification."""
 
-    def __init__(self, bundle: Bundle, voice: str = "", flow: str = "") -> None: ...
+    def __init__(
+        self, bundle: Bundle, voice: str = "", flow: str = "", noise: Floats | None = None
+    ) -> None: ...
     def resample(self, samples: Floats, from_hz: int, to_hz: int) -> Floats: ...
     def cut_turn(self, samples: Floats) -> tuple[list[Floats], int]:
         """A turn at the input rate -> its segments (trimmed, padded) and its number of features."""
@@ -231,8 +233,9 @@ class Workbench:
         """Whole chunks at the input rate -> [n_chunks, width] through the chunk form."""
     def tokenize(self, text: str, special: bool = True) -> list[int]: ...
     def piece(self, token: int) -> bytes: ...
-    def turn_ids(self, n_features: int, first: bool, system: str | None = None) -> list[int]:
-        """The prompt of an audio turn; placeholders stand where the features go."""
+    def turn_ids(self, pieces: Sequence[int], first: bool, system: str | None = None) -> list[int]:
+        """The prompt of an audio turn; placeholders stand where the features go, so many in each
+        of its pieces."""
     def reset_backbone(self) -> None: ...
     def feed(self, ids: Sequence[int], features: Floats | None = None) -> Floats:
         """Appends ids to the KV cache, placeholder ids taking the rows of `features` in order;
@@ -257,7 +260,7 @@ class Workbench:
         """voice_bytes that states share, state_bytes, setup_evaluations over prompt_frames."""
     def flow_stream(self, codes: Sequence[int], seed: int = 0, cut: int = 4) -> Floats:
         """The same through the streaming form, `cut` codes at a time -> [n, z]."""
-    def vocode(self, latents: Floats) -> Floats:
+    def vocode(self, latents: Floats, noise: Floats | None = None) -> Floats:
         """[n, z] -> samples."""
     def vocode_stream(self, latents: Floats, cut: int = 16) -> Floats: ...
     def vocoder_stream(self, lookahead: int | None = None) -> VocoderStream:

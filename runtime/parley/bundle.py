@@ -257,13 +257,19 @@ class Bundle:
         return core.session(_core.SessionOptions(mode=mode, **checked), progress)
 
     def workbench(
-        self, voice: str | None = None, *, flow: Mapping[str, object] | None = None
+        self,
+        voice: str | None = None,
+        *,
+        flow: Mapping[str, object] | None = None,
+        noise: Floats | None = None,
     ) -> _core.Workbench:
         """Single stages run by the engine's own code, to compare them with golden numbers.
 
         flow: settings as `open` takes them, instead of the bundle's.
+        noise: [n, z], the flow decoder's from the voice's first latent frame on, in place of noise
+        that is drawn.
         """
-        return _core.Workbench(self._opened, voice or self._voice, _settings(flow))
+        return _core.Workbench(self._opened, voice or self._voice, _settings(flow), noise)
 
     def close(self) -> None:
         """Closes all sessions and lets go of the models; twice does no harm."""

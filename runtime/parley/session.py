@@ -254,11 +254,14 @@ class Session:
 
     def _play(self, samples: Floats) -> Iterator[Step]:
         self._refuse_waiting("play")  # fed between the call and the first step
-        for start in range(0, samples.size, self._chunk):
-            chunk = samples[start : start + self._chunk]
-            yield step_of(self._core.step(np.pad(chunk, (0, self._chunk - chunk.size))))
+        whole = samples.size // self._chunk * self._chunk
+        for start in range(0, whole, self._chunk):
+            yield step_of(self._core.step(samples[start : start + self._chunk]))
+        if whole < samples.size:
+            self._core.feed(samples[whole:], self._rate)
         if self.mode == "turns":
-            self.end_turn()
+            self.end_turn()  # with the recording's last sample, not with the silence behind it
+        yield from self.flush()
         yield from self._until_listening()
 
     def _until_listening(self) -> Iterator[Step]:
@@ -272,7 +275,10 @@ class Session:
             replied = replied or any(event.kind == "reply_ended" for event in step.events)
             quiet = quiet + 1 if step.floor == "listening" else 0
             yield step
-            if quiet > (tail if replied else patience):
+            # In turns the floor comes back with the last sample, and silence would be the next
+            # turn's.
+            enough = patience if not replied else 0 if self.mode == "turns" else tail
+            if quiet > enough:
                 return
         if self.mode == "turns" and self.floor != "listening":
             self.interrupt()

@@ -232,4 +232,5 @@ def test_tolerances_are_the_promised_ones() -> None:
         "latents": tolerances.LATENTS_REL,
         "field": tolerances.LATENTS_REL,
         "wave24k": tolerances.WAVE_SNR_DB,
+        "wave_of_source": tolerances.SOURCE_WAVE_SNR_DB,
     }

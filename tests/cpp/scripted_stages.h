@@ -280,7 +280,10 @@ class Vocoder final : public parley::Vocoder {
   }
   const VocoderConfig& config() const override { return config_; }
   StatePtr create_state() const override { return std::make_unique<State>(); }
-  void begin_reply(StageState& s) const override { static_cast<State&>(s).n = 0; }
+  using parley::Vocoder::begin_reply;
+  void begin_reply(StageState& s, std::uint64_t, std::uint32_t) const override {
+    static_cast<State&>(s).n = 0;
+  }
   std::size_t push(StageState& s, std::span<const float> latents, bool last,
                    std::span<float> samples, const StopFlag&) const override {
     auto& state = static_cast<State&>(s);

@@ -45,8 +45,8 @@ std::vector<float> plain_velocity(const Rig& rig, const std::vector<float>& feat
   const auto rows = static_cast<std::int64_t>(frames);
   const FlowPlan both = {{.guided = true}};
   WholeRun nothing(
-      {.layers = 1, .heads = 1, .head_width = kHidden, .hidden = kHidden, .carried = 3}, both,
-      frames);
+      {.layers = 1, .heads = 1, .head_width = kHidden, .carried = 3, .carried_width = kHidden},
+      both, frames);
   const FieldMemory& memory = nothing.recall(0, frames);
   const std::vector<TensorView> in = {view(inputs.data(), {2, rows, kHidden + 2 * kZ}),
                                       view(row.data(), {1, kModulation}),
@@ -115,7 +115,7 @@ TEST(midpoint_steps_of_a_known_equation) {
 }
 
 TEST(chunk_borders_follow_the_count_alone) {
-  const FlowCut cut{.codes_per_chunk = 4, .past_codes = 6, .lookahead_codes = 2};
+  const FlowCut cut{.codes_per_run = 4, .past_codes = 6, .lookahead_codes = 2};
   CHECK_EQ(decodable(5, false, cut), 0);
   CHECK_EQ(decodable(6, false, cut), 4);
   CHECK_EQ(decodable(9, false, cut), 4);

@@ -198,8 +198,10 @@ TEST(a_saved_state_that_makes_no_sense_is_refused) {
     ByteWriter saved;
     rig.state->save(saved);
     std::vector<std::byte> bytes(saved.bytes().begin(), saved.bytes().end());
-    std::memcpy(bytes.data() + 2, &received, sizeof received);  // behind two flags
-    std::memcpy(bytes.data() + 2 + sizeof received, &emitted, sizeof emitted);
+    // Behind two flags, a seed and a reply's number.
+    std::byte* at = bytes.data() + 2 + sizeof(std::uint64_t) + sizeof(std::uint32_t);
+    std::memcpy(at, &received, sizeof received);
+    std::memcpy(at + sizeof received, &emitted, sizeof emitted);
     ByteReader reader(bytes);
     rig.state->load(reader);
   };

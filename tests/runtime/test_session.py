@@ -133,9 +133,16 @@ def test_answer_plays_all_ends_the_turn_and_waits_for_the_reply() -> None:
 
 
 def test_answer_waits_until_the_delayed_sound_is_out() -> None:
-    core = ScriptedSession(reply(1, 2, ["x"]), delay_samples=CHUNK + 1)
+    core = ScriptedSession(reply(1, 2, ["x"]), mode="duplex", delay_samples=CHUNK + 1)
     session(core).answer(signal(CHUNK), RATE)
     assert len(core.chunks) == 1 + 2 + 1 + 2
+
+
+def test_no_silence_behind_an_answer_joins_the_next_turn() -> None:
+    """In turns the floor comes back with the last sample."""
+    core = ScriptedSession(reply(1, 2, ["x"]), delay_samples=CHUNK + 1)
+    session(core).answer(signal(CHUNK), RATE)
+    assert len(core.chunks) == 1 + 2 + 1
 
 
 def test_duplex_never_ends_a_turn_itself() -> None:

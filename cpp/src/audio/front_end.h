@@ -1,5 +1,6 @@
 // The numbers of the front end, from input samples to log-mel frames; plain values only.
 #pragma once
+#include <cstddef>
 
 namespace parley {
 
@@ -30,6 +31,16 @@ struct FrontEndConfig {
   int block_mel_frames = 0;       // that see nothing of one another; 0: a segment's all do
   double chunk_log_floor = 1e-6;  // chunk form: fixed floor, no clamp
   int chunk_frame_pad = 240;      // chunk form: zeros before the first sample
+
+  // Whether a segment keeps its own length, else it is filled up to a whole one.
+  bool own_lengths() const { return tail_samples > 0; }
 };
+
+// Rows that stay of n behind layers that each halve them, rounding up; layer `averaging` rounds
+// down, 0: none does.
+constexpr std::size_t halved(std::size_t n, int layers, int averaging = 0) {
+  for (int i = 1; i <= layers; ++i) n = (n + (i == averaging ? 0 : 1)) / 2;
+  return n;
+}
 
 }  // namespace parley

@@ -27,29 +27,41 @@ void check_size(const char* verb, std::size_t expected, std::size_t got) {
                    " numbers, got " + std::to_string(got) + "; pass spans of the sizes asked for");
 }
 
+// Samples at encoder_hz that become frames: n of the signal and the zeros behind them.
+std::int64_t filled_samples(std::int64_t n, const FrontEndConfig& c) {
+  if (c.own_lengths()) return n + c.tail_samples;
+  return std::int64_t{c.segment_samples} * c.encoder_hz / c.input_hz;
+}
+
 }  // namespace
+
+std::size_t segment_mel_frames(std::size_t n_samples, const FrontEndConfig& config) {
+  const auto n = static_cast<std::int64_t>(n_samples);
+  const std::int64_t resampled = (n * config.encoder_hz + config.input_hz - 1) / config.input_hz;
+  return size(filled_samples(resampled, config) / config.hop);
+}
 
 struct SegmentLogMel::Impl {
   explicit Impl(const FrontEndConfig& c) : config(checked(c)), mel(c) {
-    n_samples = std::int64_t{c.segment_samples} * c.encoder_hz / c.input_hz;
-    n_frames = size(n_samples / c.hop);
-    if (n_samples <= c.n_fft / 2) {
+    most = std::int64_t{c.segment_samples} * c.encoder_hz / c.input_hz;
+    const std::int64_t least = filled_samples(0, c);
+    if (least <= c.n_fft / 2) {
       throw InputError("[audio.segment] expected segments of more than half of n_fft, got " +
-                       std::to_string(n_samples) + " samples; correct segment_samples");
+                       std::to_string(least) + " samples; correct " +
+                       (c.own_lengths() ? "tail_samples" : "segment_samples"));
     }
   }
 
-  // Sample i of the segment: zeros behind the signal, reflected beyond both ends of the segment.
-  float at(std::span<const float> samples, std::int64_t i) const {
+  // Sample i of a segment of `n`: zeros behind the signal, reflected beyond both ends.
+  static float at(std::span<const float> samples, std::int64_t i, std::int64_t n) {
     i = i < 0 ? -i : i;
-    i = i < n_samples ? i : 2 * (n_samples - 1) - i;
+    i = i < n ? i : 2 * (n - 1) - i;
     return i < static_cast<std::int64_t>(samples.size()) ? samples[size(i)] : 0.0F;
   }
 
   FrontEndConfig config;
   MelPowers mel;
-  std::int64_t n_samples = 0;
-  std::size_t n_frames = 0;
+  std::int64_t most = 0;  // samples of a whole segment
 };
 
 SegmentLogMel::SegmentLogMel(const FrontEndConfig& config)
@@ -58,16 +70,23 @@ SegmentLogMel::SegmentLogMel(const FrontEndConfig& config)
 SegmentLogMel::~SegmentLogMel() = default;
 
 std::size_t SegmentLogMel::n_frames() const {
-  return impl_->n_frames;
+  return n_frames(size(impl_->most));
+}
+
+std::size_t SegmentLogMel::n_frames(std::size_t n_samples) const {
+  const FrontEndConfig& c = impl_->config;
+  return size(filled_samples(static_cast<std::int64_t>(n_samples), c) / c.hop);
 }
 
 void SegmentLogMel::compute(std::span<const float> samples, std::span<float> log_mel) const {
   const Impl& impl = *impl_;
   const FrontEndConfig& c = impl.config;
   const std::size_t n_mels = size(c.n_mels);
-  check_size("segment", n_mels * impl.n_frames, log_mel.size());
-  if (samples.size() > size(impl.n_samples)) {
-    throw InputError("[audio.segment] expected at most " + std::to_string(impl.n_samples) +
+  const std::int64_t n_samples = filled_samples(static_cast<std::int64_t>(samples.size()), c);
+  const std::size_t n_frames = this->n_frames(samples.size());
+  check_size("segment", n_mels * n_frames, log_mel.size());
+  if (samples.size() > size(impl.most)) {
+    throw InputError("[audio.segment] expected at most " + std::to_string(impl.most) +
                      " samples, got " + std::to_string(samples.size()) +
                      "; cut the turn into segments");
   }
@@ -75,19 +94,18 @@ void SegmentLogMel::compute(std::span<const float> samples, std::span<float> log
   std::vector<float> frame(size(c.n_fft));
   const float silence = static_cast<float>(decades(0.0, c.log_floor));
   std::fill(log_mel.begin(), log_mel.end(), silence);
-  for (std::size_t f = 0; f < impl.n_frames; ++f) {
+  for (std::size_t f = 0; f < n_frames; ++f) {
     const std::int64_t begin = static_cast<std::int64_t>(f) * c.hop - c.n_fft / 2;
     // Behind the signal all is zero, but the last frames see the segment's end reflected.
     const std::int64_t end = begin + c.n_fft;
-    const std::int64_t first =
-        std::min(begin, end <= impl.n_samples ? begin : 2 * impl.n_samples - 1 - end);
+    const std::int64_t first = std::min(begin, end <= n_samples ? begin : 2 * n_samples - 1 - end);
     if (first >= static_cast<std::int64_t>(samples.size())) continue;
     for (std::size_t i = 0; i < frame.size(); ++i) {
-      frame[i] = impl.at(samples, begin + static_cast<std::int64_t>(i));
+      frame[i] = Impl::at(samples, begin + static_cast<std::int64_t>(i), n_samples);
     }
     impl.mel.compute(frame, scratch);
     for (std::size_t m = 0; m < n_mels; ++m) {
-      log_mel[m * impl.n_frames + f] = static_cast<float>(decades(scratch.mels[m], c.log_floor));
+      log_mel[m * n_frames + f] = static_cast<float>(decades(scratch.mels[m], c.log_floor));
     }
   }
   const double top = *std::max_element(log_mel.begin(), log_mel.end());

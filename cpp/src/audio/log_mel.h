@@ -9,14 +9,18 @@
 
 namespace parley {
 
+// Mel frames of a segment of n samples at input_hz.
+std::size_t segment_mel_frames(std::size_t n_samples, const FrontEndConfig& config);
+
 // Log-mel of a whole segment as published: centred frames, reflect padding, clamp to the maximum
-// less clamp_range. `samples` at encoder_hz, at most segment_samples worth; zero-padded to the
-// segment. Writes [n_mels, segment mel frames]. Const and thread-safe.
+// less clamp_range. `samples` at encoder_hz, at most segment_samples worth; zeros follow, up to a
+// whole segment or tail_samples of them. Writes [n_mels, mel frames]. Const and thread-safe.
 class SegmentLogMel {
  public:
   explicit SegmentLogMel(const FrontEndConfig& config);
   ~SegmentLogMel();
-  std::size_t n_frames() const;  // mel frames of a segment
+  std::size_t n_frames() const;                       // mel frames of a whole segment
+  std::size_t n_frames(std::size_t n_samples) const;  // and of so many samples at encoder_hz
   void compute(std::span<const float> samples, std::span<float> log_mel) const;
 
  private:

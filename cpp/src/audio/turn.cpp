@@ -3,17 +3,46 @@
 
 #include <algorithm>
 
+#include "audio/log_mel.h"
 #include "audio/mel.h"
 #include "parley/errors.hpp"
 
 namespace parley {
 
+namespace {
+
+// Of mel frames that were not filled up with silence.
+std::size_t count_piece(std::size_t n_samples, const FrontEndConfig& config) {
+  const std::size_t frames = segment_mel_frames(n_samples, config);
+  const auto hidden = static_cast<std::size_t>(config.hidden_mel_frames);
+  return halved(frames - std::min(frames, hidden), config.feature_halvings, config.pooled_halving);
+}
+
+template <typename Take>
+void for_pieces(std::size_t n_samples, const FrontEndConfig& config, const Take& take) {
+  if (!config.own_lengths()) {
+    const std::size_t n = n_samples * static_cast<std::size_t>(config.positions_hz) /
+                          static_cast<std::size_t>(config.input_hz);
+    take(halved(n, config.feature_halvings, config.pooled_halving));
+    return;
+  }
+  const auto segment = static_cast<std::size_t>(config.segment_samples);
+  for (; n_samples > 0; n_samples -= std::min(n_samples, segment))
+    take(count_piece(std::min(n_samples, segment), config));
+}
+
+}  // namespace
+
 std::size_t count_features(std::size_t n_samples, const FrontEndConfig& config) {
-  checked(config);
-  std::size_t n = n_samples * static_cast<std::size_t>(config.positions_hz) /
-                  static_cast<std::size_t>(config.input_hz);
-  for (int i = 0; i < config.feature_halvings; ++i) n = (n + 1) / 2;
+  std::size_t n = 0;
+  for_pieces(n_samples, checked(config), [&](std::size_t piece) { n += piece; });
   return n;
+}
+
+std::vector<std::size_t> feature_pieces(std::size_t n_samples, const FrontEndConfig& config) {
+  std::vector<std::size_t> pieces;
+  for_pieces(n_samples, checked(config), [&](std::size_t piece) { pieces.push_back(piece); });
+  return pieces;
 }
 
 TurnSegments cut_turn(std::span<const float> samples, const FrontEndConfig& config) {

@@ -17,5 +17,8 @@ TurnSegments cut_turn(std::span<const float> samples, const FrontEndConfig& conf
 
 // Backbone positions of a turn of n samples (before trimming).
 std::size_t count_features(std::size_t n_samples, const FrontEndConfig& config);
+// The same in pieces that a prompt holds apart: each segment where these keep their own lengths,
+// else the whole turn.
+std::vector<std::size_t> feature_pieces(std::size_t n_samples, const FrontEndConfig& config);
 
 }  // namespace parley

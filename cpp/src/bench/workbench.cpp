@@ -37,8 +37,14 @@ void check_cut(const char* verb, std::size_t cut) {
 }  // namespace
 
 Workbench::Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice,
-                     const std::string& flow)
-    : bundle_(std::move(bundle)), voice_(bundle_->voice(voice)), flow_(bundle_->flow_with(flow)) {}
+                     const std::string& flow, std::vector<float> noise)
+    : bundle_(std::move(bundle)), voice_(bundle_->voice(voice)), flow_(bundle_->flow_with(flow)) {
+  if (noise.empty()) return;
+  FlowConfig config = bundle_->flow_config(flow);
+  check_rows("open", noise.size(), config.z);
+  config.noise = std::move(noise);
+  flow_ = bundle_->stages().flow(config);
+}
 
 ListenerParts Workbench::listener_parts() const {
   return {bundle_->encoder(),
@@ -63,7 +69,8 @@ TurnSegments Workbench::cut(std::span<const float> samples) const {
 std::vector<float> Workbench::log_mel(std::span<const float> segment) const {
   const FrontEndConfig& config = bundle_->manifest().front_end;
   const SegmentLogMel front_end(config);
-  std::vector<float> frames(static_cast<std::size_t>(config.n_mels) * front_end.n_frames());
+  std::vector<float> frames(static_cast<std::size_t>(config.n_mels) *
+                            front_end.n_frames(segment.size()));
   front_end.compute(segment, frames);
   return frames;
 }
@@ -93,7 +100,7 @@ std::vector<float> Workbench::turn_features(std::span<const float> samples,
                      timing, never_);
     listener.commit();
   }
-  listener.end_turn(0);
+  listener.end_turn(0, 0);
   listener.take_in({}, Floor::preparing, timing, never_);
   const std::size_t width = bundle_->encoder()->width();
   std::vector<float> features;
@@ -124,7 +131,7 @@ std::vector<float> Workbench::chunk_features(std::span<const float> samples) con
   return features;
 }
 
-std::vector<std::int32_t> Workbench::turn_ids(std::size_t n_features, bool first,
+std::vector<std::int32_t> Workbench::turn_ids(const std::vector<std::size_t>& pieces, bool first,
                                               const std::optional<std::string>& system) const {
   const TurnsConfig& turns = turns_of(*bundle_, "turn_ids");
   const auto prompt = bundle_->manifest().prompts.find("system");
@@ -133,7 +140,8 @@ std::vector<std::int32_t> Workbench::turn_ids(std::size_t n_features, bool first
   return expand_template(*bundle_->tokens(), first ? turns.first : turns.next,
                          {.system = used,
                           .placeholder = bundle_->manifest().vocabulary.audio_placeholder,
-                          .n_features = n_features});
+                          .pieces = pieces,
+                          .between = turns.between});
 }
 
 void Workbench::reset_backbone() {
@@ -233,10 +241,12 @@ std::vector<float> Workbench::flow_stream(std::span<const std::int32_t> codes, s
   return latents;
 }
 
-std::vector<float> Workbench::vocode(std::span<const float> latents) const {
+std::vector<float> Workbench::vocode(std::span<const float> latents,
+                                     std::span<const float> noise) const {
   VocoderConfig config = bundle_->vocoder()->config();
   check_rows("vocode", latents.size(), config.z);
   config.max_push_frames = latents.size() / config.z;  // all in one run
+  config.noise.assign(noise.begin(), noise.end());
   return VocoderStream(bundle_->stages().vocoder(config)).push(latents, true);
 }
 

@@ -32,8 +32,9 @@ class VocoderStream {
 class Workbench {
  public:
   // `flow`: settings of the flow decoder as OpenOptions has them; empty: the bundle's.
+  // `noise` [n, z]: the flow decoder's from the voice's first frame on; empty: drawn.
   Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice,
-            const std::string& flow = "");
+            const std::string& flow = "", std::vector<float> noise = {});
 
   const Bundle::Impl& bundle() const { return *bundle_; }
 
@@ -48,7 +49,8 @@ class Workbench {
                                    std::optional<bool> short_segments) const;
   std::vector<float> chunk_features(std::span<const float> samples) const;
 
-  std::vector<std::int32_t> turn_ids(std::size_t n_features, bool first,
+  // `pieces`: features of each piece that the prompt holds apart.
+  std::vector<std::int32_t> turn_ids(const std::vector<std::size_t>& pieces, bool first,
                                      const std::optional<std::string>& system) const;
   void reset_backbone();
   // Placeholder ids take the rows of `features` `[n, width]` in order. Returns the last logits.
@@ -72,7 +74,8 @@ class Workbench {
   // Through the streaming forms, `cut` codes or latent frames at a time.
   std::vector<float> flow_stream(std::span<const std::int32_t> codes, std::uint64_t seed,
                                  std::size_t cut);
-  std::vector<float> vocode(std::span<const float> latents) const;
+  // `noise`: of a vocoder that draws some, one a sample, in place of what it would draw.
+  std::vector<float> vocode(std::span<const float> latents, std::span<const float> noise) const;
   std::vector<float> vocode_stream(std::span<const float> latents, std::size_t cut) const;
   // A stream of its own, with another look-ahead than the bundle's where one is given.
   VocoderStream vocoder_stream(std::optional<std::size_t> lookahead_frames) const;

@@ -1,4 +1,4 @@
-// The table of families, and what Covo-Audio's graphs become; knows no file.
+// The table of families, and what their graphs become; knows no file.
 #include "bundle/families.h"
 
 #include <array>
@@ -9,7 +9,7 @@
 
 namespace parley {
 
-Stages build_covo_audio(const Manifest& manifest, const OpenGraph& open) {
+Stages build_stages(const Manifest& manifest, const OpenGraph& open) {
   const GraphEntry* chunk = manifest.graph(contract::encoder_chunk::kGraph);
   EncoderShape shape;
   shape.n_mels = static_cast<std::size_t>(manifest.front_end.n_mels);
@@ -17,22 +17,26 @@ Stages build_covo_audio(const Manifest& manifest, const OpenGraph& open) {
   if (manifest.duplex)
     shape.chunk_mel_frames = static_cast<std::size_t>(manifest.duplex->chunk_mel_frames);
   shape.feature_halvings = manifest.front_end.feature_halvings;
+  shape.pooled_halving = manifest.front_end.pooled_halving;
   Stages stages;
   stages.encoder = make_graph_encoder(open(contract::encoder_segment::kGraph),
                                       open(contract::encoder_chunk::kGraph),
                                       chunk ? chunk->states : std::vector<StateSpec>{}, shape);
-  const FlowGraphs flow = {open(contract::flow_condition::kGraph),
-                           open(contract::flow_modulation::kGraph),
-                           open(contract::flow_field::kGraph)};
+  const FlowGraphs flow = {
+      open(contract::flow_condition::kGraph), open(contract::flow_modulation::kGraph),
+      open(contract::flow_field::kGraph), open(contract::flow_encoder::kGraph)};
   stages.flow = [flow](const FlowConfig& config) { return make_graph_flow_decoder(flow, config); };
-  stages.vocoder = [graph = open(contract::vocoder::kGraph)](const VocoderConfig& config) {
+  const bool draws = manifest.vocoder.source_lookahead_samples > 0;
+  stages.vocoder = [graph = open(draws ? contract::vocoder_with_noise::kGraph
+                                       : contract::vocoder::kGraph)](const VocoderConfig& config) {
     return make_graph_vocoder(graph, config);
   };
   return stages;
 }
 
 std::span<const Family> known_families() {
-  static constexpr std::array kFamilies{Family{"covo_audio", build_covo_audio}};
+  static constexpr std::array kFamilies{Family{"covo_audio", build_stages},
+                                        Family{"step_audio_2", build_stages}};
   return kFamilies;
 }
 

@@ -30,7 +30,8 @@ struct Family {
   Stages (*build)(const Manifest& manifest, const OpenGraph& open);
 };
 
-Stages build_covo_audio(const Manifest& manifest, const OpenGraph& open);
+// From whichever graphs of the contract a bundle has; what they are is for the manifest to say.
+Stages build_stages(const Manifest& manifest, const OpenGraph& open);
 
 std::span<const Family> known_families();
 

@@ -121,7 +121,7 @@ static void visit(Fields& f, HeadEntry& h) {
 
 static void visit(Fields& f, SpeechConfig& s) {
   f("begin", s.begin, kId)("end", s.end, kId)("text_pad", s.text_pad, kId);
-  f("text", s.text, kSize)("audio", s.audio, kSize);
+  f("text", s.text, Range{1, 64})("audio", s.audio, Range{1, 64}).may("held_to", s.held_to);
 }
 
 static void visit(Fields& f, TurnsConfig& t) {
@@ -131,7 +131,8 @@ static void visit(Fields& f, TurnsConfig& t) {
   f("max_tokens_per_step", t.max_tokens_per_step,
     Range{1, 512});  // a step keeps room for its events
   f("first_sampling", t.first_sampling)("sampling", t.sampling);
-  f.may("short_segments", t.short_segments).may("speech", t.speech).may("history", t.history);
+  f.may("short_segments", t.short_segments).may("between", t.between).may("speech", t.speech);
+  f.may("history", t.history);
 }
 
 static void read(const json::Node& node, SlotKind& out) {

@@ -215,6 +215,10 @@ void check_turns(const Manifest& m, const TurnsConfig& t) {
   expect(!t.end.empty(), "turns.end", "at least one id", 0);
   for (const std::int32_t id : t.end) check_id(m, "turns.end", id);
   check_id(m, "turns.close", t.close);
+  if (!t.speech.has_groups()) return;
+  check_id(m, "turns.speech.begin", t.speech.begin);
+  check_id(m, "turns.speech.end", t.speech.end);
+  check_id(m, "turns.speech.text_pad", t.speech.text_pad);
 }
 
 // Slots that may draw an audio code: as many as a chunk's speech has, or fewer where other ids may

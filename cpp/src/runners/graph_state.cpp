@@ -123,6 +123,12 @@ void WholeTensors::clear() {
   fill(free());
 }
 
+void WholeTensors::take(const WholeTensors& other) {
+  const std::size_t moment = free();
+  moments_[moment].copy(0, other.moments_[other.current_], 0, initial_.size());
+  current_ = moment;
+}
+
 void WholeTensors::reset() {
   fill(0);
   commit();

@@ -82,6 +82,8 @@ class WholeTensors {
   void step() { current_ = free(); }
   // Current is the initial value.
   void clear();
+  // Current is what is current of `other`, which has the same tensors.
+  void take(const WholeTensors& other);
   // back() makes current what it was at mark(), where several runs belong together.
   void mark() { mark_ = current_; }
   void back() { current_ = mark_; }

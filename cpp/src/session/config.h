@@ -32,14 +32,17 @@ struct SamplingConfig {
   int recent_window = 0;
 };
 
-// How a spoken reply lies: between begin and end some text and some audio tokens in turn, then
-// text.
+// How a spoken reply lies: between begin and end some text and some audio tokens in turn, a group
+// again and again, then text.
 struct SpeechConfig {
   std::int32_t begin = -1;  // none: text and audio in any order
   std::int32_t end = -1;
   std::int32_t text_pad = -1;
   int text = 1;
   int audio = 4;
+  bool held_to = false;  // whether draws are held to the groups, or only expected to keep them
+
+  bool has_groups() const { return begin >= 0; }
 };
 
 // Half-duplex: whole turns. In templates {system} and {user} stand for the text or the features.
@@ -48,6 +51,7 @@ struct TurnsConfig {
   std::string next;
   std::string first_text;
   std::string next_text;
+  std::string between;  // two pieces of what was heard in one turn
   std::string history;  // what a finished reply becomes, {reply} its text; empty: stays as it was
   std::vector<std::int32_t> end;  // any of these ends a reply
   std::int32_t close = 0;         // ends an interrupted reply in the history

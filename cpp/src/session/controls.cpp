@@ -28,8 +28,9 @@ void Session::Impl::end_turn() {
 
 void Session::Impl::end_turn_if_due() {
   if (!end_in_ || *end_in_ > 0) return;
+  const auto filled = static_cast<std::size_t>(-*end_in_);
   end_in_.reset();
-  take_turn("end_turn", [&](std::int64_t at) { listener_->end_turn(at); });
+  take_turn("end_turn", [&](std::int64_t at) { listener_->end_turn(at, filled); });
 }
 
 void Session::Impl::send_text(std::string_view text) {

@@ -42,7 +42,8 @@ class Listener {
   // Between steps: the user's turn ends, heard or as text; its prompt comes behind `at` positions.
   // Throws InputError where nothing was said, ContextError where there is no room for it; then the
   // turn is still there.
-  virtual void end_turn(std::int64_t /*at*/) {}
+  // The last `filled` samples taken in are silence that filled a chunk and nobody recorded.
+  virtual void end_turn(std::int64_t /*at*/, std::size_t /*filled*/) {}
   virtual void end_turn_with_text(std::string_view /*text*/, std::int64_t /*at*/) {}
   // Forgets the turn under way, its audio, its prompt, and that it was taken.
   virtual void abandon_turn() {}

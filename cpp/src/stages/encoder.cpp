@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "audio/front_end.h"
 #include "stages/contract.h"
 #include "stages/graph_check.h"
 #include "stages/probe.h"
@@ -68,13 +69,7 @@ struct SegmentForm {
   bool any_length = false;  // else whole segments only, as earlier exports have it
 };
 
-constexpr int kEncoderHalvings = 1;  // from mel frames to the rows before the adapter
-
-// A convolution of stride 2 is padded so that it rounds up.
-std::int64_t halved(std::size_t n, int times) {
-  for (; times > 0; --times) n = (n + 1) / 2;
-  return static_cast<std::int64_t>(n);
-}
+constexpr int kEncoderHalvings = 1;  // from mel frames to its rows, where it averages none
 
 // The chunk graph and where its tensors stand.
 struct ChunkForm {
@@ -245,13 +240,14 @@ class GraphEncoder final : public Encoder, public EncoderProbe {
 
   // What the graph gives for n mel frames; one of whole segments gives always the same.
   Shape encoded_shape(std::size_t n) const {
-    return rows_for(segment_.encoded_shape, n, kEncoderHalvings);
+    return rows_for(segment_.encoded_shape, n, std::max(kEncoderHalvings, shape_.pooled_halving));
   }
   Shape features_shape(std::size_t n) const {
     return rows_for(segment_.features_shape, n, shape_.feature_halvings);
   }
   Shape rows_for(Shape shape, std::size_t n, int halvings) const {
-    if (segment_.any_length) shape.dims[1] = halved(n, halvings);
+    if (segment_.any_length)
+      shape.dims[1] = static_cast<std::int64_t>(halved(n, halvings, shape_.pooled_halving));
     return shape;
   }
 

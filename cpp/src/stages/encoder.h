@@ -36,6 +36,7 @@ struct EncoderShape {
   std::size_t segment_mel_frames = 3000;
   std::size_t chunk_mel_frames = 16;
   int feature_halvings = 4;  // from mel frames to features
+  int pooled_halving = 0;    // which of them averages and rounds down; 0: none
 };
 
 // Either graph may be null: a bundle has one form or both. `states`: of the chunk graph, as the

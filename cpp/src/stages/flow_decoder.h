@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
@@ -26,6 +27,13 @@ struct FlowShape {
   std::size_t frames_per_code = 4;
   std::size_t codes_per_chunk = 4;
   std::size_t lookahead_codes = 0;  // codes that must wait behind a code before it is decoded
+  std::size_t codes_per_run = 0;    // that wait for one another; 0: a chunk's
+
+  std::size_t run() const { return codes_per_run > 0 ? codes_per_run : codes_per_chunk; }
+  // The most codes that wait where whole chunks of them come, before their sound is made.
+  std::size_t waiting_codes() const {
+    return lookahead_codes + run() - std::gcd(run(), codes_per_chunk);
+  }
 };
 
 // Told between the evaluations that set a voice up; what it throws ends the set-up.
@@ -61,15 +69,11 @@ class FlowDecoder {
                       std::span<float> latents, const StopFlag& stop) const = 0;
 };
 
-// The most latent frames that one push of n codes gives: own codes go in whole chunks, so a single
+// The most latent frames that one push of n codes gives: own codes go in whole runs, so a single
 // code may complete one, and the last push also brings those that were waiting behind the
 // look-ahead.
-constexpr std::size_t max_frames(std::size_t n_codes, std::size_t codes_per_chunk,
-                                 std::size_t lookahead_codes, std::size_t frames_per_code) {
-  return (n_codes + codes_per_chunk - 1 + lookahead_codes) * frames_per_code;
-}
 inline std::size_t max_frames(const FlowShape& shape, std::size_t n_codes) {
-  return max_frames(n_codes, shape.codes_per_chunk, shape.lookahead_codes, shape.frames_per_code);
+  return (n_codes + shape.run() - 1 + shape.lookahead_codes) * shape.frames_per_code;
 }
 
 }  // namespace parley

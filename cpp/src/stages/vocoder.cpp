@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "base/philox.h"
 #include "stages/contract.h"
 #include "stages/graph_check.h"
 
@@ -14,9 +15,12 @@ namespace parley {
 namespace {
 
 namespace names = contract::vocoder;
+namespace with_noise = contract::vocoder_with_noise;
 
 constexpr char kWhere[] = "vocoder.create";
-constexpr std::size_t kOwnInputs = 3;  // beside states
+constexpr std::size_t kOwnInputs = 4;  // beside states, noise among them
+// Noise of the source is drawn apart from all other that a seed gives.
+constexpr std::uint32_t kSourceGroup = 0x80000000U;
 // A reply whose end is not known: further ahead than any reply reaches.
 constexpr std::int64_t kNoEnd = std::int64_t{1} << 40U;
 
@@ -28,12 +32,15 @@ std::int64_t signed_size(std::size_t n) {
 struct Progress {
   bool started = false;
   bool ended = false;
+  std::uint64_t seed = 0;
+  std::uint32_t number = 0;
   std::int64_t received = 0;      // latent frames
   std::int64_t emitted = 0;       // latent frames whose samples are out
   std::vector<float> last_frame;  // [z], of those received
 
   void clear() {
     started = ended = false;
+    seed = number = 0;
     received = emitted = 0;
     std::fill(last_frame.begin(), last_frame.end(), 0.0F);
   }
@@ -49,7 +56,9 @@ class VocoderState final : public StageState {
     const std::size_t frames = config.max_push_frames + config.full_lookahead_frames;
     transposed.resize(frames * config.z);
     wave.resize(frames * config.samples_per_latent);
-    inputs.resize(kOwnInputs + specs.size());
+    if (config.source_lookahead_samples > 0) noise.resize(wave.size());
+    const bool draws = config.source_lookahead_samples > 0;
+    inputs.resize(kOwnInputs - (draws ? 0 : 1) + specs.size());
     outputs.resize(1 + specs.size());
   }
 
@@ -78,6 +87,8 @@ class VocoderState final : public StageState {
   void save(ByteWriter& to) const override {
     to.put_flag(committed_.started);
     to.put_flag(committed_.ended);
+    to.put(committed_.seed);
+    to.put(committed_.number);
     to.put(committed_.received);
     to.put(committed_.emitted);
     to.put_all(std::span(committed_.last_frame));
@@ -86,6 +97,8 @@ class VocoderState final : public StageState {
   void load(ByteReader& from) override {
     current.started = from.get_flag();
     current.ended = from.get_flag();
+    current.seed = from.get<std::uint64_t>();
+    current.number = from.get<std::uint32_t>();
     current.received = from.get<std::int64_t>();
     current.emitted = from.get<std::int64_t>();
     from.get_all(std::span(current.last_frame));
@@ -101,6 +114,7 @@ class VocoderState final : public StageState {
   Progress current;
   std::vector<float> transposed;  // [z, T]
   std::vector<float> wave;        // [samples_per_latent * T]
+  std::vector<float> noise;       // as many, where the source is drawn
   std::vector<TensorView> inputs;
   std::vector<TensorView> outputs;
 
@@ -115,7 +129,7 @@ class GraphVocoder final : public Vocoder {
   GraphVocoder(std::shared_ptr<const GraphRunner> graph, VocoderConfig config)
       : graph_(std::move(graph)), config_(config) {
     if (!graph_) {
-      throw BundleError(std::string("[") + kWhere + "] expected graph " + names::kGraph +
+      throw BundleError(std::string("[") + kWhere + "] expected graph " + graph_name() +
                         ", got none; export the bundle again");
     }
     if (config_.z == 0 || config_.samples_per_latent == 0 || config_.max_push_frames == 0) {
@@ -128,7 +142,7 @@ class GraphVocoder final : public Vocoder {
                         std::to_string(config_.lookahead_frames) + "; correct the manifest");
     }
     const std::string history = names::kHistory;
-    const std::vector<TensorSpec> inputs = {
+    std::vector<TensorSpec> inputs = {
         {names::kLatents, DType::f32, {1, signed_size(config_.z), -1}},
         {names::kRange, DType::i64, {2}},
         {names::kKept, DType::i64, {1}},
@@ -136,9 +150,10 @@ class GraphVocoder final : public Vocoder {
     const std::vector<TensorSpec> outputs = {
         {names::kWave, DType::f32, {1, 1, -1}},
         {contract::kStateOut + history, DType::f32, {kAnyFixed}}};
-    const auto in = bind_inputs(*graph_, kWhere, names::kGraph, inputs);
-    const auto out = bind_outputs(*graph_, kWhere, names::kGraph, outputs);
-    for (std::size_t i = 0; i < in_.size(); ++i) in_[i] = in[i].index;
+    if (draws()) inputs.insert(inputs.end() - 1, {with_noise::kNoise, DType::f32, {1, 1, -1}});
+    const auto in = bind_inputs(*graph_, kWhere, graph_name(), inputs);
+    const auto out = bind_outputs(*graph_, kWhere, graph_name(), outputs);
+    for (std::size_t i = 0; i + 1 < in.size(); ++i) in_[i] = in[i].index;
     wave_ = out[0].index;
     states_ = GraphStates(*graph_, contract::kStateIn, contract::kStateOut);
   }
@@ -149,11 +164,14 @@ class GraphVocoder final : public Vocoder {
     return std::make_unique<VocoderState>(config_, states_.specs());
   }
 
-  void begin_reply(StageState& state) const override {
+  using Vocoder::begin_reply;
+  void begin_reply(StageState& state, std::uint64_t seed, std::uint32_t reply) const override {
     auto& mine = state_as<VocoderState>(state);
     mine.tensors.clear();
     mine.current.clear();
     mine.current.started = true;
+    mine.current.seed = seed;
+    mine.current.number = reply;
   }
 
   std::size_t push(StageState& state, std::span<const float> latents, bool last,
@@ -184,6 +202,30 @@ class GraphVocoder final : public Vocoder {
   using Range = std::array<std::int64_t, 2>;
 
   std::size_t full() const { return config_.full_lookahead_frames; }
+  bool draws() const { return config_.source_lookahead_samples > 0; }
+  const char* graph_name() const { return draws() ? with_noise::kGraph : names::kGraph; }
+
+  // Of the samples behind those received; the source comes source_lookahead_samples late.
+  void draw(const Progress& now, std::span<float> noise) const {
+    const std::int64_t first = now.received * signed_size(config_.samples_per_latent) -
+                               signed_size(config_.source_lookahead_samples);
+    std::array<float, 4> values{};
+    for (std::size_t i = 0; i < noise.size(); ++i) {
+      const std::int64_t sample = first + signed_size(i);
+      if (!config_.noise.empty()) {
+        const bool given = sample >= 0 && sample < signed_size(config_.noise.size());
+        noise[i] = given ? config_.noise[static_cast<std::size_t>(sample)] : 0.0F;
+        continue;
+      }
+      const auto at = static_cast<std::uint64_t>(first + signed_size(i));
+      if (i == 0 || at % 4 == 0) {
+        values = normal4({static_cast<std::uint32_t>(at / 4),
+                          static_cast<std::uint32_t>((at / 4) >> 32U), now.number, kSourceGroup},
+                         now.seed);
+      }
+      noise[i] = values[at % 4];
+    }
+  }
 
   // What a run sees behind its own frames: nothing, the reply's end, or for want of the frames that
   // will come the last one held (measured 13 to 19 dB better than the end).
@@ -198,6 +240,7 @@ class GraphVocoder final : public Vocoder {
         transposed.data(), {1, signed_size(config_.z), signed_size(transposed.size() / config_.z)});
     mine.inputs[in_[1]] = view(range.data(), {2});
     mine.inputs[in_[2]] = view(&n_kept, {1});
+    if (draws()) mine.inputs[in_[3]] = view(mine.noise.data(), {1, 1, signed_size(wave.size())});
     mine.outputs[wave_] = view(wave.data(), {1, 1, signed_size(wave.size())});
     mine.tensors.bind(states_, mine.inputs, mine.outputs);
     graph_->run(mine.inputs, mine.outputs, stop);
@@ -222,6 +265,7 @@ class GraphVocoder final : public Vocoder {
                   ahead == Ahead::end ? 0.0F : last[c]);
     const auto wave = std::span(mine.wave).first(frames * config_.samples_per_latent);
     const std::int64_t end = ahead == Ahead::end ? signed_size(own) : kNoEnd;
+    if (draws()) draw(now, std::span(mine.noise).first(wave.size()));
     run(mine, transposed, {-now.received, end}, own, wave, stop);
     if (own > 0) std::copy(last.begin(), last.end(), now.last_frame.begin());
     const std::size_t written = emit(now, wave, samples);
@@ -275,7 +319,7 @@ class GraphVocoder final : public Vocoder {
 
   std::shared_ptr<const GraphRunner> graph_;
   VocoderConfig config_;
-  std::array<std::size_t, kOwnInputs> in_{};  // latents, range, kept among the graph's inputs
+  std::array<std::size_t, kOwnInputs> in_{};  // latents, range, kept, noise among the graph's
   std::size_t wave_ = 0;
   GraphStates states_;
 };

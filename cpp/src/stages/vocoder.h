@@ -1,6 +1,7 @@
 // The vocoder stage: latents to samples; knows no code and no turn.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -19,6 +20,7 @@ struct VocoderConfig {
   std::size_t lookahead_frames = 13;         // how many of them are waited for
   std::size_t max_push_frames = 64;          // the most that one push brings
   std::size_t source_lookahead_samples = 0;  // by which a drawn source comes late; 0: none is drawn
+  std::vector<float> noise = {};  // one a sample, in place of what is drawn; another system's
 };
 
 class Vocoder {
@@ -27,7 +29,9 @@ class Vocoder {
   virtual const VocoderConfig& config() const = 0;
 
   virtual StatePtr create_state() const = 0;
-  virtual void begin_reply(StageState& state) const = 0;
+  // What a vocoder draws for a reply is a function of (seed, reply, sample).
+  virtual void begin_reply(StageState& state, std::uint64_t seed, std::uint32_t reply) const = 0;
+  void begin_reply(StageState& state) const { begin_reply(state, 0, 0); }
   // Adds latent frames `[n, z]` (denormalised); `last` says that none follow. Writes the samples of
   // all frames that have `lookahead_frames` behind them and returns how many; `samples` holds at
   // least (n + lookahead_frames) * samples_per_latent. With the full look-ahead they are the whole

@@ -23,8 +23,11 @@ std::vector<std::int32_t> expand_template(const TokenModel& tokens, std::string_
         close == std::string_view::npos ? "" : pattern.substr(open + 1, close - open - 1);
     if (name == "system") {
       append(fill.system, false);
-    } else if (name == "user" && fill.n_features > 0) {
-      ids.insert(ids.end(), fill.n_features, fill.placeholder);
+    } else if (name == "user" && !fill.pieces.empty()) {
+      for (std::size_t i = 0; i < fill.pieces.size(); ++i) {
+        if (i > 0) append(fill.between, true);
+        ids.insert(ids.end(), fill.pieces[i], fill.placeholder);
+      }
     } else if (name == "user") {
       append(fill.user, false);
     } else {

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -13,8 +14,10 @@ namespace parley {
 struct PromptFill {
   std::string_view system = {};  // {system}
   std::string_view user = {};    // {user}, as text
-  std::int32_t placeholder = 0;  // {user}, where he was heard: so many of these
-  std::size_t n_features = 0;
+  // {user}, where he was heard: so many of these for each piece, and a text between two.
+  std::int32_t placeholder = 0;
+  std::span<const std::size_t> pieces = {};
+  std::string_view between = {};
 };
 
 // Literal parts are tokenized with special tokens, what the fill brings without. Throws BundleError

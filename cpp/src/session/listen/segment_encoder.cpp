@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "audio/resampler.h"
+#include "audio/turn.h"
 
 namespace parley {
 
@@ -30,7 +31,7 @@ SegmentEncoder::SegmentEncoder(std::shared_ptr<const Encoder> encoder,
   begun_ = make_work();
   begun_samples_.reserve(static_cast<std::size_t>(config.segment_samples));
   thread_.emplace([this] {
-    run(begun_, begun_samples_, mel_frames(), thread_timing_, never_);
+    begun_rows_ = run(begun_, begun_samples_, mel_frames(), thread_timing_, never_);
     finished_ = true;
   });
 }
@@ -42,28 +43,33 @@ SegmentEncoder::Work SegmentEncoder::make_work() const {
 }
 
 std::span<const float> SegmentEncoder::run(Work& work, std::span<const float> samples,
-                                           std::size_t n_mel_frames, Timing& timing,
+                                           std::size_t most_mel_frames, Timing& timing,
                                            const StopFlag& stop) const {
+  const auto n_mels = static_cast<std::size_t>(config_.n_mels);
+  std::size_t n_mel_frames = 0;
   {
     const Stopwatch watch(*clock_, timing[Stage::front_end]);
     const std::vector<float> wave = resample(samples, config_.input_hz, config_.encoder_hz,
                                              config_.resampler_zeros, config_.resampler_rolloff);
-    log_mel_.compute(wave, work.log_mel);
-    keep_columns(work.log_mel, mel_frames(), n_mel_frames);
+    const std::size_t all = log_mel_.n_frames(wave.size());
+    const auto log_mel = std::span(work.log_mel).first(n_mels * all);
+    log_mel_.compute(wave, log_mel);
+    n_mel_frames = std::min(all, most_mel_frames);
+    keep_columns(log_mel, all, n_mel_frames);
   }
   const Stopwatch watch(*clock_, timing[Stage::encoder]);
   const std::span<float> rows = std::span<float>(work.rows).first(
       encoder_->segment_features(n_mel_frames) * encoder_->width());
-  encoder_->encode_segment(std::span<const float>(work.log_mel)
-                               .first(static_cast<std::size_t>(config_.n_mels) * n_mel_frames),
-                           rows, stop);
-  return rows;
+  encoder_->encode_segment(std::span<const float>(work.log_mel).first(n_mels * n_mel_frames), rows,
+                           stop);
+  if (!config_.own_lengths()) return rows;
+  return rows.first(count_features(samples.size(), config_) * encoder_->width());
 }
 
 std::span<const float> SegmentEncoder::encode(std::span<const float> samples,
-                                              std::size_t n_mel_frames, Timing& timing,
+                                              std::size_t most_mel_frames, Timing& timing,
                                               const StopFlag& stop) {
-  return run(own_, samples, n_mel_frames, timing, stop);
+  return run(own_, samples, most_mel_frames, timing, stop);
 }
 
 void SegmentEncoder::begin(std::span<const float> samples) {
@@ -79,9 +85,9 @@ std::span<const float> SegmentEncoder::finish(Timing& timing, const StopFlag& st
     settle();
   }
   // What failed beside is done again here, where the caller hears of it.
-  if (!finished_) run(begun_, begun_samples_, mel_frames(), timing, stop);
+  if (!finished_) begun_rows_ = run(begun_, begun_samples_, mel_frames(), timing, stop);
   finished_ = true;
-  return begun_.rows;
+  return begun_rows_;
 }
 
 void SegmentEncoder::settle() {

@@ -23,9 +23,9 @@ class SegmentEncoder {
                  const FrontEndConfig& config, bool beside);
 
   std::size_t mel_frames() const { return log_mel_.n_frames(); }  // of a whole segment
-  // Up to a segment of samples at the input rate, of which `n_mel_frames` are encoded -> rows of
-  // features [n, width], valid until the next call.
-  std::span<const float> encode(std::span<const float> samples, std::size_t n_mel_frames,
+  // Up to a segment of samples at the input rate, of which at most `most_mel_frames` are encoded ->
+  // rows of features that count [n, width], valid until the next call.
+  std::span<const float> encode(std::span<const float> samples, std::size_t most_mel_frames,
                                 Timing& timing, const StopFlag& stop);
 
   bool has_thread() const { return thread_.has_value(); }
@@ -41,8 +41,9 @@ class SegmentEncoder {
     std::vector<float> rows;     // [features, width]
   };
   Work make_work() const;
-  std::span<const float> run(Work& work, std::span<const float> samples, std::size_t n_mel_frames,
-                             Timing& timing, const StopFlag& stop) const;
+  std::span<const float> run(Work& work, std::span<const float> samples,
+                             std::size_t most_mel_frames, Timing& timing,
+                             const StopFlag& stop) const;
   void settle();
 
   std::shared_ptr<const Encoder> encoder_;
@@ -51,6 +52,7 @@ class SegmentEncoder {
   SegmentLogMel log_mel_;
   Work own_;
   Work begun_;
+  std::span<const float> begun_rows_;  // of begun_, that count
   std::vector<float> begun_samples_;
   bool finished_ = true;          // the segment begun last
   Timing thread_timing_;          // of the thread

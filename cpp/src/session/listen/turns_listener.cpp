@@ -2,6 +2,7 @@
 #include "session/listen/turns_listener.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "audio/turn.h"
@@ -52,7 +53,7 @@ void TurnsListener::take_in(std::span<const float> chunk, Floor floor, Timing& t
 // mel frame beyond its own, so the silence of one more feature stays.
 std::size_t TurnsListener::mel_frames_for(std::size_t n_features) const {
   const std::size_t whole = segments_.mel_frames();
-  if (!turns_.short_segments) return whole;
+  if (!turns_.short_segments || parts_.front_end.own_lengths()) return whole;
   return std::min((n_features + 1) << parts_.front_end.feature_halvings, whole);
 }
 
@@ -104,9 +105,9 @@ Heard TurnsListener::heard() {
 }
 
 void TurnsListener::build_prompt(std::string_view pattern, std::string_view user,
-                                 std::size_t n_features, std::int64_t at) {
-  std::vector<std::int32_t> ids =
-      expand_template(*parts_.tokens, pattern, {system_, user, placeholder_, n_features});
+                                 std::span<const std::size_t> pieces, std::int64_t at) {
+  std::vector<std::int32_t> ids = expand_template(
+      *parts_.tokens, pattern, {system_, user, placeholder_, pieces, turns_.between});
   // One more position, so that there is room for an answer.
   if (ids.size() + static_cast<std::size_t>(at) + 1 > limits_.room) {
     throw ContextError("[session.end_turn] expected at most " + std::to_string(limits_.room) +
@@ -117,28 +118,35 @@ void TurnsListener::build_prompt(std::string_view pattern, std::string_view user
   ids_ = std::move(ids);
   prompt_.resize(ids_.size());
   for (std::size_t i = 0; i < ids_.size(); ++i) prompt_[i] = {ids_[i], nullptr};
-  n_features_ = n_features;
+  n_features_ = std::accumulate(pieces.begin(), pieces.end(), std::size_t{0});
   done_.cursor = 0;
-  done_.encoded = n_features == 0;
+  done_.encoded = n_features_ == 0;
   ++turns_taken_;
 }
 
-void TurnsListener::end_turn(std::int64_t at) {
-  const std::size_t n = count_features(done_.n_turn_samples, parts_.front_end);
-  if (n == 0) {
+void TurnsListener::end_turn(std::int64_t at, std::size_t filled) {
+  // A whole segment is filled with silence anyway; one of its own length would hear it as speech.
+  if (parts_.front_end.own_lengths()) {
+    const std::size_t held = std::min(filled, samples_.size());
+    samples_.resize(samples_.size() - held);
+    done_.n_samples = samples_.size();
+    done_.n_turn_samples -= std::min<std::uint64_t>(filled, done_.n_turn_samples);
+  }
+  const auto pieces = feature_pieces(done_.n_turn_samples, parts_.front_end);
+  if (count_features(done_.n_turn_samples, parts_.front_end) == 0) {
     throw InputError("[session.end_turn] expected a turn of at least " +
                      std::to_string(parts_.front_end.trim_samples) + " samples, got " +
                      std::to_string(done_.n_turn_samples) +
                      "; call step() with the user's audio first");
   }
-  build_prompt(turns_taken_ == 0 ? turns_.first : turns_.next, {}, n, at);
+  build_prompt(turns_taken_ == 0 ? turns_.first : turns_.next, {}, pieces, at);
 }
 
 void TurnsListener::end_turn_with_text(std::string_view text, std::int64_t at) {
   if (text.empty()) {
     throw InputError("[session.send_text] expected some text, got none; pass what the user says");
   }
-  build_prompt(turns_taken_ == 0 ? turns_.first_text : turns_.next_text, text, 0, at);
+  build_prompt(turns_taken_ == 0 ? turns_.first_text : turns_.next_text, text, {}, at);
 }
 
 void TurnsListener::abandon_turn() {

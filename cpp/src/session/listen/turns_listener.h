@@ -33,7 +33,7 @@ class TurnsListener final : public Listener {
   void rollback() override;
   std::size_t delay_samples() const override { return 0; }
   bool takes_turns() const override { return true; }
-  void end_turn(std::int64_t at) override;
+  void end_turn(std::int64_t at, std::size_t filled) override;
   void end_turn_with_text(std::string_view text, std::int64_t at) override;
   void abandon_turn() override;
   void reset() override;
@@ -57,8 +57,8 @@ class TurnsListener final : public Listener {
   std::size_t mel_frames_for(std::size_t n_features) const;
   void finish_segments(Timing& timing, const StopFlag& stop);
   void place_features();
-  void build_prompt(std::string_view pattern, std::string_view user, std::size_t n_features,
-                    std::int64_t at);
+  void build_prompt(std::string_view pattern, std::string_view user,
+                    std::span<const std::size_t> pieces, std::int64_t at);
   void forget_turn();
   void settle();
 

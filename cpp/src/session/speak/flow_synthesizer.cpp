@@ -22,7 +22,7 @@ std::size_t FlowSynthesizer::samples_per_code() const {
 
 std::size_t FlowSynthesizer::lead() const {
   const VocoderConfig& vocoder = parts_.vocoder->config();
-  return parts_.flow->shape().lookahead_codes * samples_per_code() +
+  return parts_.flow->shape().waiting_codes() * samples_per_code() +
          vocoder.lookahead_frames * vocoder.samples_per_latent;
 }
 
@@ -38,7 +38,7 @@ std::size_t FlowSynthesizer::max_samples(std::size_t n_codes) const {
 
 void FlowSynthesizer::begin_reply(std::uint64_t seed, std::uint32_t reply) {
   parts_.flow->begin_reply(*flow_state_, seed, reply);
-  parts_.vocoder->begin_reply(*vocoder_state_);
+  parts_.vocoder->begin_reply(*vocoder_state_, seed, reply);
 }
 
 std::size_t FlowSynthesizer::push(std::span<const std::int32_t> codes, bool last,

@@ -58,15 +58,15 @@ std::span<const Said> OneStreamMind::think(const Moment& now, Timing& timing,
     floor = Floor::speaking;
   }
   const bool draws = floor != Floor::speaking || work_.drawing;
-  const Plan* plan = draws ? parts_.rules->plan(floor) : nullptr;
+  const Plan* plan = draws ? parts_.rules->plan(floor, work_.voicing) : nullptr;
   if (plan == nullptr && now.heard.positions.empty()) return said_;
 
   chunk_start_ = parts_.backbone->next_position(*state_);
   batch_.clear();
   // The last draw is read together with what was heard since: one pass less per chunk.
-  if (work_.pending >= 0) batch_.push_back({work_.pending, nullptr});
+  for (const std::int32_t id : work_.unread.all()) batch_.push_back({id, nullptr});
   batch_.insert(batch_.end(), now.heard.positions.begin(), now.heard.positions.end());
-  work_.pending = -1;
+  work_.unread = {};
   if (plan == nullptr) {
     feed(false, timing, stop);
   } else {
@@ -81,7 +81,7 @@ void OneStreamMind::draw(const Plan* plan, const Moment& now, Timing& timing,
   const Rules& rules = *parts_.rules;
   if (rules.max_reply_steps > 0 && work_.drawing && work_.reply_steps > rules.max_reply_steps)
     work_.stop = EndReason::max_tokens;
-  std::size_t slot = 0;
+  std::size_t slot = plan == &rules.voiced ? work_.slot : 0;
   step_codes_ = 0;
   for (int n = 0; plan != nullptr; ++n) {
     const bool enough = plan->repeats ? step_codes_ >= now.codes_wanted || n >= rules.max_draws
@@ -89,7 +89,7 @@ void OneStreamMind::draw(const Plan* plan, const Moment& now, Timing& timing,
     if (enough) return;
     const auto reads = static_cast<std::int64_t>(batch_.size());
     if (!window_ && rules.context > 0 && positions() + reads > rules.context) {
-      work_.pending = batch_.back().id;
+      work_.unread = Unread(batch_.back().id);
       end_reply(Said::Kind::end, EndReason::context);
       return;
     }
@@ -99,9 +99,11 @@ void OneStreamMind::draw(const Plan* plan, const Moment& now, Timing& timing,
     const std::int32_t id =
         forced ? rules.stop_id : sampler_.pick(parts_.backbone->logits(*state_), ids);
     sampler_.accept(id);
-    work_.pending = id;
+    work_.unread = Unread(id);
     const Plan* next = take(id, plan, now.heard);
     slot = next == plan ? slot + 1 : 0;
+    if (next == &rules.voiced)
+      work_.slot = static_cast<std::uint32_t>(slot % rules.voiced.slots.size());
     plan = next;
     batch_.assign(1, {id, nullptr});
   }
@@ -110,7 +112,7 @@ void OneStreamMind::draw(const Plan* plan, const Moment& now, Timing& timing,
 // Returns the plan to go on with: the same one, another one from its start, or null for none.
 const Plan* OneStreamMind::take(std::int32_t id, const Plan* plan, const Heard& heard) {
   const Rules& rules = *parts_.rules;
-  ++work_.n_drawn;
+  if (work_.n_drawn++ == 0) work_.reply_start = parts_.backbone->next_position(*state_);
   switch (rules.meaning[static_cast<std::size_t>(id)]) {
     case Meaning::think:
       say(Said::Kind::listen, id);
@@ -126,7 +128,13 @@ const Plan* OneStreamMind::take(std::int32_t id, const Plan* plan, const Heard& 
     case Meaning::end:
       end_reply(Said::Kind::end, EndReason::model);
       return nullptr;
+    case Meaning::speech_end:
+      if (!std::exchange(work_.voicing, false)) break;
+      say(Said::Kind::speech_end, id);
+      plan = &rules.speaking;
+      break;
     case Meaning::code:
+      if (!work_.voicing) break;
       if (!code_positions_.empty())
         code_positions_[work_.n_code_positions++] = parts_.backbone->next_position(*state_);
       say(Said::Kind::code, id - rules.first_code);
@@ -139,6 +147,7 @@ const Plan* OneStreamMind::take(std::int32_t id, const Plan* plan, const Heard& 
       break;
   }
   if (rules.max_reply_ids > 0 && work_.n_drawn >= rules.max_reply_ids) {
+    if (rules.groups.codes > 0) close(work_, work_.voicing);
     end_reply(Said::Kind::end, EndReason::max_tokens);
     return nullptr;
   }
@@ -151,6 +160,9 @@ void OneStreamMind::begin_reply(const Heard& heard, std::int32_t id) {
   work_.n_drawn = 0;
   work_.reply_steps = 0;
   work_.n_code_positions = 0;
+  work_.slot = 0;
+  work_.voiced = work_.voicing =
+      rules.groups.begin < 0 || (!heard.ids.empty() && heard.ids.back() == rules.groups.begin);
   sampler_.begin_turn(heard.first_turn ? rules.first_sampling : rules.sampling, heard.ids);
   say(Said::Kind::take_floor, id);
 }
@@ -188,12 +200,12 @@ void OneStreamMind::make_room(Floor floor, Timing& timing) {
 
 void OneStreamMind::begin_turn() {
   done_.turn_start = parts_.backbone->next_position(*state_);
-  done_.turn_start_pending = done_.pending;
+  done_.turn_start_unread = done_.unread;
 }
 
 void OneStreamMind::abandon_turn() {
   parts_.backbone->truncate(*state_, done_.turn_start);
-  done_.pending = done_.turn_start_pending;
+  done_.unread = done_.turn_start_unread;
 }
 
 bool OneStreamMind::interrupt(std::size_t heard_codes) {
@@ -201,17 +213,37 @@ bool OneStreamMind::interrupt(std::size_t heard_codes) {
     if (done_.drawing) done_.stop = EndReason::interrupted;
     return false;
   }
+  const std::size_t group = std::max<std::size_t>(parts_.rules->groups.codes, 1);
+  heard_codes = (heard_codes + group - 1) / group * group;
   if (!done_.drawing && heard_codes >= done_.n_code_positions) return true;  // all of it was heard
+  // The last draw goes, unless it is what ended the speech.
+  const std::int32_t end = parts_.rules->groups.end;
+  bool open = done_.voicing || (done_.unread.n > 0 && done_.unread.ids[0] == end);
   // Codes nobody heard are forgotten, with what follows them.
   if (heard_codes < done_.n_code_positions) {
-    const std::int64_t position = code_positions_[heard_codes];
+    const std::int64_t position = cut_at(heard_codes);
     if (position < parts_.backbone->next_position(*state_))
       parts_.backbone->truncate(*state_, position);
     done_.n_code_positions = heard_codes;
+    open = true;
   }
-  done_.pending = parts_.rules->stop_id;
-  done_.drawing = false;
+  done_.unread = {};
+  close(done_, open);
+  done_.drawing = done_.voicing = false;
   return true;
+}
+
+// Where a history that keeps the first n codes of the reply ends: where code n lies, or in groups,
+// whose text comes first, behind the code before.
+std::int64_t OneStreamMind::cut_at(std::size_t n_codes) const {
+  if (parts_.rules->groups.codes == 0) return code_positions_[n_codes];
+  return n_codes == 0 ? done_.reply_start : code_positions_[n_codes - 1] + 1;
+}
+
+void OneStreamMind::close(Progress& progress, bool speech) const {
+  if (speech && progress.voiced && parts_.rules->groups.end >= 0)
+    progress.unread.add(parts_.rules->groups.end);
+  progress.unread.add(parts_.rules->stop_id);
 }
 
 void OneStreamMind::reset() {
@@ -228,7 +260,7 @@ std::int64_t OneStreamMind::positions() const {
 }
 
 std::int64_t OneStreamMind::next_turn_at() const {
-  return positions() + (done_.pending >= 0 ? 1 : 0);
+  return positions() + done_.unread.n;
 }
 
 }  // namespace parley

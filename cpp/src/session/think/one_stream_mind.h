@@ -1,8 +1,10 @@
 // A mind of one stream: text, codes and control are ids of one vocabulary, drawn from one head.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/clock.h"
@@ -41,17 +43,34 @@ class OneStreamMind final : public Mind {
   void load(ByteReader& from) override;
 
  private:
+  // Ids that come next and were not yet read by the backbone: the last draw, or what closes a
+  // reply.
+  struct Unread {
+    std::array<std::int32_t, 3> ids{};
+    std::int32_t n = 0;
+
+    Unread() = default;
+    explicit Unread(std::int32_t id) { add(id); }
+    void add(std::int32_t id) { ids[static_cast<std::size_t>(n++)] = id; }
+    std::span<const std::int32_t> all() const {
+      return std::span(ids).first(static_cast<std::size_t>(n));
+    }
+  };
   // Everything small that a step changes; a step works on a copy, commit() keeps it.
   struct Progress {
-    std::int32_t pending = -1;           // drawn, not yet read by the backbone
+    Unread unread;
     EndReason stop = EndReason::none;    // why the next control slot is made to stop the reply
     bool drawing = false;                // the reply still grows
+    bool voiced = false;                 // it began in speech
+    bool voicing = false;                // and still is
+    std::uint32_t slot = 0;              // of the plan while voicing
+    std::int64_t reply_start = 0;        // position of its first id
     std::int32_t n_drawn = 0;            // ids of this reply
     std::int32_t reply_steps = 0;        // that drew for this reply
     std::uint64_t n_code_positions = 0;  // of this reply
     std::int64_t forgotten = 0;          // positions, not yet told
     std::int64_t turn_start = 0;         // what an abandoned turn goes back to
-    std::int32_t turn_start_pending = -1;
+    Unread turn_start_unread;
   };
 
   OneStreamMind(const OneStreamMind& other);
@@ -59,6 +78,9 @@ class OneStreamMind final : public Mind {
   const Plan* take(std::int32_t id, const Plan* plan, const Heard& heard);  // what a drawn id does
   void begin_reply(const Heard& heard, std::int32_t id);
   void end_reply(Said::Kind kind, EndReason reason, std::int32_t id = -1);
+  void close(Progress& progress, bool speech) const;
+  Unread load_unread(ByteReader& from) const;
+  std::int64_t cut_at(std::size_t n_codes) const;
   void feed(bool want_logits, Timing& timing, const StopFlag& stop);
   void say(Said::Kind kind, std::int32_t id = -1) { said_.push_back({.kind = kind, .id = id}); }
 

@@ -1,6 +1,8 @@
 // The rules of native duplex and of whole turns, compiled from what a bundle lays down.
 #include "session/think/rules.h"
 
+#include <algorithm>
+
 namespace parley {
 
 namespace {
@@ -20,6 +22,19 @@ std::vector<Meaning> spoken_or_written(const Vocabulary& vocabulary, std::int32_
 void mean(Rules& rules, std::int32_t id, Meaning meaning) {
   if (id >= 0 && static_cast<std::size_t>(id) < rules.meaning.size())
     rules.meaning[static_cast<std::size_t>(id)] = meaning;
+}
+
+// Text, a pad in its place or the end of the speech; then codes.
+Plan group_plan(const SpeechConfig& speech, const Vocabulary& vocabulary, std::int32_t vocab_size) {
+  Slot text = compile_slot({SlotKind::text}, vocabulary, vocab_size);
+  for (const std::int32_t id : {speech.text_pad, speech.end}) text.push_back({id, id + 1});
+  std::sort(text.begin(), text.end(), [](IdRange a, IdRange b) { return a.begin < b.begin; });
+  Plan plan;
+  plan.repeats = true;
+  plan.slots.assign(static_cast<std::size_t>(speech.text), text);
+  plan.slots.insert(plan.slots.end(), static_cast<std::size_t>(speech.audio),
+                    compile_slot({SlotKind::audio}, vocabulary, vocab_size));
+  return plan;
 }
 
 }  // namespace
@@ -54,6 +69,12 @@ Rules turns_rules(const TurnsConfig& config, const Vocabulary& vocabulary,
   rules.speaking.repeats = true;
   rules.meaning = spoken_or_written(vocabulary, vocab_size);
   for (const auto& [name, id] : vocabulary.control) mean(rules, id, Meaning::nothing);
+  if (config.speech.has_groups()) {
+    mean(rules, config.speech.end, Meaning::speech_end);
+    rules.groups = {config.speech.begin, config.speech.end,
+                    static_cast<std::size_t>(config.speech.audio)};
+    if (config.speech.held_to) rules.voiced = group_plan(config.speech, vocabulary, vocab_size);
+  }
   for (std::int32_t id : config.end) mean(rules, id, Meaning::end);
   rules.first_code = vocabulary.audio_begin;
   rules.stop_id = config.close;

@@ -14,19 +14,29 @@ enum class Meaning : std::uint8_t {
   nothing,  // read by the model, told to nobody
   text,
   code,
-  think,   // listen on
-  shift,   // take the floor
-  break_,  // give it back, sound and all
-  end,     // of the reply; its sound plays out
+  think,       // listen on
+  shift,       // take the floor
+  break_,      // give it back, sound and all
+  speech_end,  // of a reply's sound; text may follow
+  end,         // of the reply; its sound plays out
+};
+
+// How a reply's text and codes lie in one stream.
+struct Groups {
+  std::int32_t begin = -1;  // a prompt that ends so is answered in speech; -1: every one
+  std::int32_t end = -1;    // ends the speech of a history that is cut; -1: needs no end
+  std::size_t codes = 0;    // of a group, which is kept or cut whole; 0: there are none
 };
 
 struct Rules {
   Plan listening;  // drawn in every step in which the user has the floor; empty: nothing
   Plan taking;     // drawn behind a SHIFT, in its own step; empty: nothing
   Plan speaking;
+  Plan voiced;                   // while a reply is in speech; empty: as `speaking`
   std::vector<Meaning> meaning;  // [vocab_size]
   std::int32_t first_code = 0;   // the id of code 0
-  std::int32_t stop_id = 0;      // ends a reply that the caller interrupts
+  Groups groups;
+  std::int32_t stop_id = 0;  // ends a reply that the caller interrupts
   // Whether an interrupted mind reads stop_id in its next step and keeps all; else its history is
   // cut back to what was heard, at once.
   bool reads_stop = false;
@@ -41,8 +51,9 @@ struct Rules {
   int max_draws = 0;  // of a step, where a plan repeats
 
   // Null where nothing is drawn.
-  const Plan* plan(Floor floor) const {
-    const Plan* plan = floor == Floor::speaking    ? &speaking
+  const Plan* plan(Floor floor, bool voicing) const {
+    const bool in_groups = voicing && !voiced.slots.empty();
+    const Plan* plan = floor == Floor::speaking    ? (in_groups ? &voiced : &speaking)
                        : floor == Floor::listening ? &listening
                                                    : nullptr;
     return plan == nullptr || plan->slots.empty() ? nullptr : plan;

@@ -22,11 +22,15 @@ struct FlowConfig : FlowShape {
   std::size_t hidden = 64;         // width of a token feature
   std::size_t prompt_codes = 0;    // of the voice, its last ones; 0: all
   std::size_t past_codes = 16;     // of the reply
-  std::size_t codes_per_run = 0;   // how many wait for one another; 0: a chunk's
   bool free_condition = true;      // whether what runs without guidance sees the condition
   std::int32_t n_codes = 0;        // in the codebook; 0: not checked here
   std::vector<float> latent_mean;  // [z]
   std::vector<float> latent_var;   // [z]
+  // [n, z] from a voice's first frame on, in place of noise that is drawn: another system's.
+  std::vector<float> noise;
 };
+
+// Throws BundleError that names the first setting which is out of range.
+void check_flow_config(const FlowConfig& config);
 
 }  // namespace parley

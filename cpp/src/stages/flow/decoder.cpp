@@ -20,36 +20,13 @@ std::int64_t signed_size(std::size_t n) {
   return static_cast<std::int64_t>(n);
 }
 
-void check_config(const FlowConfig& config) {
-  const auto refuse = [](const std::string& expected, const std::string& got) {
-    throw BundleError("[flow_decoder.create] expected " + expected + ", got " + got +
-                      "; correct the manifest's flow section");
-  };
-  if (config.steps.points < 2)
-    refuse("at least 2 time points", std::to_string(config.steps.points));
-  if (config.z == 0 || config.hidden == 0 || config.frames_per_code == 0 ||
-      config.codes_per_chunk == 0) {
-    refuse("z, hidden, frames_per_code and codes_per_chunk above 0", "a zero");
-  }
-  if (config.latent_mean.size() != config.z || config.latent_var.size() != config.z) {
-    refuse(std::to_string(config.z) + " latent means and variances",
-           std::to_string(config.latent_mean.size()) + " and " +
-               std::to_string(config.latent_var.size()));
-  }
-  for (float variance : config.latent_var) {
-    if (!(variance >= 0.0F)) {
-      refuse("latent variances of at least 0", std::to_string(variance));
-    }
-  }
-}
-
 class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
  public:
   GraphFlowDecoder(FlowGraphs graphs, FlowConfig config)
-      : config_((check_config(config), std::move(config))),
+      : config_((check_flow_config(config), std::move(config))),
         runs_(std::move(graphs), config_),
-        cut_{signed_size(config_.codes_per_chunk), signed_size(config_.past_codes),
-             signed_size(config_.lookahead_codes)} {
+        cut_{signed_size(config_.run()), signed_size(config_.past_codes),
+             signed_size(config_.lookahead_codes), signed_size(last_run())} {
     for (float variance : config_.latent_var) deviation_.push_back(std::sqrt(variance));
   }
 
@@ -102,16 +79,13 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
     ReplyCodes& reply = mine.next;
     reply = mine.current;
     const std::int64_t first_code = reply.decoded;
-    std::size_t taken = 0;
     std::size_t written = 0;
-    while (true) {
-      taken += reply.append(codes.subspan(taken));
-      const bool ends = last && taken == codes.size();
-      const FlowWindow window = next_window(reply.received, reply.decoded, ends, cut_);
-      if (window.own_end == window.own) break;
-      written += decode_chunk(mine, window, latents.subspan(written), stop);
-      reply.decoded = window.own_end;
-      reply.drop_before(reply.decoded - std::max<std::int64_t>(cut_.past_codes, 1));
+    if (mine.codes) mine.codes->tensors.mark();
+    try {
+      written = decode_all(mine, codes, last, latents, stop);
+    } catch (...) {
+      if (mine.codes) mine.codes->tensors.back();
+      throw;
     }
     reply.ended = last;
     const std::size_t n = written / config_.z;
@@ -124,8 +98,8 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
   std::vector<float> evaluate(const Voice& voice, std::span<const float> inputs,
                               std::size_t branches, std::size_t frames, float t,
                               const StopFlag& stop) const override {
-    FlowWorkspace workspace(config_, runs_.sizes(), frames / config_.frames_per_code + 1);
-    const std::size_t row = workspace.inputs.size() / workspace.velocity.size() * config_.z;
+    FlowWorkspace workspace = make_workspace(frames / config_.frames_per_code + 1);
+    const std::size_t row = config_.hidden + 2 * config_.z;
     if (branches < 1 || branches > 2 || inputs.size() != branches * frames * row) {
       throw InputError("[flow_decoder.evaluate] expected 1 or 2 branches of rows of " +
                        std::to_string(row) + " numbers, got " + std::to_string(inputs.size()) +
@@ -148,14 +122,16 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
     check_codes("decode", codes);
     const std::vector<float> modulations = runs_.modulations(voice.speaker, stop);
     const std::size_t n_codes = voice.tokens.size() + codes.size();
-    FlowWorkspace workspace(config_, runs_.sizes(), n_codes);
+    FlowWorkspace workspace = make_workspace(n_codes);
+    std::fill(workspace.codes.begin(), workspace.codes.end(), CodeReader::kUnknown);
     const auto end = std::copy(voice.tokens.begin(), voice.tokens.end(), workspace.codes.begin());
     std::copy(codes.begin(), codes.end(), end);
     const PromptFrames prompt = prompt_frames(voice, config_);
     if (noise.empty()) {
-      fill_prompt_noise(std::span(workspace.x).first(prompt.own * config_.z));
-      fill_flow_noise(seed, 0, 0, config_.z,
-                      std::span(workspace.x).subspan(prompt.own * config_.z));
+      const auto of_prompt = std::span(workspace.x).first(prompt.own * config_.z);
+      fill_noise(config_, {0, 0, prompt.own}, -signed_size(prompt.own), of_prompt);
+      fill_noise(config_, {seed, 0, prompt.own}, 0,
+                 std::span(workspace.x).subspan(of_prompt.size()));
     } else if (noise.size() == workspace.x.size()) {
       std::copy(noise.begin(), noise.end(), workspace.x.begin());
     } else {
@@ -166,7 +142,9 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
     if (n_codes == 0) return {};
     const std::size_t frames = n_codes * config_.frames_per_code;
     WholeRun memory(runs_.sizes(), runs_.plan(), frames);
-    runs_.fill_inputs(workspace, n_codes, frames, latents_of(voice, 0, frames), stop);
+    const std::unique_ptr<CodeMemory> read = runs_.codes().create_memory();
+    const FlowGraphRuns::Codes all{n_codes + runs_.codes().only_seen(), voice, read.get()};
+    runs_.fill_inputs(workspace, all, frames, latents_of(voice, 0, frames), stop);
     runs_.solve(workspace, frames, modulations, memory, trajectory, stop);
     const std::size_t begin =
         codes.empty()
@@ -189,31 +167,38 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
         .subspan(begin * config_.z, std::min(frames, all - begin) * config_.z);
   }
 
+  // What is only seen ahead gets no frames of its own, so a last run takes what would have been.
+  std::size_t last_run() const {
+    const std::size_t ahead = runs_.codes().streams() ? config_.lookahead_codes : 0;
+    return config_.run() + ahead - std::min<std::size_t>(ahead, 1);
+  }
+
+  FlowWorkspace make_workspace(std::size_t max_codes) const {
+    return FlowWorkspace(config_, runs_.sizes(), max_codes, runs_.codes().only_seen());
+  }
+
   StatePtr make_state(std::shared_ptr<const VoiceSetup> setup) const {
-    const std::size_t own = config_.codes_per_chunk + config_.lookahead_codes;
-    if (config_.mode == FlowMode::cached) {
-      auto memory = std::make_unique<StreamMemory>(runs_.sizes(), runs_.plan(), setup->cache,
-                                                   stream_frames());
-      return std::make_unique<FlowState>(std::move(setup), config_, runs_.sizes(), own + 1, nullptr,
-                                         std::move(memory));
+    const std::size_t own = last_run() + config_.lookahead_codes;
+    const std::size_t factor = config_.frames_per_code;
+    const bool cached = config_.mode == FlowMode::cached;
+    const std::size_t most =
+        cached ? own + 1 : setup->voice.tokens.size() + config_.past_codes + own;
+    FlowState::Parts parts{std::move(setup), make_workspace(most), nullptr, nullptr,
+                           runs_.codes().create_memory()};
+    if (cached) {
+      parts.stream = std::make_unique<StreamMemory>(runs_.sizes(), runs_.plan(), parts.setup->cache,
+                                                    stream_frames());
+    } else {
+      parts.whole = std::make_unique<WholeRun>(runs_.sizes(), runs_.plan(), most * factor);
     }
-    const std::size_t most = setup->voice.tokens.size() + config_.past_codes + own;
-    auto memory =
-        std::make_unique<WholeRun>(runs_.sizes(), runs_.plan(), most * config_.frames_per_code);
-    return std::make_unique<FlowState>(std::move(setup), config_, runs_.sizes(), most,
-                                       std::move(memory), nullptr);
+    return std::make_unique<FlowState>(std::move(parts), config_);
   }
 
   StreamMemory::Frames stream_frames() const {
-    const std::size_t chunk = config_.codes_per_chunk;
     const std::size_t factor = config_.frames_per_code;
-    // A step may decode the chunk that waited behind a look-ahead and its own.
-    return {config_.past_codes * factor, 2 * chunk * factor,
-            (chunk + config_.lookahead_codes) * factor};
-  }
-
-  void fill_prompt_noise(std::span<float> rows) const {
-    fill_flow_noise(0, 0, -signed_size(rows.size() / config_.z), config_.z, rows);
+    // A step may decode the run that waited behind a look-ahead and its own.
+    return {config_.past_codes * factor, 2 * config_.run() * factor,
+            (last_run() + config_.lookahead_codes) * factor};
   }
 
   std::shared_ptr<const VoiceSetup> set_up(std::shared_ptr<const Voice> whole,
@@ -224,7 +209,7 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
     setup->prompt = prompt_frames(setup->voice, config_);
     setup->modulations = runs_.modulations(setup->voice.speaker, StopFlag());
     setup->noise.resize(setup->prompt.own * config_.z);
-    fill_prompt_noise(setup->noise);
+    fill_noise(config_, {0, 0, setup->prompt.own}, -signed_size(setup->prompt.own), setup->noise);
     if (config_.mode == FlowMode::cached) setup->cache = solve_prompt(*setup, progress);
     return setup;
   }
@@ -235,13 +220,19 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
     const Voice& voice = setup.voice;
     const std::size_t frames = setup.prompt.own;
     auto cache = std::make_shared<PromptCache>();
-    FlowWorkspace workspace(config_, runs_.sizes(), voice.tokens.size());
+    FlowWorkspace workspace = make_workspace(voice.tokens.size());
     PromptMemory memory(runs_.sizes(), runs_.plan(), frames, *cache, progress);
+    setup.codes = runs_.codes().create_memory();
     if (frames == 0) return cache;
     const StopFlag never;
     std::copy(voice.tokens.begin(), voice.tokens.end(), workspace.codes.begin());
+    // Ahead the prompt sees its own beginning, as published.
+    const std::size_t n = voice.tokens.size();
+    for (std::size_t i = n; i < workspace.codes.size(); ++i)
+      workspace.codes[i] = voice.tokens[(i - n) % n];
     std::copy(setup.noise.begin(), setup.noise.end(), workspace.x.begin());
-    runs_.fill_inputs(workspace, voice.tokens.size(), frames, latents_of(voice, 0, frames), never);
+    const FlowGraphRuns::Codes codes{workspace.codes.size(), voice, setup.codes.get()};
+    runs_.fill_inputs(workspace, codes, frames, latents_of(voice, 0, frames), never);
     runs_.solve(workspace, frames, setup.modulations, memory, nullptr, never);
     const auto tail = std::span(workspace.x).last(setup.prompt.tail * config_.z);
     setup.tail.assign(tail.begin(), tail.end());
@@ -251,6 +242,23 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
   void denormalise(std::span<const float> rows, std::span<float> out) const {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       out[i] = rows[i] * deviation_[i % config_.z] + config_.latent_mean[i % config_.z];
+    }
+  }
+
+  // Takes codes into mine.next and writes what becomes final; returns how many values that was.
+  std::size_t decode_all(FlowState& mine, std::span<const std::int32_t> codes, bool last,
+                         std::span<float> latents, const StopFlag& stop) const {
+    ReplyCodes& reply = mine.next;
+    std::size_t taken = 0;
+    std::size_t written = 0;
+    while (true) {
+      taken += reply.append(codes.subspan(taken));
+      const bool ends = last && taken == codes.size();
+      const FlowWindow window = next_window(reply.received, reply.decoded, ends, cut_);
+      if (window.own_end == window.own) return written;
+      written += decode_chunk(mine, window, latents.subspan(written), stop);
+      reply.decoded = window.own_end;
+      reply.drop_before(reply.decoded - std::max<std::int64_t>(cut_.past_codes, 1));
     }
   }
 
@@ -299,14 +307,14 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
     const std::size_t frames = n_codes * config_.frames_per_code;
     const std::span<float> x = std::span(workspace.x).first(frames * config_.z);
     std::copy(setup.noise.begin(), setup.noise.end(), x.begin());
-    fill_flow_noise(reply.seed, reply.number, window.begin * signed_size(config_.frames_per_code),
-                    config_.z, x.subspan(setup.noise.size()));
+    fill_noise(config_, {reply.seed, reply.number, setup.prompt.own},
+               window.begin * signed_size(config_.frames_per_code), x.subspan(setup.noise.size()));
 
     // What reaches over the prompt's codes belongs to the reply's first frames and to no others.
     const std::size_t n_condition =
         setup.prompt.own + (window.begin == 0 ? setup.prompt.lead_in : 0);
     const auto condition = latents_of(setup.voice, 0, std::min(n_condition, frames));
-    runs_.fill_inputs(workspace, n_codes, frames, condition, stop);
+    runs_.fill_inputs(workspace, {n_codes, setup.voice}, frames, condition, stop);
     runs_.solve(workspace, frames, setup.modulations, *mine.whole, nullptr, stop);
     return setup.noise.size() + static_cast<std::size_t>(window.own - window.begin) * code_values();
   }
@@ -316,21 +324,24 @@ class GraphFlowDecoder final : public FlowDecoder, public FlowProbe {
     const ReplyCodes& reply = mine.next;
     const VoiceSetup& setup = *mine.setup;
     FlowWorkspace& workspace = mine.workspace;
-    // Token features of a code depend on its neighbours, so one code before comes along.
+    const CodeReader& reader = runs_.codes();
+    // A reader without a memory wants a code before: the reply's, in front of that the voice's.
     const bool first = window.own == 0;
-    const bool bare = first && setup.voice.tokens.empty();
-    if (first && !bare) workspace.codes[0] = setup.voice.tokens.back();
-    const std::size_t n_codes =
-        copy_codes(mine, first ? 0 : window.own - 1, window, first && !bare);
-    const auto codes = static_cast<std::size_t>(window.end - window.own);
-    const std::size_t frames = codes * config_.frames_per_code;
+    const bool of_voice = first && reader.before() > 0 && !setup.voice.tokens.empty();
+    if (of_voice) workspace.codes[0] = setup.voice.tokens.back();
+    const auto before = first ? 0 : signed_size(reader.before());
+    std::size_t n_codes = copy_codes(mine, window.own - before, window, of_voice ? 1 : 0);
+    const auto own = static_cast<std::size_t>(window.own_end - window.own);
+    const auto solved = reader.streams() ? own : static_cast<std::size_t>(window.end - window.own);
+    for (; n_codes < solved + reader.only_seen(); ++n_codes)
+      workspace.codes[n_codes] = CodeReader::kUnknown;
+    const std::size_t frames = solved * config_.frames_per_code;
     const std::int64_t done = window.own * signed_size(config_.frames_per_code);
-    fill_flow_noise(reply.seed, reply.number, done, config_.z,
-                    std::span(workspace.x).first(frames * config_.z));
+    fill_noise(config_, {reply.seed, reply.number, setup.prompt.own}, done,
+               std::span(workspace.x).first(frames * config_.z));
     const auto lead_in =
         latents_of(setup.voice, setup.prompt.own + static_cast<std::size_t>(done), frames);
-    runs_.fill_inputs(workspace, n_codes, frames, lead_in, stop);
-    const auto own = static_cast<std::size_t>(window.own_end - window.own);
+    runs_.fill_inputs(workspace, {n_codes, setup.voice, mine.codes.get()}, frames, lead_in, stop);
     mine.stream->place(done, own * config_.frames_per_code);
     runs_.solve(workspace, frames, setup.modulations, *mine.stream, nullptr, stop);
     return 0;

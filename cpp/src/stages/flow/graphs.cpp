@@ -1,4 +1,4 @@
-// The flow decoder's three graphs and the solver over them; knows no reply and no stream.
+// The flow decoder's graphs and the solver over them; knows no reply and no stream.
 #include "stages/flow/graphs.h"
 
 #include <algorithm>
@@ -34,8 +34,11 @@ FieldSizes sizes_of(const GraphRunner& field) {
   FieldSizes sizes;
   for (const TensorSpec& spec : field.inputs()) {
     if (spec.name == of_layer(contract::flow_field::kPromptKeys, sizes.layers)) ++sizes.layers;
-    if (spec.name == contract::flow_field::kCarried && spec.shape.size() == 3 && spec.shape[1] > 0)
+    if (spec.name == contract::flow_field::kCarried && spec.shape.size() == 3 &&
+        spec.shape[1] > 0 && spec.shape[2] > 0) {
       sizes.carried = static_cast<std::size_t>(spec.shape[1]);
+      sizes.carried_width = static_cast<std::size_t>(spec.shape[2]);
+    }
     if (spec.name != of_layer(contract::flow_field::kPromptKeys, 0)) continue;
     sizes.cache = spec.type;
     if (spec.shape.size() == 4) {
@@ -43,6 +46,9 @@ FieldSizes sizes_of(const GraphRunner& field) {
       sizes.head_width = static_cast<std::size_t>(std::max<std::int64_t>(spec.shape[3], 0));
     }
   }
+  for (const TensorSpec& spec : field.outputs())
+    if (spec.name == contract::flow_field::kRows && spec.shape.size() == 3)
+      sizes.only_carried = spec.shape[1] > 0;
   return sizes;
 }
 
@@ -63,10 +69,10 @@ FieldMemory::FieldMemory(const FieldSizes& sizes)
       values(sizes.layers) {}
 
 FlowWorkspace::FlowWorkspace(const FlowConfig& config, const FieldSizes& sizes,
-                             std::size_t max_codes)
+                             std::size_t max_codes, std::size_t only_seen)
     : field_inputs(6 + 4 * sizes.layers), field_outputs(2 + 2 * sizes.layers) {
   const std::size_t frames = max_codes * config.frames_per_code;
-  codes.resize(max_codes);
+  codes.resize(max_codes + only_seen);
   features.resize(frames * config.hidden);
   inputs.resize(2 * frames * (config.hidden + 2 * config.z));
   velocity.resize(2 * frames * config.z);
@@ -75,20 +81,12 @@ FlowWorkspace::FlowWorkspace(const FlowConfig& config, const FieldSizes& sizes,
 }
 
 FlowGraphRuns::FlowGraphRuns(FlowGraphs graphs, const FlowConfig& config)
-    : graphs_(std::move(graphs)), config_(config), plan_(evaluation_plan(config.steps)) {
-  bind_condition();
+    : graphs_(std::move(graphs)),
+      config_(config),
+      codes_(graphs_.condition, graphs_.encoder, config),
+      plan_(evaluation_plan(config.steps)) {
   bind_modulation();
   bind_field();
-}
-
-void FlowGraphRuns::bind_condition() {
-  namespace condition = contract::flow_condition;
-  require_graph(graphs_.condition, condition::kGraph);
-  const std::vector<TensorSpec> codes = {{condition::kCodes, DType::i64, {1, -1}}};
-  const std::vector<TensorSpec> features = {
-      {condition::kTokenFeatures, DType::f32, {1, -1, signed_size(config_.hidden)}}};
-  bind_inputs(*graphs_.condition, kWhere, condition::kGraph, codes);
-  bind_outputs(*graphs_.condition, kWhere, condition::kGraph, features);
 }
 
 void FlowGraphRuns::bind_modulation() {
@@ -109,7 +107,6 @@ void FlowGraphRuns::bind_field() {
   namespace field = contract::flow_field;
   require_graph(graphs_.field, field::kGraph);
   sizes_ = sizes_of(*graphs_.field);
-  sizes_.hidden = config_.hidden;
   const std::int64_t hidden = signed_size(config_.hidden);
   const std::int64_t z = signed_size(config_.z);
   const std::int64_t heads = signed_size(sizes_.heads);
@@ -120,9 +117,11 @@ void FlowGraphRuns::bind_field() {
       {field::kPositions, DType::i64, {-1}},
       {field::kPromptPositions, DType::i64, {-1}},
       {field::kMask, DType::f32, {-1}},
-      {field::kCarried, DType::f32, {-1, kAnyFixed, hidden}}};
-  std::vector<TensorSpec> out = {{field::kVelocity, DType::f32, {-1, -1, z}},
-                                 {field::kRows, DType::f32, {-1, -1, hidden}}};
+      {field::kCarried, DType::f32, {-1, kAnyFixed, kAnyFixed}}};
+  const std::int64_t rows = sizes_.only_carried ? signed_size(sizes_.carried) : -1;
+  std::vector<TensorSpec> out = {
+      {field::kVelocity, DType::f32, {-1, -1, z}},
+      {field::kRows, DType::f32, {-1, rows, signed_size(sizes_.carried_width)}}};
   const std::vector<std::int64_t> by_head = {-1, heads, -1, width};
   for (std::size_t i = 0; i < std::max<std::size_t>(sizes_.layers, 1); ++i) {
     const auto add = [&](std::vector<TensorSpec>& to, const char* name,
@@ -138,10 +137,10 @@ void FlowGraphRuns::bind_field() {
   }
   field_inputs_ = indices_of(bind_inputs(*graphs_.field, kWhere, field::kGraph, in));
   field_outputs_ = indices_of(bind_outputs(*graphs_.field, kWhere, field::kGraph, out));
-  if (sizes_.heads * sizes_.head_width != sizes_.hidden) {
-    throw BundleError(std::string("[") + kWhere + "] expected heads of " + field::kGraph +
-                      " that make up its " + std::to_string(sizes_.hidden) + " channels, got " +
-                      std::to_string(sizes_.heads) + " of " + std::to_string(sizes_.head_width) +
+  if (sizes_.only_carried && sizes_.carried > config_.frames_per_code) {
+    throw BundleError(std::string("[") + kWhere + "] expected " + field::kGraph +
+                      " to carry at most the " + std::to_string(config_.frames_per_code) +
+                      " frames of a code, got " + std::to_string(sizes_.carried) +
                       "; export the bundle again");
   }
 }
@@ -156,11 +155,7 @@ std::vector<float> FlowGraphRuns::modulations(std::span<const float> speaker,
 std::vector<float> FlowGraphRuns::modulations(std::span<const float> speaker,
                                               std::span<const float> times,
                                               const StopFlag& stop) const {
-  if (speaker.size() != speaker_width_) {
-    throw BundleError("[flow_decoder.voice] expected a speaker embedding of " +
-                      std::to_string(speaker_width_) + " values, got " +
-                      std::to_string(speaker.size()) + "; use a voice made for this bundle");
-  }
+  check_speaker(speaker.size(), speaker_width_);
   std::vector<float> rows(times.size() * modulation_width_);
   std::array<TensorView, 2> inputs;
   inputs[t_index_] = view(times.data(), {signed_size(times.size())});
@@ -172,14 +167,13 @@ std::vector<float> FlowGraphRuns::modulations(std::span<const float> speaker,
 }
 
 // Rows of the field's input are [token features | condition latents | x_t]; the unconditional
-// branch goes without token features. The x_t part changes with every evaluation.
-void FlowGraphRuns::fill_inputs(FlowWorkspace& workspace, std::size_t n_codes, std::size_t n_frames,
+// branch goes without token features, and without the condition where the config says so. The x_t
+// part changes with every evaluation.
+void FlowGraphRuns::fill_inputs(FlowWorkspace& workspace, const Codes& codes, std::size_t n_frames,
                                 std::span<const float> condition, const StopFlag& stop) const {
-  const std::size_t all = n_codes * config_.frames_per_code;
-  const std::array<TensorView, 1> codes = {view(workspace.codes.data(), {1, signed_size(n_codes)})};
-  const std::array<TensorView, 1> features = {
-      view(workspace.features.data(), {1, signed_size(all), signed_size(config_.hidden)})};
-  graphs_.condition->run(codes, features, stop);
+  const std::size_t all = codes_.frames(codes.n_codes);
+  codes_.read(std::span(workspace.codes).first(codes.n_codes), codes.voice.speaker, codes.memory,
+              workspace.features, stop);
 
   const std::size_t z = config_.z;
   const std::size_t row_width = config_.hidden + 2 * z;
@@ -190,13 +184,15 @@ void FlowGraphRuns::fill_inputs(FlowWorkspace& workspace, std::size_t n_codes, s
     float* free_row = guided_row + n_frames * row_width;
     std::copy_n(feature, config_.hidden, guided_row);
     std::fill_n(free_row, config_.hidden, 0.0F);
-    for (float* row : {guided_row + config_.hidden, free_row + config_.hidden}) {
-      if (t < n_condition) {
+    const auto fill = [&](float* row, bool given) {
+      if (given && t < n_condition) {
         std::copy_n(condition.data() + t * z, z, row);
       } else {
         std::fill_n(row, z, 0.0F);
       }
-    }
+    };
+    fill(guided_row + config_.hidden, true);
+    fill(free_row + config_.hidden, config_.free_condition);
   }
 }
 

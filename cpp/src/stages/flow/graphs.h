@@ -1,4 +1,4 @@
-// The flow decoder's three graphs and the buffers of one solve; knows no reply and no stream.
+// The flow decoder's graphs and the buffers of one solve; knows no reply and no stream.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include "base/stop.h"
 #include "runners/runner.h"
+#include "stages/flow/code_reader.h"
 #include "stages/flow/config.h"
 #include "stages/probe.h"
 
@@ -18,12 +19,15 @@ struct FieldSizes {
   std::size_t layers = 0;
   std::size_t heads = 0;
   std::size_t head_width = 0;
-  std::size_t hidden = 0;
-  std::size_t carried = 0;   // latent frames that the convolution needs of those before
-  DType cache = DType::f32;  // of keys and values
+  std::size_t carried = 0;        // latent frames that convolutions need of those before
+  std::size_t carried_width = 0;  // of what they need
+  bool only_carried = false;      // `rows` holds those alone, else those of all frames
+  DType cache = DType::f32;       // of keys and values
 
   // Of one row of keys or of values.
-  std::size_t row_bytes() const { return hidden * size_of(cache); }
+  std::size_t row_bytes() const { return heads * head_width * size_of(cache); }
+  // Rows of `rows` in a run over so many frames.
+  std::size_t rows_of(std::size_t frames) const { return only_carried ? carried : frames; }
 };
 
 // What one evaluation recalls, and where it leaves what later ones will recall; views, one per
@@ -34,13 +38,13 @@ struct FieldMemory {
   TensorView positions;                   // i64 [T], as the past's keys were rotated
   TensorView prompt_positions;            // i64 [T], as the prompt's were
   TensorView mask;                        // [R + T], added to the scores
-  TensorView carried;                     // [B, carried, hidden]
+  TensorView carried;                     // [B, carried, carried_width]
   std::vector<TensorView> prompt_keys;    // [B, heads, P, head_width], rotated
   std::vector<TensorView> prompt_values;  // [B, heads, head_width, P]
   std::vector<TensorView> past_keys;      // [B, heads, R, head_width], rotated
   std::vector<TensorView> past_values;    // [B, heads, R, head_width]
 
-  TensorView rows;                 // [B, T, hidden]
+  TensorView rows;                 // [B, rows_of(T), carried_width]
   std::vector<TensorView> keys;    // [B, heads, T, head_width], rotated
   std::vector<TensorView> values;  // [B, heads, T, head_width]
 };
@@ -58,7 +62,9 @@ class FlowMemory {
 // Buffers of one solve of up to `max_codes` codes, T = codes * frames_per_code frames. Owned by a
 // state, so that a warm push allocates nothing.
 struct FlowWorkspace {
-  FlowWorkspace(const FlowConfig& config, const FieldSizes& sizes, std::size_t max_codes);
+  // `only_seen`: codes more, which get no frames.
+  FlowWorkspace(const FlowConfig& config, const FieldSizes& sizes, std::size_t max_codes,
+                std::size_t only_seen);
 
   std::vector<std::int64_t> codes;  // [N]
   std::vector<float> features;      // [T, hidden]
@@ -74,6 +80,7 @@ struct FlowGraphs {
   std::shared_ptr<const GraphRunner> condition;
   std::shared_ptr<const GraphRunner> modulation;
   std::shared_ptr<const GraphRunner> field;
+  std::shared_ptr<const GraphRunner> encoder;  // in the place of `condition`
 };
 
 class FlowGraphRuns {
@@ -83,6 +90,7 @@ class FlowGraphRuns {
 
   const FieldSizes& sizes() const { return sizes_; }
   const std::vector<FlowEvaluation>& plan() const { return plan_; }
+  const CodeReader& codes() const { return codes_; }
 
   // What depends on time and speaker only: `[times, M]`, without times of every evaluation.
   std::vector<float> modulations(std::span<const float> speaker, const StopFlag& stop) const;
@@ -90,9 +98,14 @@ class FlowGraphRuns {
                                  const StopFlag& stop) const;
 
   // Fills the inputs of `n_frames` frames but for x. `workspace.codes` holds n_codes codes, whose
-  // last frames these are; `condition` [rows, z] are the condition latents of the first of them,
-  // zeros follow.
-  void fill_inputs(FlowWorkspace& workspace, std::size_t n_codes, std::size_t n_frames,
+  // last frames these are, said by `voice`; `condition` [rows, z] are the condition latents of the
+  // first of them, zeros follow. `memory`: of the reader of codes, where it has one.
+  struct Codes {
+    std::size_t n_codes = 0;
+    const Voice& voice;
+    CodeMemory* memory = nullptr;
+  };
+  void fill_inputs(FlowWorkspace& workspace, const Codes& codes, std::size_t n_frames,
                    std::span<const float> condition, const StopFlag& stop) const;
 
   // From t = 0 to t = 1 over `n_frames` frames, whose noise lies in `workspace.x`. Polls `stop`
@@ -106,7 +119,6 @@ class FlowGraphRuns {
                  const StopFlag& stop) const;
 
  private:
-  void bind_condition();
   void bind_modulation();
   void bind_field();
   void evaluate(FlowWorkspace& workspace, std::size_t n_frames, std::size_t evaluation,
@@ -114,6 +126,7 @@ class FlowGraphRuns {
 
   FlowGraphs graphs_;
   FlowConfig config_;
+  CodeReader codes_;
   std::vector<FlowEvaluation> plan_;
   FieldSizes sizes_;
   std::size_t speaker_width_ = 0;

@@ -41,19 +41,19 @@ WholeRun::WholeRun(const FieldSizes& sizes, const FlowPlan& plan, std::size_t ma
       plan_(plan),
       memory_(sizes),
       positions_(max_frames),
-      zeros_(std::max(max_frames, 2 * sizes.carried * sizes.hidden)) {
+      zeros_(std::max(max_frames, 2 * sizes.carried * sizes.carried_width)) {
   std::iota(positions_.begin(), positions_.end(), 0);
 }
 
 const FieldMemory& WholeRun::recall(std::size_t evaluation, std::size_t frames) {
   const std::int64_t branches = signed_size(plan_[evaluation].branches());
-  const std::int64_t hidden = signed_size(sizes_.hidden);
+  const std::int64_t carried_width = signed_size(sizes_.carried_width);
   const std::int64_t heads = signed_size(sizes_.heads);
   const std::int64_t width = signed_size(sizes_.head_width);
   memory_.positions = view(positions_.data(), {signed_size(frames)});
   memory_.prompt_positions = memory_.positions;
   memory_.mask = view(zeros_.data(), {signed_size(frames)});
-  memory_.carried = view(zeros_.data(), {branches, signed_size(sizes_.carried), hidden});
+  memory_.carried = view(zeros_.data(), {branches, signed_size(sizes_.carried), carried_width});
   for (std::size_t i = 0; i < sizes_.layers; ++i) {
     memory_.prompt_keys[i] = {nullptr, sizes_.cache, {branches, heads, 0, width}};
     memory_.prompt_values[i] = {nullptr, sizes_.cache, {branches, heads, width, 0}};
@@ -65,7 +65,7 @@ const FieldMemory& WholeRun::recall(std::size_t evaluation, std::size_t frames) 
 
 std::size_t PromptCache::bytes(const FieldSizes& sizes, const FlowPlan& plan, std::size_t frames) {
   const std::size_t rows = 2 * sizes.layers * frames * sizes.row_bytes();
-  return branches_of(plan) * (rows + sizes.carried * sizes.hidden * sizeof(float));
+  return branches_of(plan) * (rows + sizes.carried * sizes.carried_width * sizeof(float));
 }
 
 PromptMemory::PromptMemory(const FieldSizes& sizes, const FlowPlan& plan, std::size_t frames,
@@ -73,7 +73,7 @@ PromptMemory::PromptMemory(const FieldSizes& sizes, const FlowPlan& plan, std::s
     : WholeRun(sizes, plan, frames),
       cache_(cache),
       progress_(progress),
-      rows_(f32_bytes(2 * frames * sizes.hidden)),
+      rows_(f32_bytes(2 * sizes.rows_of(frames) * sizes.carried_width)),
       values_(2 * sizes.layers * frames * sizes.row_bytes()) {
   cache_.frames = frames;
   cache_.evaluations.resize(plan.size());
@@ -81,7 +81,7 @@ PromptMemory::PromptMemory(const FieldSizes& sizes, const FlowPlan& plan, std::s
     const std::size_t branches = plan[i].branches();
     const std::size_t bytes = sizes.layers * branches * frames * sizes.row_bytes();
     cache_.evaluations[i] = {Memory(bytes), Memory(bytes),
-                             Memory(f32_bytes(branches * sizes.carried * sizes.hidden))};
+                             Memory(f32_bytes(branches * sizes.carried * sizes.carried_width))};
   }
 }
 
@@ -96,20 +96,22 @@ const FieldMemory& PromptMemory::recall(std::size_t evaluation, std::size_t fram
         cache_.evaluations[evaluation].keys.view(i * layer_bytes, sizes_.cache, by_head);
     memory_.values[i] = values_.view(i * layer_bytes, sizes_.cache, by_head);
   }
-  memory_.rows = rows_.view(
-      0, DType::f32, {signed_size(branches), signed_size(frames), signed_size(sizes_.hidden)});
+  memory_.rows = rows_.view(0, DType::f32,
+                            {signed_size(branches), signed_size(sizes_.rows_of(frames)),
+                             signed_size(sizes_.carried_width)});
   return memory_;
 }
 
 void PromptMemory::keep(std::size_t evaluation) {
   transpose_values(evaluation);
   // A prompt shorter than the convolution's reach leaves zeros before it, as there are outside.
-  const std::size_t n = std::min(sizes_.carried, cache_.frames);
-  const std::size_t row_bytes = f32_bytes(sizes_.hidden);
+  const std::size_t rows = sizes_.rows_of(cache_.frames);
+  const std::size_t n = std::min(sizes_.carried, rows);
+  const std::size_t row_bytes = f32_bytes(sizes_.carried_width);
   Memory& kept = cache_.evaluations[evaluation].rows;
   for (std::size_t b = 0; b < plan_[evaluation].branches(); ++b) {
-    kept.copy(((b + 1) * sizes_.carried - n) * row_bytes, rows_,
-              ((b + 1) * cache_.frames - n) * row_bytes, n * row_bytes);
+    kept.copy(((b + 1) * sizes_.carried - n) * row_bytes, rows_, ((b + 1) * rows - n) * row_bytes,
+              n * row_bytes);
   }
   if (progress_) progress_(evaluation + 1, plan_.size());
 }
@@ -133,7 +135,7 @@ std::vector<RowRings::Ring> StreamMemory::rings_of(const FieldSizes& sizes, cons
     const std::size_t branches = evaluation.branches();
     rings.push_back(
         {2 * sizes.layers * branches * sizes.heads, sizes.head_width * size_of(sizes.cache), past});
-    rings.push_back({branches, f32_bytes(sizes.hidden), sizes.carried});
+    rings.push_back({branches, f32_bytes(sizes.carried_width), sizes.carried});
   }
   return rings;
 }
@@ -150,8 +152,8 @@ StreamMemory::StreamMemory(const FieldSizes& sizes, const FlowPlan& plan,
       positions_(frames.most),
       prompt_positions_(frames.most),
       mask_(capacity_ + frames.most),
-      carried_(f32_bytes(2 * sizes.carried * sizes.hidden)),
-      new_rows_(f32_bytes(2 * frames.most * sizes.hidden)),
+      carried_(f32_bytes(2 * sizes.carried * sizes.carried_width)),
+      new_rows_(f32_bytes(2 * sizes.rows_of(frames.most) * sizes.carried_width)),
       new_cache_(2 * sizes.layers * 2 * frames.most * sizes.row_bytes()) {}
 
 std::size_t StreamMemory::bytes(const FieldSizes& sizes, const FlowPlan& plan, Frames frames) {
@@ -180,7 +182,7 @@ const FieldMemory& StreamMemory::recall(std::size_t evaluation, std::size_t fram
   gather_carried(evaluation);
   const std::size_t n_branches = plan_[evaluation].branches();
   const std::int64_t branches = signed_size(n_branches);
-  const std::int64_t hidden = signed_size(sizes_.hidden);
+  const std::int64_t carried_width = signed_size(sizes_.carried_width);
   const std::int64_t heads = signed_size(sizes_.heads);
   const std::int64_t width = signed_size(sizes_.head_width);
   const std::int64_t prompt = signed_size(prompt_->frames);
@@ -188,9 +190,11 @@ const FieldMemory& StreamMemory::recall(std::size_t evaluation, std::size_t fram
   memory_.positions = view(positions_.data(), {signed_size(frames)});
   memory_.prompt_positions = view(prompt_positions_.data(), {signed_size(frames)});
   memory_.mask = view(mask_.data(), {rows});
-  memory_.carried = carried_.view(0, DType::f32, {branches, signed_size(sizes_.carried), hidden});
+  memory_.carried =
+      carried_.view(0, DType::f32, {branches, signed_size(sizes_.carried), carried_width});
   const Shape own = {branches, heads, signed_size(frames), width};
-  memory_.rows = new_rows_.view(0, DType::f32, {branches, signed_size(frames), hidden});
+  memory_.rows =
+      new_rows_.view(0, DType::f32, {branches, signed_size(sizes_.rows_of(frames)), carried_width});
   const PromptCache::Evaluation& of_voice = prompt_->evaluations[evaluation];
   const std::size_t prompt_bytes = n_branches * prompt_->frames * sizes_.row_bytes();
   const std::size_t own_bytes = n_branches * frames * sizes_.row_bytes();
@@ -215,7 +219,7 @@ const FieldMemory& StreamMemory::recall(std::size_t evaluation, std::size_t fram
 
 // The rows right before the own ones: the reply's, and before its begin the prompt's.
 void StreamMemory::gather_carried(std::size_t evaluation) {
-  const std::size_t row_bytes = f32_bytes(sizes_.hidden);
+  const std::size_t row_bytes = f32_bytes(sizes_.carried_width);
   const Memory& of_voice = prompt_->evaluations[evaluation].rows;
   for (std::size_t b = 0; b < plan_[evaluation].branches(); ++b) {
     for (std::size_t i = 0; i < sizes_.carried; ++i) {
@@ -232,8 +236,10 @@ void StreamMemory::gather_carried(std::size_t evaluation) {
 }
 
 void StreamMemory::keep(std::size_t evaluation) {
-  const auto frames = static_cast<std::size_t>(memory_.rows.shape[1]);
-  rings_.write(row_ring(evaluation), done_, own_, new_rows_, frames);
+  const auto frames = static_cast<std::size_t>(memory_.positions.shape[0]);
+  const auto rows = static_cast<std::size_t>(memory_.rows.shape[1]);
+  const std::size_t kept = sizes_.only_carried ? std::min(rows, own_) : own_;
+  rings_.write(row_ring(evaluation), done_ + signed_size(own_ - kept), kept, new_rows_, rows);
   rings_.write(cache_ring(evaluation), done_, own_, new_cache_, frames);
 }
 

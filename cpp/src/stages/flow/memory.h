@@ -34,7 +34,7 @@ struct PromptCache {
   struct Evaluation {
     Memory keys;    // [layers, B, heads, P, head_width], rotated
     Memory values;  // [layers, B, heads, head_width, P]
-    Memory rows;    // f32 [B, carried, hidden]: the prompt's last ones
+    Memory rows;    // f32 [B, carried, carried_width]: the prompt's last ones
   };
   std::size_t frames = 0;  // P
   std::vector<Evaluation> evaluations;
@@ -55,7 +55,7 @@ class PromptMemory final : public WholeRun {
 
   PromptCache& cache_;
   const SetupProgress& progress_;
-  Memory rows_;    // f32 [B, P, hidden]
+  Memory rows_;    // f32 [B, rows_of(P), carried_width]
   Memory values_;  // [layers, B, heads, P, head_width]
 };
 
@@ -108,8 +108,8 @@ class StreamMemory final : public FlowMemory {
   std::vector<std::int64_t> positions_;         // [most]
   std::vector<std::int64_t> prompt_positions_;  // [most]
   std::vector<float> mask_;                     // [capacity + most]
-  Memory carried_;                              // f32 [2, carried, hidden]
-  Memory new_rows_;                             // f32 [2, most, hidden]
+  Memory carried_;                              // f32 [2, carried, carried_width]
+  Memory new_rows_;                             // f32 [2, rows_of(most), carried_width]
   Memory new_cache_;                            // [layers, 2, B, heads, most, width]
 };
 

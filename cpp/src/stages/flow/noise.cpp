@@ -3,8 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <numbers>
+#include <string>
 
 #include "base/philox.h"
 
@@ -15,29 +14,12 @@ namespace {
 // One counter gives the normal values of four neighbouring channels.
 constexpr std::uint32_t kLanes = 4;
 
-// In (0, 1): neither end, since the logarithm follows.
-double uniform(std::uint32_t bits) {
-  return (bits + 0.5) * 0x1p-32;
-}
-
-// Box and Muller (1958): two uniform values to two normal ones.
-void normal_pair(std::uint32_t a, std::uint32_t b, float* out) {
-  const double radius = std::sqrt(-2.0 * std::log(uniform(a)));
-  const double angle = 2.0 * std::numbers::pi * uniform(b);
-  out[0] = static_cast<float>(radius * std::cos(angle));
-  out[1] = static_cast<float>(radius * std::sin(angle));
-}
-
 std::array<float, kLanes> normals(std::uint64_t seed, std::uint32_t reply, std::int64_t frame,
                                   std::uint32_t group) {
   const auto where = static_cast<std::uint64_t>(frame);
-  const auto bits = philox4x32(
+  return normal4(
       {static_cast<std::uint32_t>(where), static_cast<std::uint32_t>(where >> 32U), reply, group},
       seed);
-  std::array<float, kLanes> out{};
-  normal_pair(bits[0], bits[1], out.data());
-  normal_pair(bits[2], bits[3], out.data() + 2);
-  return out;
 }
 
 }  // namespace
@@ -58,6 +40,23 @@ void fill_flow_noise(std::uint64_t seed, std::uint32_t reply, std::int64_t first
                   rows.begin() + static_cast<std::ptrdiff_t>(row * z + begin));
     }
   }
+}
+
+void fill_noise(const FlowConfig& config, const NoiseOf& of, std::int64_t first_frame,
+                std::span<float> rows) {
+  if (config.noise.empty()) {
+    fill_flow_noise(of.seed, of.reply, first_frame, config.z, rows);
+    return;
+  }
+  const auto at = static_cast<std::size_t>(first_frame) + of.prompt_frames;
+  if (at * config.z + rows.size() > config.noise.size()) {
+    throw InputError("[flow_decoder.push] expected noise of at least " +
+                     std::to_string(at + rows.size() / config.z) + " frames, got " +
+                     std::to_string(config.noise.size() / config.z) +
+                     "; give more, or none to draw it");
+  }
+  const auto from = std::span(config.noise).subspan(at * config.z, rows.size());
+  std::copy(from.begin(), from.end(), rows.begin());
 }
 
 }  // namespace parley

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "stages/flow/config.h"
+
 namespace parley {
 
 // Standard normal value of one latent channel; source: Philox4x32-10 (Salmon et al., 2011) and the
@@ -15,5 +17,15 @@ float flow_noise(std::uint64_t seed, std::uint32_t reply, std::int64_t frame,
 // flow_noise() gives it.
 void fill_flow_noise(std::uint64_t seed, std::uint32_t reply, std::int64_t first_frame,
                      std::size_t z, std::span<float> rows);
+
+// Of a reply whose voice has so many frames.
+struct NoiseOf {
+  std::uint64_t seed = 0;
+  std::uint32_t reply = 0;
+  std::size_t prompt_frames = 0;
+};
+// The same, or what the config gives in its place. Throws InputError where that is too short.
+void fill_noise(const FlowConfig& config, const NoiseOf& of, std::int64_t first_frame,
+                std::span<float> rows);
 
 }  // namespace parley

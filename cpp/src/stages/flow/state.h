@@ -88,21 +88,28 @@ struct VoiceSetup {
   std::vector<float> modulations;            // [evaluations, M]
   std::vector<float> noise;                  // [prompt frames, z]
   std::vector<float> tail;                   // [tail, z] normalised, where the mode is cached
+  std::unique_ptr<CodeMemory> codes;         // behind the prompt's, where codes are streamed
   std::shared_ptr<const PromptCache> cache;  // where the mode is cached
 };
 
 class FlowState final : public StageState {
  public:
-  FlowState(std::shared_ptr<const VoiceSetup> the_setup, const FlowConfig& config,
-            const FieldSizes& sizes, std::size_t max_codes, std::unique_ptr<WholeRun> whole_run,
-            std::unique_ptr<StreamMemory> stream_memory)
-      : setup(std::move(the_setup)),
-        workspace(config, sizes, max_codes),
-        whole(std::move(whole_run)),
-        stream(std::move(stream_memory)),
+  struct Parts {
+    std::shared_ptr<const VoiceSetup> setup;
+    FlowWorkspace workspace;
+    std::unique_ptr<WholeRun> whole;
+    std::unique_ptr<StreamMemory> stream;
+    std::unique_ptr<CodeMemory> codes;
+  };
+  FlowState(Parts parts, const FlowConfig& config)
+      : setup(std::move(parts.setup)),
+        workspace(std::move(parts.workspace)),
+        whole(std::move(parts.whole)),
+        stream(std::move(parts.stream)),
+        codes(std::move(parts.codes)),
         frames_per_code_(config.frames_per_code),
         past_codes_(static_cast<std::int64_t>(std::max<std::size_t>(config.past_codes, 1))) {
-    const std::size_t kept = config.past_codes + config.codes_per_chunk + config.lookahead_codes;
+    const std::size_t kept = config.past_codes + config.run() + config.lookahead_codes;
     for (ReplyCodes* reply : {&current, &next, &committed_}) reply->codes.reserve(kept + 1);
   }
 
@@ -112,10 +119,12 @@ class FlowState final : public StageState {
       stream->commit(committed_.decoded * static_cast<std::int64_t>(frames_per_code_),
                      committed_.started && !committed_.ended);
     }
+    if (codes) codes->tensors.commit();
   }
   void rollback() override {
     current = committed_;
     if (stream) stream->rollback();
+    if (codes) codes->tensors.rollback();
   }
   void reset() override {
     current.clear();
@@ -131,6 +140,7 @@ class FlowState final : public StageState {
     to.put_all(std::span<const std::int32_t>(committed_.codes));
     to.put_flag(broken);
     if (stream) stream->save(to);
+    if (codes) codes->tensors.save(to);
   }
   void load(ByteReader& from) override {
     current.clear();
@@ -140,27 +150,30 @@ class FlowState final : public StageState {
     current.ended = from.get_flag();
     for (std::int64_t* at : {&current.received, &current.decoded, &current.first})
       *at = from.get<std::int64_t>();
-    const auto codes = from.get_some<std::int32_t>(current.codes.capacity());
-    current.codes.assign(codes.begin(), codes.end());
+    const auto waiting = from.get_some<std::int32_t>(current.codes.capacity());
+    current.codes.assign(waiting.begin(), waiting.end());
     ByteReader::require(
         current.decoded >= 0 && current.decoded <= current.received && current.first >= 0 &&
             current.first <= std::max<std::int64_t>(0, current.decoded - past_codes_) &&
             current.received < ByteReader::kMostCounted &&
-            current.received - current.first == static_cast<std::int64_t>(codes.size()),
+            current.received - current.first == static_cast<std::int64_t>(waiting.size()),
         "a reply's codes that make sense");
     broken = from.get_flag() || broken;
     if (stream) stream->load(from);
+    if (codes) codes->tensors.load(from);
     committed_ = current;
   }
   void begin(std::uint64_t seed, std::uint32_t reply) {
     current.begin(seed, reply);
     if (stream) stream->begin(std::exchange(broken, false));
+    if (codes) codes->tensors.take(setup->codes->tensors);
   }
 
   const std::shared_ptr<const VoiceSetup> setup;
   FlowWorkspace workspace;
   const std::unique_ptr<WholeRun> whole;       // where the mode is window
   const std::unique_ptr<StreamMemory> stream;  // where the mode is cached
+  const std::unique_ptr<CodeMemory> codes;     // where codes are streamed
   ReplyCodes current;
   ReplyCodes next;      // what a push works on; it becomes `current` only where the push succeeds
   bool broken = false;  // a latent was not a number

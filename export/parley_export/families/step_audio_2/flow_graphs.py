@@ -210,6 +210,7 @@ def export_flow_field(flow: Flow, path: Path, precision: str = "f32", cache: str
         "heads": config.heads,
         "head_width": config.head_width,
         "carried_frames": CARRIED,
+        "ROWS_LEFT": CARRIED,
     }
     g = GraphBuilder(contract.graph("flow_field"), sizes, precision, cache=cache)
     columns = Columns(g, config.hidden)

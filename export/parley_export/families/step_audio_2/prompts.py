@@ -61,6 +61,7 @@ def turn_templates() -> dict[str, str]:
         "next": spoken,
         "first_text": system + typed,
         "next_text": typed,
+        "between": AUDIO_END + AUDIO_BEGIN,  # two pieces of a recording
     }
 
 
