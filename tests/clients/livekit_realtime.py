@@ -1,4 +1,4 @@
-"""livekit's OpenAI plugin: its RealtimeModel without a room."""
+"""livekit's OpenAI plugin: its models for Realtime and Live, without a room."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from common import ANSWER, BASE, blocks, part
 from livekit import rtc
 from livekit.agents import utils
-from livekit.plugins.openai.realtime import RealtimeModel
+from livekit.plugins.openai.realtime import GPTLiveModel, RealtimeModel
 
 logging.disable(logging.WARNING)
 
@@ -102,6 +102,31 @@ async def generate() -> tuple[object, object]:
     return event.user_initiated, "response.created came with its metadata"
 
 
+async def live() -> tuple[object, object]:
+    made = GPTLiveModel(model="nano", base_url=BASE, api_key="any")
+    session = made.session()
+    said: list[str] = []
+    sound = 0
+    errors: list[str] = []
+    session.on("error", lambda event: errors.append(str(event.error)))
+    session.on("transcript_delta", lambda event: said.append(event.text))
+    await session._update_session(instructions="You help with a day.", tools=[])
+
+    async def read() -> None:
+        nonlocal sound
+        async for frame in session.audio_stream:
+            sound += len(frame.frame.data) * 2 if any(frame.frame.data) else 0
+
+    reader = asyncio.create_task(read())
+    await asyncio.sleep(1)  # the session has begun
+    async for block in blocks("question", lambda: errors or "friday" in "".join(said)):
+        session.push_audio(rtc.AudioFrame(block, 24000, 1, len(block) // 2))
+    await session.aclose()
+    reader.cancel()
+    words = "".join(said).strip()
+    return words == ANSWER and sound > 24000 and not errors, errors or words
+
+
 async def main() -> None:
     async with utils.http_context.open():
         await part("spoken turn", turn)
@@ -109,6 +134,7 @@ async def main() -> None:
         await part("cancel while idle", cancel)
         await part("reconnect", turn)
         await part("generate_reply", generate)
+        await part("Live: spoken turn", live)
 
 
 asyncio.run(main())

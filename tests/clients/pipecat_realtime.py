@@ -1,4 +1,4 @@
-"""pipecat: a pipeline around its OpenAIRealtimeLLMService, which is strict about events."""
+"""pipecat: pipelines around its services for Realtime and Live, which are strict about events."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipecat.frames.frames import (
     LLMContextFrame,
     LLMFullResponseEndFrame,
     ProposedUserStartedSpeakingFrame,
+    SpeechOutputAudioRawFrame,
     TTSAudioRawFrame,
     TTSTextFrame,
 )
@@ -23,6 +24,7 @@ from pipecat.pipeline.runner import PipelineRunner
 from pipecat.pipeline.task import PipelineParams, PipelineTask
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.openai.live.llm import OpenAILiveLLMService
 from pipecat.services.openai.realtime import events
 from pipecat.services.openai.realtime.llm import OpenAIRealtimeLLMService
 
@@ -43,8 +45,8 @@ class Ears(FrameProcessor):
         await super().process_frame(frame, direction)
         if isinstance(frame, TTSTextFrame):
             self.words.append(frame.text)
-        elif isinstance(frame, TTSAudioRawFrame):
-            self.sound += len(frame.audio)
+        elif isinstance(frame, (TTSAudioRawFrame, SpeechOutputAudioRawFrame)):
+            self.sound += len(frame.audio) if any(frame.audio) else 0
         elif isinstance(frame, LLMFullResponseEndFrame) and self.words:
             self.ends += 1
         elif isinstance(frame, ProposedUserStartedSpeakingFrame):
@@ -56,13 +58,13 @@ class Ears(FrameProcessor):
         return " ".join("".join(self.words).split()) if self.words else ""
 
 
-async def talk(name: str, ended: Any, cancel: bool = False) -> tuple[Ears, list[str]]:
+async def talk(
+    name: str, ended: Any, cancel: bool = False, live: bool = False
+) -> tuple[Ears, list[str]]:
     """A pipeline that hears a recording until `ended(ears)`."""
-    llm = OpenAIRealtimeLLMService(
-        api_key="any",
-        base_url=URL,
-        settings=OpenAIRealtimeLLMService.Settings(model="nano"),
-    )
+    service = OpenAILiveLLMService if live else OpenAIRealtimeLLMService
+    url = URL.replace("/realtime", "/live/sessions") if live else URL
+    llm = service(api_key="any", base_url=url, settings=service.Settings(model="nano"))
     ears, errors = Ears(), []
     task = PipelineTask(Pipeline([llm, ears]), params=PipelineParams(audio_in_sample_rate=24000))
 
@@ -72,8 +74,8 @@ async def talk(name: str, ended: Any, cancel: bool = False) -> tuple[Ears, list[
 
     running = asyncio.create_task(PipelineRunner(handle_sigint=False).run(task))
     await task.queue_frame(LLMContextFrame(LLMContext([])))
+    await asyncio.sleep(4 if cancel else 1)  # its first response.create is answered; Live has begun
     if cancel:
-        await asyncio.sleep(4)  # its first response.create is answered
         await llm.send_client_event(events.ResponseCancelEvent())
     async for block in blocks(name, lambda: ended(ears) or errors):
         frame = InputAudioRawFrame(audio=block, sample_rate=24000, num_channels=1)
@@ -99,11 +101,17 @@ async def cancel() -> tuple[object, object]:
     return ears.text == ANSWER and not errors, errors or "goes on: " + ears.text
 
 
+async def live() -> tuple[object, object]:
+    ears, errors = await talk("question", lambda ears: "friday" in ears.text, live=True)
+    return ears.text == ANSWER and ears.sound > 24000 and not errors, errors or ears.text
+
+
 async def main() -> None:
     await part("spoken turn", turn)
     await part("barge-in", barge_in)
     await part("cancel while idle", cancel)
     await part("reconnect", turn)
+    await part("Live: spoken turn", live)
 
 
 asyncio.run(main())

@@ -316,4 +316,5 @@ class Conversation:
             heard_db=level_db(chunk),
             said_db=level_db(step.samples),
             voice=self.gate.active,
+            said=step.samples,
         )

@@ -71,7 +71,7 @@ class NoReply:
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A step was made. decision: think, shift, break or speak; lag_ms: from the arrival of the
-    chunk's last sample to now; levels in dB of full scale."""
+    chunk's last sample to now; levels in dB of full scale; said: all of its sound, silence too."""
 
     at: int
     index: int
@@ -83,6 +83,7 @@ class Chunk:
     heard_db: float
     said_db: float
     voice: bool
+    said: Floats = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

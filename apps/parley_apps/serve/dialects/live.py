@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import parley
+from parley.events import Floats
 from parley_apps.serve.connection import Connection
 from parley_apps.serve.conversation import Conversation, Options
 from parley_apps.serve.dialects.fields import (
@@ -21,11 +22,11 @@ from parley_apps.serve.dialects.fields import (
     text,
     wrong,
 )
-from parley_apps.serve.dialects.realtime_config import checked_voice
+from parley_apps.serve.dialects.realtime_config import check_tools, checked_voice
 from parley_apps.serve.dialects.realtime_items import new_id
 from parley_apps.serve.manager import BusyError, Seat, SessionManager, UnknownModelError
 from parley_apps.serve.metrics import unix_time
-from parley_apps.serve.timeline import Chunk, Failed, Happening, Sound, Text, VoiceStopped
+from parley_apps.serve.timeline import Chunk, Failed, Happening, Text, VoiceStopped
 from parley_apps.serve.wire_audio import Stream, WireError, decode, encode
 
 RATES = {"audio/pcm": (16000, 24000), "audio/pcmu": (8000,), "audio/pcma": (8000,)}
@@ -33,7 +34,7 @@ USAGE_S = 10.0  # between two session.usage.updated
 SESSION = {"model", "instructions", "audio", "client", "delegation", "input", "safety_identifier"}
 SESSION |= {"store", "triggers"}
 OF_TEXT = {f"session.{kind}.append" for kind in ("instructions", "thinking", "commentary")}
-OF_TEXT |= {"response.item.create", "response.create", "decision.create", "session.update"}
+OF_TEXT |= {"response.item.create", "response.create", "decision.create"}
 OF_TEXT |= {"decision.item.create", "decision.item.delete"}
 
 
@@ -54,6 +55,7 @@ class Live:
             "session.input_audio.append": self._append,
             "session.input_audio.mute": self._mute,
             "session.input_audio.unmute": self._unmute,
+            "session.update": self._update,
             "session.close": self._close,
         }
 
@@ -151,6 +153,9 @@ class Live:
             "status": "active",
         }
         self._send("session.started", message, session=self._session)
+        if config.get("input"):
+            told = "the model takes no text: what was said before is not known to it"
+            self._send("info", code="input_ignored", message=told)
 
     def _checked(self, given: Message) -> Message:
         for name in given:
@@ -163,13 +168,9 @@ class Live:
         config = copy.deepcopy(given)
         if config.get("instructions") is not None:
             text(config, "instructions")
-        for name in ("input", "triggers"):
-            if config.get(name) not in (None, []):
-                raise wrong(f"session.{name}", "none: the model takes no text", config[name])
-        delegation = config.get("delegation")
-        if delegation is not None:
-            kind = delegation.get("type") if isinstance(delegation, dict) else delegation
-            one_of(kind, "session.delegation.type", ("client",))
+        if config.get("triggers") not in (None, []):
+            raise wrong("session.triggers", "none: this server takes no decisions", given)
+        self._check_delegation(config.get("delegation"))
         audio = config.setdefault("audio", None) or {}
         config["audio"] = audio
         if not isinstance(audio, dict):
@@ -182,6 +183,25 @@ class Live:
         rates = RATES[audio["format"]["type"]]
         one_of(audio["format"].setdefault("rate", rates[-1]), "session.audio.format.rate", rates)
         return config
+
+    def _check_delegation(self, delegation: Any) -> None:
+        """Nothing is ever delegated, whereto does not matter; but no tool would ever be called."""
+        if delegation is None:
+            return
+        kind = delegation.get("type") if isinstance(delegation, dict) else delegation
+        one_of(kind, "session.delegation.type", ("client", "responses"))
+        responses = delegation.get("responses") or {}
+        if not isinstance(responses, dict):
+            raise wrong("session.delegation.responses", "an object", responses)
+        check_tools(responses.get("tools"), "session.delegation.responses.tools")
+
+    async def _update(self, message: Message) -> None:
+        update = table(message, "session")
+        for name in update:
+            one_of(name, "session", ("delegation",))
+        self._check_delegation(update.get("delegation"))
+        self._session.update(copy.deepcopy(update))
+        self._send("session.updated", message, session=self._session)
 
     async def _append(self, message: Message) -> None:
         assert self._conversation is not None
@@ -227,11 +247,6 @@ class Live:
         """Tells the client."""
         assert self.seat is not None
         match happening:
-            case Sound():
-                delta = encode(self._says.push(happening.samples), self._kind)
-                seconds = happening.samples.size / self.seat.served.bundle.out_rate
-                event = {"type": "session.output_audio.delta", "delta": delta}
-                self._connection.outbox.put(event, seconds)
             case Text(at, words):
                 ends = self._ms(at) + round(self.seat.served.chunk_ms)
                 starts = self._ms(at)
@@ -242,11 +257,19 @@ class Live:
                 self._conversation.end_turn()
             case Chunk():
                 self._chunks += 1
+                self._sounded(happening.said)
                 self._tell_usage()
             case Failed(_, error):
                 shown = str(error) if isinstance(error, parley.Error) else "a fault of the server"
                 self.refuse(RefusedError("server_error", shown, kind="server_error"), None)
                 self._connection.end(1011, "the conversation failed")
+
+    def _sounded(self, samples: Floats) -> None:
+        """Sound goes out without a gap, silence too: clients take it for the model's clock."""
+        assert self._conversation is not None
+        delta = encode(self._says.push(samples), self._kind)
+        event = {"type": "session.output_audio.delta", "delta": delta}
+        self._connection.outbox.put(event, samples.size / self._conversation.out_rate)
 
     def _tell_usage(self) -> None:
         if self._conversation is None or self._seconds() - self._told_usage_s < USAGE_S:
