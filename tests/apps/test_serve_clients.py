@@ -251,49 +251,78 @@ def test_a_spoken_turn_over_live(server: Running, alone: np.ndarray) -> None:
     np.testing.assert_array_equal(heard[: alone.size], np.clip(expected, -1, 32767 / 32768))
 
 
+async def many_realtime_events(server: Running) -> list[Any]:
+    """Of every type that a conversation with nano can have."""
+    import aiohttp
+
+    found = []
+    async with aiohttp.ClientSession() as web, web.ws_connect(server.ws + "/realtime") as ws:
+        transcribed = {"transcription": {"model": "whisper-1"}}
+        update = {"type": "realtime", "audio": {"input": transcribed}}
+        await ws.send_json({"type": "session.update", "session": update})
+        await ws.send_json({"type": "response.cancel"})
+        audio = base64.b64encode(part(11, 19)).decode()
+        await ws.send_json({"type": "input_audio_buffer.append", "audio": audio})
+        while sum(event["type"] == "response.done" for event in found) < 2:
+            found.append(await ws.receive_json())
+        item = found[-1]["response"]["output"][0]["id"]
+        for given in (
+            {"type": "conversation.item.retrieve", "item_id": item},
+            {
+                "type": "conversation.item.truncate",
+                "item_id": item,
+                "content_index": 0,
+                "audio_end_ms": 200,
+            },
+            {"type": "conversation.item.delete", "item_id": item},
+            {"type": "input_audio_buffer.clear"},
+        ):
+            await ws.send_json(given)
+        while found[-1]["type"] != "input_audio_buffer.cleared":
+            found.append(await ws.receive_json())
+        modes = {"output_modalities": ["text"], "audio": {"input": {"turn_detection": None}}}
+        await ws.send_json({"type": "session.update", "session": modes})
+        await ws.send_json({"type": "input_audio_buffer.append", "audio": audio[:320_000]})
+        await ws.send_json({"type": "input_audio_buffer.commit"})
+        await ws.send_json({"type": "response.create"})
+        while found[-1]["type"] != "response.done":
+            found.append(await ws.receive_json())
+    return found
+
+
+async def many_live_events(server: Running) -> list[Any]:
+    """Likewise."""
+    import aiohttp
+
+    found = []
+    url = server.ws + "/live/sessions"
+    async with aiohttp.ClientSession() as web, web.ws_connect(url) as ws:
+        audio = base64.b64encode(pcm() + bytes(7 * 48000)).decode()
+        message = {"role": "user", "content": [{"text": "hello"}]}
+        for given in (
+            {"type": "session.commentary.append", "content": "x", "delegation_id": None},
+            {"type": "session.start", "session": {"model": "nano", "input": [message]}},
+            {"type": "session.input_audio.mute"},
+            {"type": "session.input_audio.unmute"},
+            {"type": "session.update", "session": {"delegation": {"type": "client"}}},
+            {"type": "session.input_audio.append", "audio": audio},
+        ):
+            await ws.send_json(given)
+        while not found or found[-1]["type"] != "session.usage.updated":
+            found.append(await ws.receive_json())
+        await ws.send_json({"type": "session.close"})
+        while found[-1]["type"] != "session.closed":
+            found.append(await ws.receive_json())
+    return found
+
+
 def test_every_event_has_what_the_clients_types_ask_for(server: Running) -> None:
     """Strictly: the client itself takes whatever comes."""
-    import aiohttp
     from openai.types.live.server_event import ServerEvent
     from openai.types.realtime.realtime_server_event import RealtimeServerEvent
     from pydantic import TypeAdapter, ValidationError
 
-    async def realtime() -> list[Any]:
-        found = []
-        async with aiohttp.ClientSession() as web, web.ws_connect(server.ws + "/realtime") as ws:
-            transcribed = {"transcription": {"model": "whisper-1"}}
-            update = {"type": "realtime", "audio": {"input": transcribed}}
-            await ws.send_json({"type": "session.update", "session": update})
-            await ws.send_json({"type": "response.cancel"})
-            audio = base64.b64encode(part(11, 19)).decode()
-            await ws.send_json({"type": "input_audio_buffer.append", "audio": audio})
-            while sum(event["type"] == "response.done" for event in found) < 2:
-                found.append(await ws.receive_json())
-            item = found[-1]["response"]["output"][0]["id"]
-            for given in (
-                {"type": "conversation.item.retrieve", "item_id": item},
-                {
-                    "type": "conversation.item.truncate",
-                    "item_id": item,
-                    "content_index": 0,
-                    "audio_end_ms": 200,
-                },
-                {"type": "conversation.item.delete", "item_id": item},
-                {"type": "input_audio_buffer.clear"},
-            ):
-                await ws.send_json(given)
-            while found[-1]["type"] != "input_audio_buffer.cleared":
-                found.append(await ws.receive_json())
-            modes = {"output_modalities": ["text"], "audio": {"input": {"turn_detection": None}}}
-            await ws.send_json({"type": "session.update", "session": modes})
-            await ws.send_json({"type": "input_audio_buffer.append", "audio": audio[:320_000]})
-            await ws.send_json({"type": "input_audio_buffer.commit"})
-            await ws.send_json({"type": "response.create"})
-            while found[-1]["type"] != "response.done":
-                found.append(await ws.receive_json())
-        return found
-
-    events = run(realtime())
+    events = run(many_realtime_events(server))
     kinds = {event["type"] for event in events}
     assert len(kinds) == 25, sorted(kinds)
     checker: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
@@ -304,29 +333,7 @@ def test_every_event_has_what_the_clients_types_ask_for(server: Running) -> None
         checker.validate_python({**events[-1], "response": None})
     assert len({event["event_id"] for event in events}) == len(events)
 
-    async def live() -> list[Any]:
-        found = []
-        url = server.ws + "/live/sessions"
-        async with aiohttp.ClientSession() as web, web.ws_connect(url) as ws:
-            audio = base64.b64encode(pcm() + bytes(7 * 48000)).decode()
-            message = {"role": "user", "content": [{"text": "hello"}]}
-            for given in (
-                {"type": "session.commentary.append", "content": "x", "delegation_id": None},
-                {"type": "session.start", "session": {"model": "nano", "input": [message]}},
-                {"type": "session.input_audio.mute"},
-                {"type": "session.input_audio.unmute"},
-                {"type": "session.update", "session": {"delegation": {"type": "client"}}},
-                {"type": "session.input_audio.append", "audio": audio},
-            ):
-                await ws.send_json(given)
-            while not found or found[-1]["type"] != "session.usage.updated":
-                found.append(await ws.receive_json())
-            await ws.send_json({"type": "session.close"})
-            while found[-1]["type"] != "session.closed":
-                found.append(await ws.receive_json())
-        return found
-
-    events = run(live())
+    events = run(many_live_events(server))
     kinds = {event["type"] for event in events}
     assert len(kinds) == 10, sorted(kinds)
     checker = TypeAdapter(ServerEvent)
