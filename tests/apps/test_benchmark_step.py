@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -73,6 +75,22 @@ def test_overlap_is_told(
     assert bundle.options[0]["overlap"] is True and "overlap" in out.splitlines()[0]
     out, _ = run(["--seconds", "1"], monkeypatch, capsys)
     assert "overlap" not in out
+
+
+def test_other_processes_compute_beside_it_and_end_with_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def started(command: list[str]) -> subprocess.Popen[bytes]:
+        others.append(start(command))
+        return others[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    out, _ = run(["--seconds", "1", "--beside", "2"], monkeypatch, capsys)
+    assert out.splitlines()[0].endswith("on cpu, beside 2 busy processes")
+    assert [other.returncode for other in others] == [-signal.SIGKILL] * 2
 
 
 def test_nano_is_measured_where_no_bundle_is_named(

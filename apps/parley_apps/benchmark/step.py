@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from parley.metrics import Costs
 
 WARM_UP_S = 1.0
+# A process that keeps a core busy until its parent ends, however that ends.
+BUSY = "import os\np = os.getppid()\nwhile os.getppid() == p: sum(range(1000000))"
 RECORDING = Path(__file__).parents[1] / "data" / "conversation.wav"
 
 
@@ -24,16 +29,17 @@ EXAMPLES = """\
 Measures what steps cost: milliseconds per chunk of 160 ms, in all and by stage, the real-time
 factor (seconds of work per second of audio: below 1 keeps up) and the peak of memory. The input is
 a recorded user, over and over, or a recording by --in. In turns, every turn is followed by its
-reply.
+reply. --beside 2 shows what a machine gives that is busy with something else.
 
 examples:
   parley bench nano
   parley bench step my.bundle --seconds 60 --mode turns --threads 2
+  parley bench step nano --threads 2 --beside 2
   parley bench step my.bundle --json | jq .speaking.p95_ms
 
 JSON: rtf; step, speaking, speaking_cpu (processor time) {p50_ms, p95_ms, p99_ms}; stages {name:
 the same, of the steps in which it ran}; bottleneck {name: share of the steps that it bounded};
-peak_memory_mb; seconds, speaking_seconds, mode, overlap, bundle, device; machine, versions,
+peak_memory_mb; seconds, speaking_seconds, mode, overlap, beside, bundle, device; machine, versions,
 command.
 """
 
@@ -46,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=60.0,
         metavar="N",
         help="seconds of audio to run (default: 60)",
+    )
+    parser.add_argument(
+        "--beside",
+        type=options.natural,
+        default=0,
+        metavar="N",
+        help="so many other processes compute meanwhile (default: 0)",
     )
     add_session(parser)
 
@@ -80,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         samples = bundle.resample(*recording)
         chunk_s = bundle.chunk_samples / bundle.rate
         session = bundle.session(args.mode, seed=args.seed, overlap=args.overlap)
-        with session, cancel_on_interrupt(session):
+        with session, cancel_on_interrupt(session), _others(args.beside):
             mode = session.mode
             _measure(session, samples, WARM_UP_S, progress)
             session.reset()
@@ -96,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         "speaking_seconds": len(speaking) * chunk_s,
         "mode": mode,
         "overlap": args.overlap,
+        "beside": args.beside,
         "bundle": name,
         "device": args.device,
         **machine.circumstances(),
@@ -105,6 +119,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(result)))
     return 0
+
+
+@contextlib.contextmanager
+def _others(count: int) -> Iterator[None]:
+    """So many processes that do nothing but compute, as long as the block runs."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            other = stack.enter_context(subprocess.Popen([sys.executable, "-c", BUSY]))
+            stack.callback(other.kill)
+        yield
 
 
 def _measure(
@@ -155,7 +179,8 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     """The table for people."""
     what = result["machine"]
     overlap = ", overlap" if result["overlap"] else ""
-    yield f"{result['bundle']}, mode {result['mode']}, on {result['device']}{overlap}"
+    beside = f", beside {result['beside']} busy processes" if result["beside"] else ""
+    yield f"{result['bundle']}, mode {result['mode']}, on {result['device']}{overlap}{beside}"
     yield f"{what['cpu']}, {what['cores']} cores, {what['memory_gb']} GiB"
     yield (
         f"{result['seconds']:.1f} s of audio, {result['speaking_seconds']:.1f} s of it speaking; "
