@@ -22,6 +22,7 @@ help:
 	@echo "make dev       build what changed in this tree, and run the tests in T=tests/runtime, say"
 	@echo "make format    put all sources into shape; make golden: write the golden numbers anew"
 	@echo "make test-wheels  these in empty environments: no compiler, old processors, lowest and newest ONNX Runtime"
+	@echo "make sdk       libparley, its C header, the libraries, nano and licences in one archive, for programs without Python"
 	@echo "make lint, make test-cpp, make test-python: the parts of make test"
 	@echo "make clients   stock voice clients, each installed in build/clients (1 GB), talk with parley serve nano"
 	@echo "make clean     remove what was built and the demo; make distclean: trainings and .venv too"
@@ -39,6 +40,10 @@ wheel:
 test-wheels: install wheel
 	@$(VENV_PATH) OMP_NUM_THREADS=1 python -m pytest tests/test_wheels.py
 	@.make/versions.sh
+
+sdk: install
+	@$(VENV_PATH) python .make/sdk.py
+	@$(VENV_PATH) OMP_NUM_THREADS=1 python -m pytest tests/test_sdk.py
 
 demo: install-demo
 	@echo "== A recorded user talks with nano in full duplex: both may speak at any time"

@@ -1,4 +1,9 @@
 // Bundles of the C face.
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <filesystem>
+
 #include "handles.h"
 
 using parley::c::given;
@@ -7,12 +12,25 @@ using parley::c::text_of;
 
 namespace {
 
+// The SDK has the libraries in a folder beside libparley, so that it runs wherever it is unpacked.
+// Empty where there is none, or where a variable names another.
+std::string beside(const char* variable, const char* name) {
+  Dl_info here{};
+  if (std::getenv(variable) != nullptr) return {};
+  if (dladdr(reinterpret_cast<const void*>(&parley_abi), &here) == 0) return {};
+  const auto file = std::filesystem::path(here.dli_fname).parent_path() / "parley" / name;
+  std::error_code none;
+  return std::filesystem::is_regular_file(file, none) ? file.string() : std::string();
+}
+
 parley::OpenOptions open_options_of(const parley_open_options* from) {
   const auto options = parley::c::options_of("bundle.open", from);
   parley::OpenOptions to;
   to.threads = options.threads;
-  to.onnxruntime = text_of(options.onnxruntime);
-  to.llama = text_of(options.llama);
+  to.onnxruntime = options.onnxruntime != nullptr
+                       ? options.onnxruntime
+                       : beside("PARLEY_ONNXRUNTIME", "libonnxruntime.so");
+  to.llama = options.llama != nullptr ? options.llama : beside("PARLEY_LLAMA", "libllama.so");
   if (options.device != nullptr) to.device = options.device;
   if (options.kv != nullptr) to.kv = options.kv;
   to.flow = text_of(options.flow);

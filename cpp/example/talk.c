@@ -11,7 +11,7 @@ static int failed(void) {
 
 static void show(const parley_session* session, const parley_step* step) {
   for (size_t i = 0; i < step->n_events; ++i) {
-    parley_event event = {sizeof event};
+    parley_event event = {.size = sizeof event};
     if (parley_session_event(session, i, &event)) continue;
     if (event.kind == PARLEY_REPLY_STARTED) fputs(">", stderr);
     fwrite(event.text, 1, event.text_bytes, stderr);
@@ -24,7 +24,7 @@ static int talk(parley_session* session, const parley_bundle_facts* facts) {
   int16_t* pcm = malloc((n_in > n_out ? n_in : n_out) * sizeof *pcm);
   float* in = malloc(n_in * sizeof *in);
   float* out = malloc(n_out * sizeof *out);
-  parley_step step = {sizeof step};
+  parley_step step = {.size = sizeof step};
   int32_t code = pcm && in && out ? PARLEY_OK : PARLEY_NO_MEMORY;
   while (code == PARLEY_OK && fread(pcm, sizeof *pcm, n_in, stdin) == n_in) {
     for (size_t i = 0; i < n_in; ++i) in[i] = (float)pcm[i] / 32768.0F;
@@ -45,8 +45,8 @@ static int talk(parley_session* session, const parley_bundle_facts* facts) {
 int main(int count, char** arguments) {
   parley_bundle* bundle = NULL;
   parley_session* session = NULL;
-  parley_session_options options = {sizeof options};
-  parley_bundle_facts facts = {sizeof facts};
+  parley_session_options options = {.size = sizeof options};
+  parley_bundle_facts facts = {.size = sizeof facts};
   int result;
   if (count != 2) {
     fputs("usage: parley_talk BUNDLE < microphone.raw > loudspeaker.raw\n", stderr);

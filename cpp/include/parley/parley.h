@@ -5,7 +5,7 @@
 //   if (parley_bundle_open(folder, NULL, &bundle) || parley_session_new(bundle, NULL, &session))
 //     return fprintf(stderr, "%s\n", parley_last_error()), 1;
 //   while (read_microphone(in)) {                       // mono, -1..1, facts.in_samples of them
-//     parley_step step = {sizeof step};
+//     parley_step step = {.size = sizeof step};
 //     if (parley_session_step(session, in, n_in, out, n_out, &step)) break;
 //     write_loudspeaker(out);                           // the same time in sound
 //     for (size_t i = 0; i < step.n_events; ++i) ...    // parley_session_event(session, i, &event)
@@ -126,7 +126,8 @@ typedef int32_t (*parley_progress)(void* user, size_t done, size_t all);
 typedef struct parley_open_options {
   uint32_t size;
   int32_t threads;          // 0: one per core
-  const char* onnxruntime;  // paths; NULL: $PARLEY_ONNXRUNTIME and $PARLEY_LLAMA, then the loader
+  const char* onnxruntime;  // paths; NULL: $PARLEY_ONNXRUNTIME and $PARLEY_LLAMA, then the folder
+  // parley beside libparley, then the loader
   const char* llama;
   const char* device;   // NULL: "cpu"; "cuda", "tensorrt"
   const char* kv;       // of the backbone's keys and values; NULL: "f16"; "q8_0", "f32"
