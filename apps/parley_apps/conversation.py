@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from parley import Event, Session, Step
+from parley import Event, Session, Step, Turn
 from parley.metrics import Costs
 
 Floats = npt.NDArray[np.float32]
@@ -52,6 +52,7 @@ class Conversation:
     steps: list[Step] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)  # backbone positions after each step
     said: list[Said] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)  # where the engine looks after them
     _user: list[tuple[int, Floats]] = field(default_factory=list)
 
     @property
@@ -141,4 +142,5 @@ class Conversation:
         for step in steps:
             self.steps.append(step)
             self.positions.append(session.position)
+            self.turns += session.take_turns()
             yield step

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import parley
     from parley.bundle import CacheType
 
-SESSION = ("mode", "seed", "system", "temperature", "top_k", "top_p", "max_new_tokens")
+SESSION = ("mode", "seed", "system", "temperature", "top_k", "top_p", "max_new_tokens", "timers")
 
 
 def add_bundle(parser: argparse.ArgumentParser, default: str | None = None) -> None:
@@ -72,6 +72,40 @@ def session_options(args: argparse.Namespace) -> dict[str, Any]:
     if session["system"] is not None:
         session["system"] = text_or_file(session["system"])
     return session
+
+
+def add_timers(group: Any) -> None:
+    """--timer, of managed turns."""
+    group.add_argument(
+        "--timer",
+        dest="timers",
+        action=_Timer,
+        metavar="NAME=MS",
+        help="in mode managed, one of the timers below; several times for several",
+    )
+
+
+class _Timer(argparse.Action):
+    """Gathers NAME=MS in a dict."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        from parley import TURN_TIMERS
+
+        name, _, value = values.partition("=")
+        if name not in TURN_TIMERS or not value.isascii() or not value.isdigit():
+            parser.error(
+                f"argument {option_string}: expected NAME=MS with one of {', '.join(TURN_TIMERS)}, "
+                f"got {values}"
+            )
+        namespace.timers = {**(namespace.timers or {}), name: int(value)}
+
+
+def timers_help() -> str:
+    """The table of timers with what they are without --timer."""
+    from parley import TURN_TIMERS
+
+    table = ", ".join(f"{name} {value}" for name, value in TURN_TIMERS.items())
+    return f"timers of managed turns, in ms (two are counts): {table}"
 
 
 def text_or_file(value: str) -> str:

@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(manifest: dict[str, Any]) -> dict[str, Any]:
     """What a user wants to know of a bundle, as plain data."""
+    from parley.session_options import modes_of
+
     source, backbone, files = manifest["source"], manifest["backbone"], manifest["files"]
     vocabulary = manifest["vocabulary"]
     stages = {
@@ -66,7 +68,7 @@ def describe(manifest: dict[str, Any]) -> dict[str, Any]:
         "name": manifest["name"],
         "family": manifest["family"],
         "schema_version": manifest["schema_version"],
-        "modes": [mode for mode in ("duplex", "turns") if manifest.get(mode) is not None],
+        "modes": modes_of(manifest),
         "source": source["location"],
         "licence": source["licence"],
         "notice": source["notice"],

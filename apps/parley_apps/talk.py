@@ -34,6 +34,8 @@ examples:
       --trace bot.json
   another seed, another voice, always the likeliest token:
     parley talk my.bundle --in a.wav --out bot.wav --seed 7 --voice warm --temperature 0
+  a model of whole turns in full duplex, which answers after 0.5 s of silence:
+    parley talk my.bundle --mode managed --timer commit_plain=500 --in user.wav --out bot.wav
   a typed question:
     parley talk my.bundle --mode turns --say "What is a fugue?" --out bot.wav
 """
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from parley_apps import errors, live, transcript
 
     parser.description = f"{live.HELP}\n\n{EXAMPLES}"
-    parser.epilog = f"{transcript.HELP}\n\n{errors.EXIT_CODES_HELP}"
+    parser.epilog = f"{options.timers_help()}\n\n{transcript.HELP}\n\n{errors.EXIT_CODES_HELP}"
     options.add_bundle(parser)
     what = parser.add_argument_group("what is said (several times: several turns)")
     what.add_argument(
@@ -82,10 +84,12 @@ def _add_session(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the conversation (default: what the bundle says)")
     group.add_argument(
         "--mode",
-        choices=["duplex", "turns"],
-        help="duplex: listens and speaks at the same time; turns: answers whole recordings "
+        choices=["duplex", "turns", "managed"],
+        help="duplex: listens and speaks at the same time; turns: answers whole recordings; "
+        "managed: full duplex by a model of whole turns, as the engine decides when one is over "
         "(default: duplex where the bundle has it)",
     )
+    options.add_timers(group)
     group.add_argument("--seed", type=options.natural, default=0, metavar="N", help="default: 0")
     group.add_argument("--voice", metavar="V", help="one of those that `parley show` lists")
     group.add_argument("--system", metavar="TEXT", help="the system prompt; @FILE reads a file")
@@ -244,7 +248,9 @@ def _write(files: Iterable[tuple[Path, Callable[[], bytes]]]) -> None:
 
 
 def _print_summary(conversation: Conversation, args: argparse.Namespace) -> None:
+    from parley import summarize_turns
     from parley.metrics import peak_memory_mb
+    from parley.turns import turns_line
 
     report = conversation.costs().report()
     replies = conversation.replies()
@@ -259,6 +265,9 @@ def _print_summary(conversation: Conversation, args: argparse.Namespace) -> None
             **report,
             "peak_memory_mb": peak_memory_mb(),
         }
+        if conversation.turns:
+            summary["turns"] = summarize_turns(conversation.turns)
+            summary["turn_reports"] = [asdict(turn) for turn in conversation.turns]
         print(json.dumps(summary))
         return
     for reply in replies:
@@ -271,6 +280,8 @@ def _print_summary(conversation: Conversation, args: argparse.Namespace) -> None
         f"{report['rtf']:.2f}; a step of {1000 * conversation.chunk_s:.0f} ms took "
         f"{step['p50_ms']:.1f} ms (median), {step['p99_ms']:.1f} ms (99 %)"
     )
+    if conversation.turns:
+        print(turns_line(summarize_turns(conversation.turns)))
     for flag in ("out", "text", "trace", "plot"):
         if path := getattr(args, flag):
             print(f"{flag:5s}  {path}")

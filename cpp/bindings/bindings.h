@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "calls.h"
+#include "parley/managed.hpp"
 #include "parley/parley.hpp"
 
 namespace parley::bindings {
@@ -25,18 +26,25 @@ void register_live(py::module_& module);
 
 // A step's milliseconds by stage, with engine and total.
 py::dict timing_ms(const Timing& timing);
+// Times in seconds, None where something did not happen.
+py::dict turn_dict(const TurnReport& turn);
 // An event whose places are told in seconds too.
 py::object event_of(const Event& event, int output_hz);
 
-struct PySession {
-  std::shared_ptr<Session> session;
+// A session, or managed turns.
+template <typename T>
+struct PyTalk {
+  std::shared_ptr<T> session;
   std::size_t out_chunk_samples = 0;
   int output_hz = 0;
 };
+using PySession = PyTalk<Session>;
+using PyManaged = PyTalk<Managed>;
 
 // Open until it is closed or the interpreter ends.
-inline PySession session_of(Session made, std::size_t out_chunk_samples, int output_hz) {
-  auto session = std::make_shared<Session>(std::move(made));
+template <typename T>
+PyTalk<T> session_of(T made, std::size_t out_chunk_samples, int output_hz) {
+  auto session = std::make_shared<T>(std::move(made));
   close_at_exit(session);
   return {std::move(session), out_chunk_samples, output_hz};
 }

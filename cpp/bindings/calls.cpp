@@ -29,7 +29,7 @@ std::atomic<bool> is_forked{false};
 
 struct Sessions {
   std::mutex mutex;
-  std::vector<std::weak_ptr<Session>> all;
+  std::vector<Closable> all;
 };
 
 // Never destroyed: a thread may still be inside the engine when the process ends.
@@ -38,12 +38,12 @@ Sessions& sessions() {
   return instance;
 }
 
-std::vector<std::shared_ptr<Session>> open_sessions() {
+std::vector<std::pair<std::shared_ptr<void>, Closable>> open_sessions() {
   Sessions& known = sessions();
   const std::lock_guard lock(known.mutex);
-  std::vector<std::shared_ptr<Session>> found;
-  for (const std::weak_ptr<Session>& one : known.all)
-    if (auto session = one.lock()) found.push_back(std::move(session));
+  std::vector<std::pair<std::shared_ptr<void>, Closable>> found;
+  for (const Closable& one : known.all)
+    if (auto session = one.what.lock()) found.emplace_back(std::move(session), one);
   return found;
 }
 
@@ -52,11 +52,11 @@ void settle() {
   const auto until = std::chrono::steady_clock::now() + kPatience;
   const auto found = open_sessions();
   while (inside > 0 && std::chrono::steady_clock::now() < until) {
-    for (const auto& session : found) session->cancel();
+    for (const auto& [session, how] : found) how.cancel(session.get());
     std::this_thread::sleep_for(1ms);
   }
   if (inside > 0) return;
-  for (const auto& session : found) session->close();
+  for (const auto& [session, how] : found) how.close(session.get());
 }
 
 // The last that runs of the interpreter: no other thread can enter the engine any more. The
@@ -125,11 +125,11 @@ bool forked() noexcept {
   return is_forked;
 }
 
-void close_at_exit(const std::shared_ptr<Session>& session) {
+void close_at_exit(Closable closable) {
   Sessions& known = sessions();
   const std::lock_guard lock(known.mutex);
-  std::erase_if(known.all, [](const std::weak_ptr<Session>& one) { return one.expired(); });
-  known.all.push_back(session);
+  std::erase_if(known.all, [](const Closable& one) { return one.what.expired(); });
+  known.all.push_back(std::move(closable));
 }
 
 void watch_exit_and_fork() {

@@ -78,8 +78,18 @@ struct Freed {
 template <typename T>
 using Held = std::unique_ptr<T, Freed>;
 
-// Sessions that are there when the interpreter ends are cancelled and closed then.
-void close_at_exit(const std::shared_ptr<Session>& session);
+// What is still there when the interpreter ends is cancelled and closed then.
+struct Closable {
+  std::weak_ptr<void> what;
+  void (*cancel)(void*);
+  void (*close)(void*);
+};
+void close_at_exit(Closable closable);
+template <typename T>
+void close_at_exit(const std::shared_ptr<T>& session) {
+  close_at_exit(Closable{session, [](void* s) { static_cast<T*>(s)->cancel(); },
+                         [](void* s) { static_cast<T*>(s)->close(); }});
+}
 
 // Once per interpreter.
 void watch_exit_and_fork();

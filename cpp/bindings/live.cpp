@@ -29,7 +29,8 @@ struct PyLive {
   std::unique_ptr<DeviceStreams> devices;  // goes first
 };
 
-Held<PyLive> make(const Bundle& bundle, PySession& session, const LiveOptions& options,
+template <typename T>
+Held<PyLive> make(const Bundle& bundle, PyTalk<T>& session, const LiveOptions& options,
                   bool record) {
   auto made =
       std::make_unique<PyLive>();  // not yet Held, which frees with the lock that is not held
@@ -75,6 +76,7 @@ py::dict event_dict(const LiveEvent& event, int output_hz) {
     whole.codes = event.codes;
     result["event"] = event_of(whole, output_hz);
   }
+  if (event.kind == LiveEvent::Kind::turn) result["turn"] = turn_dict(event.turn);
   if (event.kind == LiveEvent::Kind::step) result["timing_ms"] = timing_ms(event.timing);
   return result;
 }
@@ -171,7 +173,9 @@ void register_live(py::module_& module) {
            py::arg("lead_s") = defaults.lead_s,
            py::arg("render_latency_s") = defaults.render_latency_s);
   py::class_<PyLive, Held<PyLive>>(module, "Live")
-      .def(py::init(&make), py::arg("bundle"), py::arg("session"), py::arg("options"),
+      .def(py::init(&make<Session>), py::arg("bundle"), py::arg("session"), py::arg("options"),
+           py::arg("record") = false, release)
+      .def(py::init(&make<Managed>), py::arg("bundle"), py::arg("session"), py::arg("options"),
            py::arg("record") = false, release)
       .def("open_devices", &open_devices, py::arg("input") = "", py::arg("output") = "",
            py::arg("library") = "", release)

@@ -26,8 +26,8 @@ struct PyStep {
 };
 
 // What `make` fills a chunk with; nothing where it makes no step.
-template <typename Make>
-std::optional<PyStep> step_of(PySession& self, const Make& make) {
+template <typename T, typename Make>
+std::optional<PyStep> step_of(PyTalk<T>& self, const Make& make) {
   PyStep result;
   result.samples = Floats(static_cast<py::ssize_t>(self.out_chunk_samples));
   const std::span<float> out(result.samples.mutable_data(), self.out_chunk_samples);
@@ -43,25 +43,99 @@ std::optional<PyStep> step_of(PySession& self, const Make& make) {
   return result;
 }
 
-std::optional<PyStep> step(PySession& self, const Floats& samples) {
+template <typename T>
+std::optional<PyStep> step(PyTalk<T>& self, const Floats& samples) {
   const std::span<const float> in = span_of(samples);
-  return step_of(self, [&](Session& session, std::span<float> out) {
+  return step_of(self, [&](T& session, std::span<float> out) {
     return std::optional<Step>(session.step(in, out));
   });
 }
 
-std::optional<PyStep> next(PySession& self) {
-  return step_of(self, [](Session& session, std::span<float> out) { return session.next(out); });
+template <typename T>
+std::optional<PyStep> next(PyTalk<T>& self) {
+  return step_of(self, [](T& session, std::span<float> out) { return session.next(out); });
 }
 
-void feed(PySession& self, const Floats& samples, int hz) {
+template <typename T>
+void feed(PyTalk<T>& self, const Floats& samples, int hz) {
   const std::span<const float> in = span_of(samples);
   released([&] { self.session->feed(in, hz); });
+}
+
+// What a session and managed turns have in common.
+template <typename T>
+py::class_<PyTalk<T>, Held<PyTalk<T>>> register_talk(py::module_& module, const char* name_of) {
+  using Self = PyTalk<T>;
+  const auto release = py::call_guard<Released>();
+  return py::class_<Self, Held<Self>>(module, name_of)
+      .def("step", &step<T>, py::arg("samples"))
+      .def("feed", &feed<T>, py::arg("samples"), py::arg("hz") = 0)
+      .def("next", &next<T>)
+      .def(
+          "flush", [](Self& s) { s.session->flush(); }, release)
+      .def_property_readonly("waiting", [](const Self& s) { return s.session->waiting(); })
+      .def(
+          "interrupt",
+          [](Self& s, std::optional<std::int64_t> heard_until) {
+            s.session->interrupt(heard_until);
+          },
+          py::arg("heard_until") = py::none(), release)
+      .def(
+          "cancel", [](Self& s) { s.session->cancel(); }, release)
+      .def(
+          "reset", [](Self& s) { s.session->reset(); }, release)
+      .def("close",
+           [](Self& s) {
+             // Silent in a fork, whose `with` blocks end as the parent's do.
+             if (!forked()) released([&] { s.session->close(); });
+           })
+      .def_property_readonly("floor", [](const Self& s) { return name(s.session->floor()); })
+      .def_property_readonly("position", [](const Self& s) { return s.session->position(); })
+      .def_property_readonly("delay_samples",
+                             [](const Self& s) { return s.session->delay_samples(); })
+      .def_property_readonly("input_delay_samples",
+                             [](const Self& s) { return s.session->input_delay_samples(); });
 }
 
 PySession fork(const PySession& self) {
   return session_of(released([&] { return self.session->fork(); }), self.out_chunk_samples,
                     self.output_hz);
+}
+
+ManagedOptions managed_options(const py::dict& timers, double threshold, const std::string& vad,
+                               const py::object& end_of_turn) {
+  ManagedOptions options;
+  for (const TurnSetting& setting : kTurnSettings)
+    if (timers.contains(setting.name.data()))
+      options.timers.*setting.value = timers[setting.name.data()].cast<int>();
+  options.threshold = threshold;
+  options.vad = vad;
+  if (end_of_turn.is_none()) return options;
+  options.end_of_turn = [ask = shared(end_of_turn)](std::span<const float> turn, int hz) {
+    double probability = 0;
+    with_interpreter([&] {
+      const Floats samples(static_cast<py::ssize_t>(turn.size()), turn.data());
+      probability = py::handle(ask.get())(samples, hz).cast<double>();
+    });
+    return probability;
+  };
+  return options;
+}
+
+// Takes the session over.
+Held<PyManaged> managed(const Bundle& bundle, PySession& session, const py::dict& timers,
+                        double threshold, const std::string& vad, const py::object& end_of_turn) {
+  const ManagedOptions options = managed_options(timers, threshold, vad, end_of_turn);
+  PyManaged made =
+      session_of(released([&] { return Managed(bundle, std::move(*session.session), options); }),
+                 session.out_chunk_samples, session.output_hz);
+  return Held<PyManaged>(new PyManaged(std::move(made)));
+}
+
+py::list take_turns(PyManaged& self) {
+  py::list turns;
+  for (const TurnReport& turn : self.session->take_turns()) turns.append(turn_dict(turn));
+  return turns;
 }
 
 void register_resampler(py::module_& module) {
@@ -124,6 +198,31 @@ py::dict timing_ms(const Timing& timing) {
   return result;
 }
 
+py::dict turn_dict(const TurnReport& turn) {
+  py::dict result;
+  result["number"] = turn.turn;
+  result["speech_start_s"] = turn.speech_start;
+  result["speech_end_s"] = turn.speech_end;
+  result["pause_s"] = turn.pause;
+  result["commit_s"] = turn.commit;
+  result["audio_ready_s"] = turn.audio_ready;
+  result["audio_out_s"] = turn.audio_out;
+  result["reply_end_s"] = turn.reply_end;
+  result["interrupted_s"] = turn.interrupted;
+  result["calls_started"] = turn.calls_started;
+  result["calls_cancelled"] = turn.calls_cancelled;
+  result["calls_failed"] = turn.calls_failed;
+  result["speculative"] = turn.speculative;
+  result["wasted_tokens"] = turn.wasted_tokens;
+  result["wasted_ms"] = turn.wasted_ms;
+  result["false_interruptions"] = turn.false_interruptions;
+  result["resume_gap_s"] = turn.resume_gap_s;
+  result["false_endpoint"] = turn.false_endpoint;
+  result["missed_endpoint"] = turn.missed_endpoint;
+  result["failed"] = turn.failed;
+  return result;
+}
+
 py::object event_of(const Event& event, int output_hz) {
   return py::cast(PyEvent{event, output_hz});
 }
@@ -133,13 +232,7 @@ void register_session(py::module_& module) {
   register_resampler(module);
   register_step(module);
   const auto release = py::call_guard<Released>();
-  py::class_<PySession, Held<PySession>>(module, "Session")
-      .def("step", &step, py::arg("samples"))
-      .def("feed", &feed, py::arg("samples"), py::arg("hz") = 0)
-      .def("next", &next)
-      .def(
-          "flush", [](PySession& s) { s.session->flush(); }, release)
-      .def_property_readonly("waiting", [](const PySession& s) { return s.session->waiting(); })
+  register_talk<Session>(module, "Session")
       .def("fork", &fork)
       .def(
           "save", [](PySession& s, const std::string& path) { s.session->save(path); },
@@ -149,28 +242,18 @@ void register_session(py::module_& module) {
       .def(
           "send_text", [](PySession& s, const std::string& text) { s.session->send_text(text); },
           py::arg("text"), release)
-      .def(
-          "interrupt",
-          [](PySession& s, std::optional<std::int64_t> heard_until) {
-            s.session->interrupt(heard_until);
-          },
-          py::arg("heard_until") = py::none(), release)
-      .def(
-          "cancel", [](PySession& s) { s.session->cancel(); }, release)
-      .def(
-          "reset", [](PySession& s) { s.session->reset(); }, release)
-      .def("close",
-           [](PySession& s) {
-             // Silent in a fork, whose `with` blocks end as the parent's do.
-             if (!forked()) released([&] { s.session->close(); });
-           })
-      .def_property_readonly("mode", [](const PySession& s) { return name(s.session->mode()); })
-      .def_property_readonly("floor", [](const PySession& s) { return name(s.session->floor()); })
-      .def_property_readonly("position", [](const PySession& s) { return s.session->position(); })
-      .def_property_readonly("delay_samples",
-                             [](const PySession& s) { return s.session->delay_samples(); })
-      .def_property_readonly("input_delay_samples",
-                             [](const PySession& s) { return s.session->input_delay_samples(); });
+      .def_property_readonly("mode", [](const PySession& s) { return name(s.session->mode()); });
+  register_talk<Managed>(module, "Managed")
+      .def(py::init(&managed), py::arg("bundle"), py::arg("session"), py::kw_only(),
+           py::arg("timers"), py::arg("threshold"), py::arg("vad"), py::arg("end_of_turn"))
+      .def("take_turns", &take_turns)
+      .def_property_readonly("mode", [](const PyManaged& s) {
+        return s.session->mode() == Mode::turns ? std::string_view("managed") : "duplex";
+      });
+  py::dict timers;
+  for (const TurnSetting& setting : kTurnSettings)
+    timers[py::str(setting.name.data())] = TurnTimers{}.*setting.value;
+  module.attr("TURN_TIMERS") = timers;
 }
 
 }  // namespace parley::bindings

@@ -23,10 +23,12 @@ from parley.events import Answer, Event, Step
 from parley.live import AudioDevice, Live, LiveEvent, audio_devices
 from parley.ops import ops_library
 from parley.session import Session
+from parley.turns import TURN_TIMERS, Turn, summarize_turns
 
 _log.start()
 
 __all__ = [
+    "TURN_TIMERS",
     "Answer",
     "AudioDevice",
     "Bundle",
@@ -42,11 +44,13 @@ __all__ = [
     "Resampler",
     "Session",
     "Step",
+    "Turn",
     "__version__",
     "audio_devices",
     "open",
     "ops_library",
     "read_audio",
     "read_manifest",
+    "summarize_turns",
     "write_wav",
 ]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from parley import _core, arguments, kernel_forms
-from parley.arguments import LARGEST_INT, LARGEST_SEED, LARGEST_THREADS
+from parley import _core, arguments, kernel_forms, turns
+from parley.arguments import LARGEST_THREADS
 from parley.audio import check_rate, check_samples
 from parley.bundle_folders import find_bundle
 from parley.errors import InputError
@@ -19,17 +19,11 @@ from parley.events import Floats
 from parley.libraries import onnxruntime_path, runnable_llama
 from parley.live import Live, open_live
 from parley.session import Session
+from parley.session_options import Mode, checked_options, no_such_mode, with_managed
+from parley.turns import EndOfTurn
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 CacheType = Literal["f16", "q8_0", "f32"]
-
-_NEEDED = ("seed", "prefill_budget")  # None does not stand for the bundle's own
-_WHOLE = {
-    "seed": (0, LARGEST_SEED),
-    "prefill_budget": (0, LARGEST_INT),
-    "top_k": (0, LARGEST_INT),
-    "max_new_tokens": (1, LARGEST_INT),
-}
 
 
 class Bundle:
@@ -96,8 +90,11 @@ class Bundle:
 
     @property
     def modes(self) -> list[str]:
-        """Of "turns" and "duplex" those that the bundle was exported for."""
-        return self._opened.modes
+        """Of "turns", "duplex" and "managed" those that the bundle can do.
+
+        Managed turns are what any bundle of whole turns does in full duplex.
+        """
+        return with_managed(self._opened.modes)
 
     @property
     def voices(self) -> list[str]:
@@ -126,7 +123,7 @@ class Bundle:
 
     def session(
         self,
-        mode: Literal["turns", "duplex"] | None = None,
+        mode: Mode | None = None,
         *,
         seed: int = 0,
         voice: str | None = None,
@@ -137,14 +134,23 @@ class Bundle:
         max_new_tokens: int | None = None,
         prefill_budget: int = 0,
         overlap: bool = False,
+        timers: Mapping[str, int] | None = None,
+        speech_threshold: float = 0.5,
+        end_of_turn: EndOfTurn | None = None,
+        observe: bool = False,
         progress: Callable[[int, int], object] | None = None,
     ) -> Session:
         """Starts a conversation.
 
-        mode: "turns" or "duplex"; duplex where None and the bundle has it. seed: same seed and
-        input, same conversation. system: the system prompt. temperature (0: always the likeliest
-        id), top_k, top_p, max_new_tokens of a reply. All these are the bundle's where None.
-        prefill_budget: the most positions of a long prompt per step, 0 for no limit. overlap: a
+        mode: "turns", "duplex" or "managed"; duplex where None and the bundle has it. Managed turns
+        are full duplex by a bundle of whole turns: the engine hears when a turn is over, thinks of
+        a reply before it is, and falls silent when the user cuts in. timers: milliseconds (two are
+        counts) in the place of `TURN_TIMERS`. speech_threshold: of the probability of speech.
+        end_of_turn: asked at each pause with the turn so far [n] and its rate, for the probability
+        that it is complete. observe: in duplex, report turns (`Session.take_turns`) too.
+        seed: same seed and input, same conversation. system: the system prompt. temperature (0:
+        always the likeliest id), top_k, top_p, max_new_tokens of a reply. All these are the
+        bundle's where None. prefill_budget: the most positions of a long prompt per step, 0 for no limit. overlap: a
         second thread makes a chunk's sound while the next chunk is thought about; the same samples
         come one chunk later, which `delay_samples` counts. In turns longer than a segment (30 s),
         another one encodes each full segment meanwhile. progress: told done and all evaluations
@@ -161,6 +167,10 @@ class Bundle:
             max_new_tokens=max_new_tokens,
             prefill_budget=prefill_budget,
             overlap=overlap,
+            timers=timers,
+            speech_threshold=speech_threshold,
+            end_of_turn=end_of_turn,
+            observe=observe,
             progress=progress,
         )
         return self._session(core)
@@ -176,7 +186,7 @@ class Bundle:
         """
         return self._session(self._opened.resume(os.fsencode(path), progress))
 
-    def _session(self, core: _core.Session) -> Session:
+    def _session(self, core: _core.Session | _core.Managed) -> Session:
         session = Session(
             core,
             chunk_samples=self.chunk_samples,
@@ -192,7 +202,7 @@ class Bundle:
 
     def live(
         self,
-        mode: Literal["turns", "duplex"] | None = None,
+        mode: Mode | None = None,
         *,
         devices: bool = True,
         start: bool = True,
@@ -247,14 +257,33 @@ class Bundle:
         mode: str | None,
         *,
         voice: str | None = None,
+        timers: Mapping[str, int] | None = None,
+        speech_threshold: float = 0.5,
+        end_of_turn: EndOfTurn | None = None,
+        observe: bool = False,
         progress: Callable[[int, int], object] | None = None,
         **options: Any,
-    ) -> _core.Session:
-        core = self._opened
-        if mode is not None and mode not in core.modes:
-            raise InputError(_no_such_mode(mode, core.modes, self.name))
-        checked = _checked(options | {"voice": voice or self._voice})
-        return core.session(_core.SessionOptions(mode=mode, **checked), progress)
+    ) -> _core.Session | _core.Managed:
+        core, managed = self._opened, mode == "managed"
+        if mode is not None and mode not in self.modes:
+            raise InputError(no_such_mode(mode, self.modes, self.name))
+        if not managed and timers is not None:
+            raise InputError(
+                f"[bundle.session] expected mode managed for timers, got {mode or 'none'}; "
+                "leave them out or choose it"
+            )
+        checked = checked_options(options | {"voice": voice or self._voice})
+        plain = "turns" if managed else mode
+        session = core.session(_core.SessionOptions(mode=plain, **checked), progress)
+        if not managed and not (observe and session.mode == "duplex"):
+            return session
+        return turns.manage(
+            core,
+            session,
+            timers=timers,
+            speech_threshold=speech_threshold,
+            end_of_turn=end_of_turn,
+        )
 
     def workbench(
         self,
@@ -343,21 +372,6 @@ def read_manifest(path_or_name: str | Path) -> dict[str, Any]:
     return _core.read_manifest(os.fsencode(find_bundle(path_or_name)))
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    """A session's options as the engine takes them; None stays, where the bundle's stands in."""
-    where, checked = "bundle.session", dict(options)
-    for name, value in options.items():
-        if name in _WHOLE and (value is not None or name in _NEEDED):
-            checked[name] = arguments.whole_number(where, name, value, *_WHOLE[name])
-        elif name in ("temperature", "top_p") and value is not None:
-            checked[name] = arguments.number(where, name, value)
-        elif name in ("voice", "system") and value is not None:
-            checked[name] = arguments.text(where, name, value)
-        elif name == "overlap":
-            checked[name] = arguments.flag(where, name, value)
-    return checked
-
-
 def _settings(flow: Mapping[str, object] | None) -> str:
     try:
         return "" if not flow else json.dumps(dict(flow))
@@ -366,17 +380,3 @@ def _settings(flow: Mapping[str, object] | None) -> str:
             "[bundle.open] expected flow as a dict of numbers and texts, got "
             f"{reprlib.repr(flow)}: {error}; give settings such as {{'mode': 'cached'}}"
         ) from error
-
-
-def _no_such_mode(mode: str, modes: list[str], name: str) -> str:
-    have = " and ".join(modes)
-    if mode == "duplex":
-        return (
-            f"[bundle.session] expected a bundle with mode duplex, got {name!r}, which has {have}; "
-            "export a checkpoint that is trained for full duplex with `parley export --duplex`, "
-            "or use `--mode turns` (in Python mode='turns')"
-        )
-    return (
-        f"[bundle.session] expected one of the modes of {name!r}, which are {have}, got {mode!r}; "
-        "choose one of them"
-    )

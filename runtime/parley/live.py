@@ -12,6 +12,7 @@ from typing import Any, Self
 from parley import _core, arguments
 from parley.audio import check_samples
 from parley.events import Event, Floats, Floor, event_of
+from parley.turns import Turn
 
 TICK_S = 0.1  # the longest that a wait for an event holds without looking at signals
 
@@ -40,8 +41,8 @@ class LiveEvent:
     took longer than a chunk; `stage` took most), "missing" (`count` samples of silence were heard
     in place of sound), "dropped" (`count` of the microphone's samples were lost), "skipped"
     (`count` samples of sound were left out to be on time), "silent_microphone" (nothing but zeros
-    for 5 s), "echo_found" (`lag_s` late), "device_lost", "device_found" (`text` names it), "failed"
-    (`text` says why; it is over).
+    for 5 s), "echo_found" (`lag_s` late), "device_lost", "device_found" (`text` names it), "turn"
+    (of managed turns: one came to its end, `turn`), "failed" (`text` says why; it is over).
     `sample` is the place on the session's output timeline, `time_s` the same in seconds.
     """
 
@@ -55,6 +56,7 @@ class LiveEvent:
     lag_s: float = 0.0
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     event: Event | None = None
+    turn: Turn | None = None
 
 
 def audio_devices(library: str = "") -> list[AudioDevice]:
@@ -174,12 +176,13 @@ def _event_of(raw: dict[str, Any]) -> LiveEvent:
         stage=raw["stage"],
         lag_s=raw["lag_s"],
         timing_ms=raw.get("timing_ms", {}),
+        turn=Turn(**raw["turn"]) if "turn" in raw else None,
     )
 
 
 def open_live(
     core: _core.Bundle,
-    session: _core.Session,
+    session: _core.Session | _core.Managed,
     *,
     devices: tuple[str, str, str] | None,
     start: bool,

@@ -6,18 +6,17 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from parley import _core
 from parley.arguments import text as check_text
 from parley.audio import check_rate, check_recording, check_samples
 from parley.errors import ContextError, InputError
 from parley.events import Answer, Event, Floats, Floor, Step, step_of
-
-if TYPE_CHECKING:
-    from parley import _core
+from parley.turns import Turn
 
 LISTEN_AGAIN_S = 30.0  # the most silence that is played after a recording
 PATIENCE_S = 2.0  # silence after which a model that has said nothing is taken to go on listening
@@ -34,7 +33,7 @@ class Session:
 
     def __init__(
         self,
-        core: _core.Session,
+        core: _core.Session | _core.Managed,
         *,
         chunk_samples: int,
         rate: int,
@@ -56,7 +55,7 @@ class Session:
 
     @property
     def mode(self) -> str:
-        """ "turns" or "duplex"."""
+        """ "turns", "duplex" or "managed"."""
         return self._core.mode
 
     @property
@@ -137,11 +136,12 @@ class Session:
 
     def end_turn(self) -> None:
         """Says that the user's turn is over (mode "turns"), with the chunk of its last sample."""
-        self._core.end_turn()
+        self._plain("end_turn").end_turn()
 
     def send_text(self, text: str) -> None:
         """Says a whole user turn as text (mode "turns"); the reply comes with the next steps."""
-        self._core.send_text(check_text("session.send_text", "text", text))
+        core = self._plain("send_text")
+        core.send_text(check_text("session.send_text", "text", text))
 
     def interrupt(self, heard_until: int | None = None) -> None:
         """Stops the reply: generation ends, queued sound is dropped with a short fade.
@@ -164,7 +164,7 @@ class Session:
         ContextError where there are three forks already.
         """
         fork = copy.copy(self)
-        fork._core = self._core.fork()
+        fork._core = self._plain("fork").fork()
         if self._made is not None:
             self._made(fork)
         return fork
@@ -175,7 +175,13 @@ class Session:
         `Bundle.resume` takes it up. Raises InputError for samples left over from `feed`, Error
         where the disk says no.
         """
-        self._core.save(os.fsencode(path))
+        self._plain("save").save(os.fsencode(path))
+
+    def take_turns(self) -> list[Turn]:
+        """Managed or observed turns that came to their end since the last call; else none."""
+        if isinstance(self._core, _core.Managed):
+            return [Turn(**turn) for turn in self._core.take_turns()]
+        return []
 
     def reset(self) -> None:
         """Begins a new conversation with the same settings."""
@@ -234,6 +240,15 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _plain(self, verb: str) -> _core.Session:
+        """The engine's session, for what the engine does by itself where turns are managed."""
+        if isinstance(self._core, _core.Managed):
+            raise InputError(
+                f"[session.{verb}] expected mode turns or duplex, got {self.mode} with turns that "
+                "the engine looks after; open a session without, or leave this out"
+            )
+        return self._core
 
     def _steps(self) -> Iterator[Step]:
         self._unread = self._core.waiting >= self._chunk

@@ -105,7 +105,7 @@ def test_the_picture(tiny_bundle: Path, recording: Path, tmp_path: Path) -> None
 def test_show(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(tiny_bundle), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert set(told["modes"]) == {"turns", "duplex"} and told["notice"]
+    assert set(told["modes"]) == {"turns", "duplex", "managed"} and told["notice"]
     assert told["stages"]["backbone"]["precision"] == "f32"
     assert main(["show", str(tiny_bundle)]) == 0
     out = capsys.readouterr().out

@@ -78,7 +78,7 @@ def test_json(scenarios: Path, bundle: ScriptedBundle, capsys: pytest.CaptureFix
     assert told["speech"] is None and told["seed"] == 3
     assert told["summary"]["false_starts"]["in_noise"]["count"] == 1
     assert len(bundle.sessions) == 7
-    assert all(o == {"seed": 3} for o in bundle.options)
+    assert all(o == {"seed": 3, "timers": None, "observe": True} for o in bundle.options)
     assert all(s.mode == "duplex" and s.calls[-1] == "close" for s in bundle.sessions)
 
 

@@ -178,3 +178,9 @@ def test_without_matplotlib_a_plot_is_refused_at_once(
     assert main(["talk", "b", "--in", str(recording), *flags]) == 5
     assert "pip install 'parley[plot]'" in capsys.readouterr().err
     assert bundle.sessions == []
+
+
+def test_timers_of_managed_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["talk", "b", "--mode", "managed", "--timer", "patience=3"])
+    assert "expected NAME=MS with one of onset, release" in capsys.readouterr().err

@@ -61,7 +61,7 @@ def test_no_names_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_facts(opened: parley.Bundle) -> None:
-    assert set(opened.modes) == {"turns", "duplex"} and opened.voices
+    assert set(opened.modes) == {"turns", "duplex", "managed"} and opened.voices
     assert (opened.rate, opened.chunk_samples) == (RATE, CHUNK)
     assert (opened.out_rate, opened.out_chunk_samples) == (RATE, CHUNK)
     assert opened.notice == opened.manifest["source"]["notice"]

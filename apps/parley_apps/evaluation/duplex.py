@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 SAMPLE_SPEECH = 100  # replies that the recogniser hears
 
 EXAMPLES = """\
-Holds the conversations of a folder of scenarios with a bundle, in duplex, through the same steps as
-everything else, and tells how often the model does the right thing: takes its turn, waits in a
+Holds the conversations of a folder of scenarios with a bundle, in full duplex, through the same
+steps as everything else, and tells how often the right thing is done: takes its turn, waits in a
 pause, talks on over a backchannel, stops for an interruption, stays silent in noise. The clock
-counts samples, so a slow machine gives the same result.
+counts samples, so a slow machine gives the same result. --mode managed is for models of whole
+turns: there the engine decides.
 
 examples:
   parley eval duplex my.bundle --scenarios scenarios
   parley eval duplex my.bundle --scenarios scenarios --no-speech --plot behaviour.png
+  parley eval duplex my.bundle --scenarios scenarios --mode managed --timer commit_plain=500
   parley eval duplex my.bundle --scenarios scenarios --limit 20 --json | jq .summary.groups
 """
 
@@ -38,9 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from parley_apps.evaluation import judge, scenarios
 
     parser.description = EXAMPLES
-    parser.epilog = "\n\n".join(
-        (scenarios.FORMAT, judge.DEFINITIONS, JSON_HELP, errors.EXIT_CODES_HELP)
-    )
+    told = (scenarios.FORMAT, judge.DEFINITIONS, JSON_HELP, errors.EXIT_CODES_HELP)
+    parser.epilog = "\n\n".join((options.timers_help(), *told))
     options.add_bundle(parser)
     parser.add_argument(
         "--scenarios", type=Path, required=True, metavar="DIR", help="the folder, see below"
@@ -64,6 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", default="split", metavar="TAG", help="tag by which kinds are split (default: split)"
     )
+    parser.add_argument(
+        "--mode",
+        choices=["duplex", "managed"],
+        default="duplex",
+        help="who decides over turns: the model (duplex) or the engine (default: duplex)",
+    )
+    options.add_timers(parser)
     parser.add_argument("--seed", type=options.natural, default=0, metavar="N", help="default: 0")
     parser.add_argument("--voice", metavar="V", help="one of those that `parley show` lists")
     options.add_json(parser, "everything")
@@ -83,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from parley.files import check_writable, write_atomically
+    from parley.turns import turns_line
     from parley_apps.evaluation import evaluate, table
 
     progress = Progress()
@@ -102,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             workers=args.workers,
             by=args.by,
+            mode=args.mode,
+            timers=args.timers,
             sample_speech=sample,
             renderings=renderings,
             tell=progress.update,
@@ -121,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{name}: {len(scenarios)} scenarios, real-time factor {_factor(result)}")
         print("\n".join(table.lines(result)))
+        print(turns_line(result["turns"]))
     return 0
 
 
@@ -152,6 +164,8 @@ def _speech_sample(args: argparse.Namespace, progress: Progress) -> int:
 def _about(args: argparse.Namespace, name: str) -> dict[str, Any]:
     return {
         "bundle": name,
+        "mode": args.mode,
+        "timers": args.timers,
         "seed": args.seed,
         "device": args.device,
         **machine.circumstances(),

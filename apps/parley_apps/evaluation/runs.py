@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parley import summarize_turns
 from parley_apps.evaluation import judge, speech, summary, take
 from parley_apps.evaluation.scenarios import Rendering, Scenario
 
 if TYPE_CHECKING:
     import parley
+    from parley.session_options import Mode
 
 Tell = Callable[[str], None]
 
@@ -26,24 +28,29 @@ def evaluate(
     seed: int = 0,
     workers: int = 2,
     by: str = "split",
+    mode: Mode = "duplex",
+    timers: Mapping[str, int] | None = None,
     sample_speech: int = 0,
     renderings: Sequence[Rendering] = (),
     tell: Tell = lambda text: None,
 ) -> dict[str, Any]:
-    """Runs every scenario as a conversation of its own, in duplex and without a teacher.
+    """Runs every scenario as a conversation of its own, without a teacher.
 
     seed: of the model's own chance and of the sample of replies that is listened to. workers:
-    conversations at the same time. by: the tag by which kinds are split. sample_speech: replies
+    conversations at the same time. mode, timers: "duplex", or "managed" for a bundle of whole
+    turns. by: the tag by which kinds are split. sample_speech: replies
     for the recogniser, 0 for none; renderings are what it hears for comparison. tell: gets lines
     of progress.
     Returns plain data: "summary" (see `summary.summarize`), "speech" (None without a sample),
-    "scenarios" (a list: name, kind, seconds, false starts, rows) and "real_time_factor".
-    Raises InputError for a bundle without duplex, ImportError where the recogniser is missing.
+    "turns" (`parley.summarize_turns`), "scenarios" (a list: name, kind, seconds, false starts,
+    rows) and "real_time_factor".
+    Raises InputError for a bundle without the mode, ImportError where the recogniser is missing.
     """
     if sample_speech:
         speech.check_installed()
     listened = _sample(scenarios, sample_speech, seed)
-    takes = _Runs(bundle, seed, listened).run(scenarios, workers, tell)
+    asked = {"mode": mode, "seed": seed, "timers": timers, "observe": True}
+    takes = _Runs(bundle, asked, listened).run(scenarios, workers, tell)
     known = judge.known_replies(scenarios)
     rows = [judge.judge(s, t, known) for s, t in zip(scenarios, takes, strict=True)]
     starts = [judge.false_starts(s, t) for s, t in zip(scenarios, takes, strict=True)]
@@ -54,6 +61,7 @@ def evaluate(
     audio_s = sum(t.audio_s for t in takes)
     return {
         "summary": summary.summarize(scenarios, takes, rows, starts, by=by),
+        "turns": summarize_turns(turn for t in takes for turn in t.turns),
         "speech": heard,
         "audio_seconds": audio_s,
         "real_time_factor": sum(t.cost_ms for t in takes) / 1000.0 / audio_s if audio_s else 0.0,
@@ -101,8 +109,8 @@ def _plain(row: judge.Row) -> dict[str, Any]:
 class _Runs:
     """Takes of many scenarios in worker threads; the engine releases Python's lock in a step."""
 
-    def __init__(self, bundle: parley.Bundle, seed: int, listened: set[str]) -> None:
-        self._bundle, self._seed, self._listened = bundle, seed, listened
+    def __init__(self, bundle: parley.Bundle, asked: dict[str, Any], listened: set[str]) -> None:
+        self._bundle, self._asked, self._listened = bundle, asked, listened
         self._lock = threading.Lock()
         self._sessions: set[parley.Session] = set()
         self._stopped = False
@@ -130,7 +138,7 @@ class _Runs:
         samples, rate = parley.read_audio(scenario.audio)
         with self._lock:
             samples = self._bundle.resample(samples, rate)
-        with self._bundle.session("duplex", seed=self._seed) as session:
+        with self._bundle.session(**self._asked) as session:
             with self._lock:
                 if self._stopped:
                     raise parley.CancelledError("[evaluation.run] expected to finish, got an end")

@@ -47,6 +47,7 @@ class Take:
     replies: list[Reply]
     cost_ms: float = 0.0
     audio_s: float = 0.0
+    turns: list[parley.Turn] = field(default_factory=list)
 
     def speaking(self, step: int) -> bool:
         """Whether a reply is under way in that step."""
@@ -64,6 +65,7 @@ def play(session: parley.Session, samples: Floats, keep_audio: bool = False) -> 
             _listen(take.replies[-1], step, chunk_s, keep_audio)
         take.cost_ms += step_total(step.timing_ms)
         take.audio_s += chunk_s
+        take.turns += session.take_turns()
     return take
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ class Recording:
         if event.kind == "step":
             line |= {"floor": event.floor, "lag_s": round(event.lag_s, 4)}
             line["timing_ms"] = {k: round(v, 3) for k, v in event.timing_ms.items()}
+        if event.turn is not None:
+            line["turn"] = asdict(event.turn)
         if event.event is not None and event.event.reason:
             line["reason"] = event.event.reason
         self._events.write(json.dumps(line, ensure_ascii=False) + "\n")

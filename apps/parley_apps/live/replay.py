@@ -67,7 +67,9 @@ def _read_about(folder: Path, chunk_s: float) -> tuple[dict[str, Any], set[int]]
     """The session's options, and the steps before which the user's key cut a reply off."""
     try:
         session = json.loads((folder / OPTIONS).read_text(encoding="utf-8"))["session"]
-        asked = {name: session[name] for name in options.SESSION}
+        if session["mode"] == "managed":
+            raise ValueError("managed turns, whose samples hang on when a loudspeaker fell silent")
+        asked = {name: session[name] for name in options.SESSION if name in session}
         lines = (folder / EVENTS).read_text(encoding="utf-8").splitlines(keepends=True)
         # The last line has no end where the conversation was killed.
         events = [json.loads(line) for line in lines if line.endswith("\n")]

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from parley import summarize_turns
 from parley.metrics import percentiles
+from parley.turns import turns_line
 from parley_apps.conversation import Reply
 
 if TYPE_CHECKING:
-    from parley import LiveEvent
+    from parley import LiveEvent, Turn
 
 TOLD = {
     "late": "a step took longer than a chunk; most of it: {stage}",
@@ -46,6 +48,7 @@ class Screen:
         self._replied_at = 0.0
         self.steps_ms: list[float] = []
         self.lags_s: list[float] = []
+        self.turns: list[Turn] = []
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -59,6 +62,8 @@ class Screen:
             self._lag_s = event.lag_s
             self.lags_s.append(event.lag_s)
             self.steps_ms.append(event.timing_ms["total"])
+        elif event.turn is not None:
+            self.turns.append(event.turn)
         elif event.kind == "reply_started":
             self._reply, self._replied_at = "", event.time_s
         elif event.kind == "text":
@@ -106,8 +111,9 @@ class Screen:
             "echo_delay_s": known["echo_delay_s"] if known["echo_found"] else None,
             "clock_drift_ppm": known["clock_drift_ppm"],
         }
+        turns = summarize_turns(self.turns) if self.turns else None
         if as_json:
-            print(json.dumps(summary))
+            print(json.dumps(summary | ({"turns": turns} if turns else {})))
             return
         self.say(
             f"{known['steps']} steps of {self._chunk_ms:.0f} ms took {summary['step_p50_ms']:.1f} "
@@ -115,6 +121,8 @@ class Screen:
             f"{summary['lag_p50_ms']:.0f} ms (median), {summary['lag_p95_ms']:.0f} ms (95 %) after "
             f"its chunk; {known['late']} late, {known['missing']} samples missing"
         )
+        if turns:
+            self.say(turns_line(turns))
 
 
 def meter(level: float) -> str:

@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "parley/managed.hpp"
 #include "parley/parley.hpp"
 
 namespace parley {
@@ -51,6 +52,7 @@ struct LiveEvent {
     echo_found,         // the loudspeaker's sound was found in the microphone, `lag_s` late
     device_lost,        // `text` went away; silence stands in for it; `count` 0: the microphone
     device_found,       // `text` is there (again)
+    turn,               // of managed turns, or observed: one came to its end, `turn`
     failed,             // a step threw: `text`; the conversation is over
   };
   Kind kind = Kind::step;
@@ -62,13 +64,14 @@ struct LiveEvent {
   Timing timing = {};
   Floor floor = Floor::listening;
   Stage stage = Stage::front_end;
+  TurnReport turn = {};
   double lag_s = 0;  // step: from the microphone's last sample to the loudspeaker's first
 };
 
 constexpr std::string_view name(LiveEvent::Kind kind) {
-  constexpr std::array<std::string_view, 11> kNames = {
+  constexpr std::array<std::string_view, 12> kNames = {
       "session",           "step",       "late",        "missing",      "dropped", "skipped",
-      "silent_microphone", "echo_found", "device_lost", "device_found", "failed"};
+      "silent_microphone", "echo_found", "device_lost", "device_found", "turn",    "failed"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -99,8 +102,10 @@ enum class LiveTap : std::uint8_t {
 
 class Live {
  public:
-  // Throws InputError for rates, channels or times that cannot be; the session stays the caller's.
+  // Throws InputError for rates, channels or times that cannot be; what is talked with stays the
+  // caller's then.
   Live(const Bundle& bundle, Session&& session, const LiveOptions& options);
+  Live(const Bundle& bundle, Managed&& talk, const LiveOptions& options);
   ~Live();
   Live(const Live&) = delete;
   Live& operator=(const Live&) = delete;

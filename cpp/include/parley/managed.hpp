@@ -130,11 +130,10 @@ class Managed {
   void reset();
   void close();
 
-  // Before a step: where the reply falls silent in it, the loudspeaker will have reached that
-  // sample of the output timeline. Without a call, all that the steps wrote is heard.
-  void heard(std::int64_t sample);
-  // Of the last step: what it and those before wrote and is not yet heard is to be dropped.
-  bool hushed() const;
+  // Called within a step, on its thread, where a reply falls silent: drops what earlier steps wrote
+  // and nobody heard yet, and says which sample of the output timeline the loudspeaker has reached.
+  // Without it all that the steps wrote is heard. Before the first step.
+  void on_silence(std::function<std::int64_t()> drop);
 
   // Turns that came to their end since the last call.
   std::vector<TurnReport> take_turns();

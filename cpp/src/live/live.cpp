@@ -23,16 +23,32 @@ constexpr std::size_t kMaxEvents = 4096;
 // Callbacks may not wake anybody, so the thread looks by itself.
 constexpr auto kNap = std::chrono::milliseconds(2);
 
-class SteppedSession final : public Stepped {
+// A session or managed turns.
+class Talk : public Stepped {
  public:
-  explicit SteppedSession(Session session) : session_(std::move(session)) {}
-  void feed(std::span<const float> in) override { session_.feed(in); }
-  std::optional<Step> next(std::span<float> out) override { return session_.next(out); }
-  void interrupt(std::int64_t heard_until) override { session_.interrupt(heard_until); }
-  void cancel() { session_.cancel(); }
+  virtual void cancel() = 0;
+};
 
- private:
-  Session session_;
+template <typename T>
+class TalkOf : public Talk {
+ public:
+  explicit TalkOf(T talk) : talk_(std::move(talk)) {}
+  void feed(std::span<const float> in) override { talk_.feed(in); }
+  std::optional<Step> next(std::span<float> out) override { return talk_.next(out); }
+  void interrupt(std::int64_t heard_until) override { talk_.interrupt(heard_until); }
+  void cancel() override { talk_.cancel(); }
+
+ protected:
+  T talk_;
+};
+
+class ManagedTalk final : public TalkOf<Managed> {
+ public:
+  using TalkOf::TalkOf;
+  void on_silence(std::function<std::int64_t()> drop) override {
+    talk_.on_silence(std::move(drop));
+  }
+  std::vector<TurnReport> take_turns() override { return talk_.take_turns(); }
 };
 
 void check(const LiveOptions& options) {
@@ -60,19 +76,14 @@ void check(const LiveOptions& options) {
   }
 }
 
-const LiveOptions& checked(const LiveOptions& options) {
-  check(options);
-  return options;
-}
-
 }  // namespace
 
 class Live::Impl {
  public:
-  Impl(const Bundle& bundle, Session&& session, const LiveOptions& options)
+  Impl(const Bundle& bundle, std::unique_ptr<Talk> talk, const LiveOptions& options)
       : chunk_(bundle.out_chunk_samples()),
-        session_(std::move(session)),
-        pump_(session_,
+        talk_(std::move(talk)),
+        pump_(*talk_,
               {bundle.input_hz(), bundle.output_hz(), bundle.chunk_samples(),
                bundle.out_chunk_samples()},
               options, [this](LiveEvent event) { tell(std::move(event)); }) {}
@@ -94,7 +105,7 @@ class Live::Impl {
   void stop() {
     const std::lock_guard<std::mutex> lock(control_);
     open_ = false;
-    if (!std::exchange(stopped_, true)) session_.cancel();
+    if (!std::exchange(stopped_, true)) talk_->cancel();
     if (thread_.joinable()) thread_.join();
     finish();
   }
@@ -180,7 +191,7 @@ class Live::Impl {
   }
 
   std::size_t chunk_;
-  SteppedSession session_;
+  std::unique_ptr<Talk> talk_;
   Pump pump_;
   std::mutex control_;  // start and stop
   bool stopped_ = false;
@@ -195,8 +206,16 @@ class Live::Impl {
   std::thread thread_;
 };
 
-Live::Live(const Bundle& bundle, Session&& session, const LiveOptions& options)
-    : impl_(std::make_unique<Impl>(bundle, std::move(session), checked(options))) {}
+Live::Live(const Bundle& bundle, Session&& session, const LiveOptions& options) {
+  check(options);  // first: the session is taken over then
+  auto talk = std::make_unique<TalkOf<Session>>(std::move(session));
+  impl_ = std::make_unique<Impl>(bundle, std::move(talk), options);
+}
+Live::Live(const Bundle& bundle, Managed&& managed, const LiveOptions& options) {
+  check(options);
+  auto talk = std::make_unique<ManagedTalk>(std::move(managed));
+  impl_ = std::make_unique<Impl>(bundle, std::move(talk), options);
+}
 Live::~Live() = default;
 void Live::capture(const void* frames, std::size_t n_frames) noexcept {
   impl_->capture(frames, n_frames);

@@ -189,11 +189,8 @@ void Managed::reset() {
 void Managed::close() {
   impl_->close();
 }
-void Managed::heard(std::int64_t sample) {
-  impl_->driver().heard(sample);
-}
-bool Managed::hushed() const {
-  return impl_->driver().hushed();
+void Managed::on_silence(std::function<std::int64_t()> drop) {
+  impl_->driver().on_silence(std::move(drop));
 }
 std::vector<TurnReport> Managed::take_turns() {
   return impl_->take_turns();

@@ -55,6 +55,7 @@ Pump::Pump(Stepped& stepped, const PumpRates& rates, const LiveOptions& options,
       fitted_(resampled_.size() * 2) {
   if (options.cancel_echo) echo_.emplace(rates.input_hz);
   near_.reserve(resampled_.size() + 2 * block_);
+  stepped_.on_silence([this] { return drop_sound(); });
 }
 
 bool Pump::turn() {
@@ -149,6 +150,12 @@ void Pump::after(const Step& step) {
     told.event.codes = {};
     tell_(std::move(told));
   }
+  for (TurnReport& turn : stepped_.take_turns()) {
+    LiveEvent told{.kind = LiveEvent::Kind::turn};
+    told.sample = steps_ * static_cast<std::int64_t>(rates_.out_chunk_samples);
+    told.turn = turn;
+    tell_(std::move(told));
+  }
   LiveEvent made{.kind = LiveEvent::Kind::step, .timing = step.timing, .floor = step.floor};
   made.sample = steps_ * static_cast<std::int64_t>(rates_.out_chunk_samples);
   made.stage = step.timing.bottleneck();
@@ -163,6 +170,14 @@ void Pump::after(const Step& step) {
     tell_(std::move(late));
   }
   tell_(std::move(made));
+}
+
+// Says what was heard of all that was said; the rest never is.
+std::int64_t Pump::drop_sound() {
+  const std::int64_t heard = heard_sample();
+  render_.flush();
+  forget_sound();
+  return heard;
 }
 
 // After an interruption the session fades its sound out, for the loudspeaker too late: nobody is to

@@ -27,6 +27,9 @@ class Stepped {
   virtual std::optional<Step> next(std::span<float> out) = 0;
   // The loudspeaker has reached that output sample, and no more will be heard.
   virtual void interrupt(std::int64_t heard_until) = 0;
+  // As Managed's; what decides no silence never calls it.
+  virtual void on_silence(std::function<std::int64_t()> /*drop*/) {}
+  virtual std::vector<TurnReport> take_turns() { return {}; }
 };
 
 struct PumpRates {
@@ -73,6 +76,7 @@ class Pump {
   void take_block();
   void listen(std::span<const float> block);
   void after(const Step& step);
+  std::int64_t drop_sound();
   void forget_sound();
   void refill_lead();
   void put_out();

@@ -35,12 +35,11 @@ Step TurnDriver::step(std::span<const float> in, std::span<float> out) {
   const std::int64_t start = parts_.clock->now_ns();
   timing_ = {};
   events_.clear();
-  hushed_ = false;
+  heard_.reset();
   broken_ = true;  // unless it comes to its end
   run(in, out);
   broken_ = false;
   ++index_;
-  heard_.reset();
   shown_.clear();
   for (const KeptEvent& kept : events_) shown_.push_back(kept.whole());
   timing_.total_ns = parts_.clock->now_ns() - start;

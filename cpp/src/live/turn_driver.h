@@ -48,8 +48,7 @@ class TurnDriver {
   void cancel();
   void reset();
   void close();
-  void heard(std::int64_t sample) { heard_ = sample; }
-  bool hushed() const { return hushed_; }
+  void on_silence(std::function<std::int64_t()> drop) { drop_ = std::move(drop); }
   std::vector<TurnReport> take_turns() { return log_.take(); }
 
   Mode mode() const { return mode_; }
@@ -146,8 +145,8 @@ class TurnDriver {
   std::deque<Written> written_;
   std::int64_t told_end_ = -1;  // of the reply, as playout_done
   bool told_whole_ = false;
-  std::optional<std::int64_t> heard_;
-  bool hushed_ = false;
+  std::function<std::int64_t()> drop_;
+  std::optional<std::int64_t> heard_;  // where the reply fell silent in this step
 
   std::vector<KeptEvent> events_;  // of this step
   std::vector<Event> shown_;

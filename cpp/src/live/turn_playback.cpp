@@ -39,14 +39,15 @@ std::int64_t TurnDriver::cut_place() const {
 }
 
 void TurnDriver::stop_playing() {
+  if (!heard_ && drop_) heard_ = drop_();
   const std::int64_t place = cut_place();
-  hushed_ = place < place_;  // the rest lies in the caller's queue
+  const bool dropped = place < place_;  // the rest lay in the caller's queue
   place_ = place;
   paused_ = true;
   const std::int64_t last = written_.empty() ? 0 : written_.back().sample + written_.back().n;
   if (place_ > 0) log_.heard_until(heard_at(heard_ ? std::min(*heard_, last) : last));
   fade_out_.resize(out_samples(kFade));
-  fade_out_.resize(hushed_ ? 0 : reply_->read(place_, fade_out_));
+  fade_out_.resize(dropped ? 0 : reply_->read(place_, fade_out_));
 }
 
 // The history keeps what was heard.
