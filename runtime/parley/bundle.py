@@ -150,11 +150,12 @@ class Bundle:
         that it is complete. observe: in duplex, report turns (`Session.take_turns`) too.
         seed: same seed and input, same conversation. system: the system prompt. temperature (0:
         always the likeliest id), top_k, top_p, max_new_tokens of a reply. All these are the
-        bundle's where None. prefill_budget: the most positions of a long prompt per step, 0 for no limit. overlap: a
-        second thread makes a chunk's sound while the next chunk is thought about; the same samples
-        come one chunk later, which `delay_samples` counts. In turns longer than a segment (30 s),
-        another one encodes each full segment meanwhile. progress: told done and all evaluations
-        while a voice is set up. Raises InputError for what the bundle lacks or is out of range.
+        bundle's where None. prefill_budget: the most positions of a long prompt per step, 0 for no
+        limit. overlap: a second thread makes a chunk's sound while the next chunk is thought about;
+        the same samples come one chunk later, which `delay_samples` counts. In turns longer than a
+        segment (30 s), another one encodes each full segment meanwhile. progress: told done and all
+        evaluations while a voice is set up. Raises InputError for what the bundle lacks or is out
+        of range.
         """
         core = self._start(
             mode,
