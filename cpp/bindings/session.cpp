@@ -102,14 +102,15 @@ PySession fork(const PySession& self) {
                     self.output_hz);
 }
 
-ManagedOptions managed_options(const py::dict& timers, double threshold, const std::string& vad,
-                               const py::object& end_of_turn) {
+ManagedOptions managed_options(const py::kwargs& asked) {
   ManagedOptions options;
+  const py::dict timers = asked["timers"];
   for (const TurnSetting& setting : kTurnSettings)
     if (timers.contains(setting.name.data()))
       options.timers.*setting.value = timers[setting.name.data()].cast<int>();
-  options.threshold = threshold;
-  options.vad = vad;
+  options.threshold = asked["threshold"].cast<double>();
+  options.vad = asked["vad"].cast<std::string>();
+  const py::object end_of_turn = asked["end_of_turn"];
   if (end_of_turn.is_none()) return options;
   options.end_of_turn = [ask = shared(end_of_turn)](std::span<const float> turn, int hz) {
     double probability = 0;
@@ -123,9 +124,8 @@ ManagedOptions managed_options(const py::dict& timers, double threshold, const s
 }
 
 // Takes the session over.
-Held<PyManaged> managed(const Bundle& bundle, PySession& session, const py::dict& timers,
-                        double threshold, const std::string& vad, const py::object& end_of_turn) {
-  const ManagedOptions options = managed_options(timers, threshold, vad, end_of_turn);
+Held<PyManaged> managed(const Bundle& bundle, PySession& session, const py::kwargs& asked) {
+  const ManagedOptions options = managed_options(asked);
   PyManaged made =
       session_of(released([&] { return Managed(bundle, std::move(*session.session), options); }),
                  session.out_chunk_samples, session.output_hz);
@@ -244,8 +244,7 @@ void register_session(py::module_& module) {
           py::arg("text"), release)
       .def_property_readonly("mode", [](const PySession& s) { return name(s.session->mode()); });
   register_talk<Managed>(module, "Managed")
-      .def(py::init(&managed), py::arg("bundle"), py::arg("session"), py::kw_only(),
-           py::arg("timers"), py::arg("threshold"), py::arg("vad"), py::arg("end_of_turn"))
+      .def(py::init(&managed), py::arg("bundle"), py::arg("session"))
       .def("take_turns", &take_turns)
       .def_property_readonly("mode", [](const PyManaged& s) {
         return s.session->mode() == Mode::turns ? std::string_view("managed") : "duplex";

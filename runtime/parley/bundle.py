@@ -142,22 +142,18 @@ class Bundle:
     ) -> Session:
         """Starts a conversation.
 
-        mode: "turns", "duplex" or "managed"; duplex where None and the bundle has it. Managed turns
-        are full duplex by a bundle of whole turns: the engine hears when a turn is over, thinks of
-        a reply before it is, and falls silent when the user cuts in. timers: milliseconds (two are
-        counts) in the place of `TURN_TIMERS`. speech_threshold: of the probability of speech.
-        end_of_turn: asked at each pause with the turn so far [n] and its rate, for the probability
-        that it is complete. observe: in duplex, report turns (`Session.take_turns`) too.
-        seed: same seed and input, same conversation. system: the system prompt. temperature (0:
-        always the likeliest id), top_k, top_p, max_new_tokens of a reply. All these are the
-        bundle's where None. prefill_budget: the most positions of a long prompt per step, 0 for no
-        limit. overlap: a second thread makes a chunk's sound while the next chunk is thought about;
-        the same samples come one chunk later, which `delay_samples` counts. In turns longer than a
-        segment (30 s), another one encodes each full segment meanwhile. progress: told done and all
-        evaluations while a voice is set up. Raises InputError for what the bundle lacks or is out
-        of range.
+        mode: "turns", "duplex" or "managed"; duplex where None and the bundle has it. Managed: full
+        duplex by whole turns, over which the engine decides. timers: ms, in place of `TURN_TIMERS`.
+        speech_threshold: of the probability of speech. end_of_turn: asked at each pause with the
+        turn so far [n] and its rate, for how likely it is complete. observe: `Session.take_turns`
+        in duplex too. seed: of all chance. system: the system prompt. temperature (0: always the
+        likeliest id), top_k, top_p, max_new_tokens of a reply. These are the bundle's where None.
+        prefill_budget: the most positions of a prompt per step, 0 for all. overlap: a second thread
+        makes a chunk's sound one chunk later (`delay_samples`); in turns, another one encodes full
+        segments. progress: told done and all evaluations of a voice's setup. Raises InputError for
+        what the bundle lacks or is out of range.
         """
-        core = self._start(
+        started = self._start(
             mode,
             seed=seed,
             voice=voice,
@@ -174,7 +170,7 @@ class Bundle:
             observe=observe,
             progress=progress,
         )
-        return self._session(core)
+        return self._session(started)
 
     def resume(
         self, path: str | Path, *, progress: Callable[[int, int], object] | None = None

@@ -75,6 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=options.natural, default=0, metavar="N", help="default: 0")
     parser.add_argument("--voice", metavar="V", help="one of those that `parley show` lists")
     options.add_json(parser, "everything")
+    _add_machine(parser)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("machine")
     group.add_argument(
         "--device", choices=["cpu", "cuda", "tensorrt"], default="cpu", help="default: cpu"

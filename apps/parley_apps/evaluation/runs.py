@@ -38,18 +38,17 @@ def evaluate(
 
     seed: of the model's own chance and of the sample of replies that is listened to. workers:
     conversations at the same time. mode, timers: "duplex", or "managed" for a bundle of whole
-    turns. by: the tag by which kinds are split. sample_speech: replies
-    for the recogniser, 0 for none; renderings are what it hears for comparison. tell: gets lines
-    of progress.
-    Returns plain data: "summary" (see `summary.summarize`), "speech" (None without a sample),
-    "turns" (`parley.summarize_turns`), "scenarios" (a list: name, kind, seconds, false starts,
-    rows) and "real_time_factor".
-    Raises InputError for a bundle without the mode, ImportError where the recogniser is missing.
+    turns. by: the tag by which kinds are split. sample_speech: replies for the recogniser, 0 for
+    none; renderings are what it hears for comparison. tell: gets lines of progress.
+    Returns plain data: "summary" (see `summary.summarize`), "turns" (`parley.summarize_turns`),
+    "speech" (None without a sample), "scenarios" (a list: name, kind, seconds, false starts, rows)
+    and "real_time_factor". Raises InputError for a bundle without the mode, ImportError where the
+    recogniser is missing.
     """
     if sample_speech:
         speech.check_installed()
     listened = _sample(scenarios, sample_speech, seed)
-    asked = {"mode": mode, "seed": seed, "timers": timers, "observe": True}
+    asked = {"mode": mode, "seed": seed, "timers": timers}
     takes = _Runs(bundle, asked, listened).run(scenarios, workers, tell)
     known = judge.known_replies(scenarios)
     rows = [judge.judge(s, t, known) for s, t in zip(scenarios, takes, strict=True)]
@@ -66,16 +65,19 @@ def evaluate(
         "audio_seconds": audio_s,
         "real_time_factor": sum(t.cost_ms for t in takes) / 1000.0 / audio_s if audio_s else 0.0,
         "scenarios": [
-            {
-                "name": s.name,
-                "kind": s.kind,
-                "seconds": t.steps * t.chunk_s,
-                "false_starts": f.count,
-                "unasked_seconds": f.seconds,
-                "rows": [_plain(row) for row in some],
-            }
+            _held(s, t, f) | {"rows": [_plain(row) for row in some]}
             for s, t, some, f in zip(scenarios, takes, rows, starts, strict=True)
         ],
+    }
+
+
+def _held(scenario: Scenario, held: take.Take, starts: judge.FalseStarts) -> dict[str, Any]:
+    return {
+        "name": scenario.name,
+        "kind": scenario.kind,
+        "seconds": held.steps * held.chunk_s,
+        "false_starts": starts.count,
+        "unasked_seconds": starts.seconds,
     }
 
 
@@ -138,7 +140,7 @@ class _Runs:
         samples, rate = parley.read_audio(scenario.audio)
         with self._lock:
             samples = self._bundle.resample(samples, rate)
-        with self._bundle.session(**self._asked) as session:
+        with self._bundle.session(observe=True, **self._asked) as session:
             with self._lock:
                 if self._stopped:
                     raise parley.CancelledError("[evaluation.run] expected to finish, got an end")
