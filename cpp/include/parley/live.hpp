@@ -52,8 +52,8 @@ struct LiveEvent {
     echo_found,         // the loudspeaker's sound was found in the microphone, `lag_s` late
     device_lost,        // `text` went away; silence stands in for it; `count` 0: the microphone
     device_found,       // `text` is there (again)
-    turn,               // of managed turns, or observed: one came to its end, `turn`
     failed,             // a step threw: `text`; the conversation is over
+    turn,               // of managed turns, or observed: one came to its end, `turn`
   };
   Kind kind = Kind::step;
   std::int64_t sample = 0;  // place on the session's output timeline

@@ -125,7 +125,7 @@ class Managed::Impl {
                        "(interrupt(), cancel() and close() from any)");
     }
     if (closed_) {
-      throw InputError(where + "expected an open conversation, got a closed one; make a new one");
+      throw ClosedError(where + "expected an open conversation, got a closed one; make a new one");
     }
     return lock;
   }
