@@ -71,7 +71,7 @@ struct LiveEvent {
 constexpr std::string_view name(LiveEvent::Kind kind) {
   constexpr std::array<std::string_view, 12> kNames = {
       "session",           "step",       "late",        "missing",      "dropped", "skipped",
-      "silent_microphone", "echo_found", "device_lost", "device_found", "turn",    "failed"};
+      "silent_microphone", "echo_found", "device_lost", "device_found", "failed",  "turn"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
