@@ -127,6 +127,30 @@ async def one_turn(server: Running) -> None:
         assert await serve_fuzz.turn(web, server.ws) == "Hello world"
 
 
+@pytest.mark.parametrize("kind", ["audio/pcmu", "audio/pcma"])
+def test_telephones_are_heard_and_answered(server: Running, kind: str) -> None:
+    """8 kHz of G.711 in and out: as many bytes as milliseconds, times 8."""
+
+    async def talk() -> list[dict[str, Any]]:
+        telephone = {"format": {"type": kind}}
+        audio = {"input": {**telephone, "turn_detection": None}, "output": telephone}
+        quiet = base64.b64encode(bytes([0xFF if kind == "audio/pcmu" else 0xD5]) * 4800).decode()
+        events: list[dict[str, Any]] = []
+        async with aiohttp.ClientSession() as web, web.ws_connect(server.ws + "/realtime") as ws:
+            await ws.send_json({"type": "session.update", "session": {"audio": audio}})
+            await ws.send_json({"type": "input_audio_buffer.append", "audio": quiet})
+            await ws.send_json({"type": "input_audio_buffer.commit"})
+            await ws.send_json({"type": "response.create"})
+            while not events or events[-1]["type"] != "response.done":
+                events.append(await ws.receive_json())
+        return events
+
+    deltas = [e["delta"] for e in run(talk()) if e["type"] == "response.output_audio.delta"]
+    sound = b"".join(base64.b64decode(delta) for delta in deltas)
+    assert abs(len(sound) - 3 * 160 * 8) < 160  # three chunks but for the resampler's delay
+    assert len(set(sound[400:2000])) > 1 or set(sound) <= {0xFF, 0x7F, 0xD5, 0x55}
+
+
 def test_the_next_client_is_told_when_to_come_again() -> None:
     async def fill(server: Running) -> Any:
         async with aiohttp.ClientSession() as web:

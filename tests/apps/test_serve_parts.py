@@ -221,6 +221,38 @@ def test_the_engines_error_ends_one_conversation() -> None:
     assert isinstance(failed, timeline.Failed) and isinstance(failed.error, ZeroDivisionError)
 
 
+def test_a_burst_takes_no_more_than_its_share() -> None:
+    """One thread for two conversations: 40 chunks at once do not keep another's one waiting."""
+
+    async def go() -> list[str]:
+        order: list[str] = []
+
+        def listener(name: str) -> Callable[[Any], None]:
+            return lambda one: order.append(name) if isinstance(one, timeline.Chunk) else None
+
+        with ThreadPoolExecutor(1) as workers:
+            made = [
+                Conversation(
+                    scripted.session(scripted.ScriptedSession(mode="duplex")),
+                    workers,
+                    listener(name),
+                )
+                for name in ("burst", "live")
+            ]
+            made[0].hear(loud(40))
+            while not order:
+                await asyncio.sleep(0)
+            made[1].hear(loud(1))
+            while order.count("burst") < 40:
+                await asyncio.sleep(0.001)
+            for one in made:
+                await one.close()
+        return order
+
+    order = asyncio.run(go())
+    assert order.index("live") <= 4, order
+
+
 def test_a_turn_ends_with_its_recording() -> None:
     core = scripted.ScriptedSession(scripted.reply(3, 1, ["x"]), mode="turns")
 

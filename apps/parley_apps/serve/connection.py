@@ -44,6 +44,7 @@ class Outbox:
         self._ws, self._limits, self._metrics = ws, limits, metrics
         self._waiting: deque[tuple[str, float]] = deque()
         self._audio_s = 0.0
+        self._bytes = 0
         self._some = asyncio.Event()
         self.ended = False
         self.overflowed = False
@@ -62,15 +63,18 @@ class Outbox:
         text = json.dumps(event, separators=(",", ":"))
         self._waiting.append((text, audio_s))
         self._audio_s += audio_s
+        self._bytes += len(text)
         while audio_s and self._audio_s > self._limits.queue_s:
             self._drop_oldest_sound()
-        if len(self._waiting) > self._limits.queue_events:
+        limits = self._limits
+        if len(self._waiting) > limits.queue_events or self._bytes > limits.queue_bytes:
             self.overflowed = self.ended = True
         self._some.set()
 
     def _drop_oldest_sound(self) -> None:
         index = next(i for i, (_, seconds) in enumerate(self._waiting) if seconds)
         self._audio_s -= self._waiting[index][1]
+        self._bytes -= len(self._waiting[index][0])
         del self._waiting[index]
         self._metrics.dropped.inc()
 
@@ -79,6 +83,7 @@ class Outbox:
         while True:
             while self._waiting:
                 text, seconds = self._waiting.popleft()
+                self._bytes -= len(text)
                 async with asyncio.timeout(self._limits.slow_s):
                     await self._ws.send_str(text)
                 self._audio_s -= seconds

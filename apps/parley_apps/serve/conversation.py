@@ -163,6 +163,8 @@ class Conversation:
 
     async def say(self, text: str) -> None:
         """A typed turn; raises InputError where the bundle takes none."""
+        if self.turns and self._skip:  # a reply was interrupted, which takes effect with a step
+            await self._one()
         async with self._stepping:
             self._session.send_text(text)
         self.ask()

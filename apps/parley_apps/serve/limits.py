@@ -29,6 +29,7 @@ class Limits:
     buffer_s: float = 60.0
     queue_s: float = 2.0
     queue_events: int = 2000
+    queue_bytes: int = 2 * 1024 * 1024
     slow_s: float = 5.0
     wrong_messages: int = 200
     handshake_s: float = 5.0
@@ -39,7 +40,7 @@ class Limits:
     longest_s: float = 24 * 3600.0
     goodbye_s: float = 2.0
     busy_s: int = 5
-    items: int = 256
+    items: int = 128
 
 
 class Bucket:
