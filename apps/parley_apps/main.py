@@ -18,6 +18,7 @@ from parley_apps import errors
 COMMANDS = {
     "talk": ("parley_apps.talk", "hold a conversation: live, or with recordings into a WAV file"),
     "serve": ("parley_apps.serve", "serve bundles to stock voice clients and browsers"),
+    "cluster": ("parley_apps.cluster", "serve by several processes and machines behind HAProxy"),
     "devices": ("parley_apps.devices", "list microphones and loudspeakers"),
     "show": ("parley_apps.show", "tell what a bundle is and what its licence asks"),
     "verify": ("parley_apps.verify", "compare every stage with golden numbers"),

@@ -192,12 +192,14 @@ class Server:
         return web.json_response(_model_object(self.manager.served[name]))
 
     async def _health(self, request: web.Request) -> web.Response:
-        """Ready only where a conversation would start."""
+        """Ready only where a conversation would start. `?full=404`: what else it says then, which
+        for HAProxy means that a server keeps those it has and takes nobody new."""
         room = max(self.manager.room(served) for served in self.manager.served.values())
         status = "ready" if room else ("busy" if self.manager.ready else "starting")
         body = {"status": status, "sessions": len(self.manager.seats), "room": room}
         again = {} if room else {"Retry-After": str(self.limits.busy_s)}
-        return web.json_response(body, status=200 if room else 503, headers=again)
+        full = 404 if request.query.get("full") == "404" else 503
+        return web.json_response(body, status=200 if room else full, headers=again)
 
     async def _text_metrics(self, request: web.Request) -> web.Response:
         waiting = sum(seat.waiting_s for seat in self.manager.seats)
