@@ -197,6 +197,7 @@ def main(llama: str, onnxruntime: str, bundle: str) -> None:
         bench.read(np.zeros((n, bench.width), np.float32))
     _say(stage=GRAPHS)
     graphs = os.fsencode(onnxruntime)
-    options = _core.OpenOptions(verify=False, onnxruntime=graphs, llama=library)
+    # One thread runs all there is to try, and waits for no other where the machine is busy.
+    options = _core.OpenOptions(verify=False, onnxruntime=graphs, llama=library, threads=1)
     opened = _core.Bundle(folder, options)
     opened.session(_core.SessionOptions()).step(np.zeros(opened.chunk_samples, np.float32))

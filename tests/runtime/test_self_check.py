@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,23 @@ with parley.open(sys.argv[1], llama=sys.argv[2]) as bundle, bundle.session() as 
     )
     assert done.returncode == 0, done.stderr
     assert "RuntimeWarning" in done.stderr
+
+
+def test_the_child_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two, on a machine that was busy, it took its whole two minutes, at every start anew."""
+    if not NANO.is_dir():
+        pytest.skip("no models/nano/bundle")
+    asked: list[int] = []
+
+    class Options(_core.OpenOptions):
+        def __init__(self, **options: Any) -> None:
+            asked.append(options["threads"])
+            super().__init__(**options)
+
+    monkeypatch.setattr(_core, "OpenOptions", Options)
+    llama, onnxruntime = libraries.find_llama().path, libraries.find_onnxruntime().path
+    self_check.main(str(llama), str(onnxruntime), str(NANO))
+    assert asked == [1]
 
 
 def test_nothing_left_is_an_error(llama: Path) -> None:
