@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parley.arguments import LARGEST_INT, whole_number
-from parley.containers import check_format, cut_off, mend
+from parley.containers import LEAST_SLIP_BYTES, check_format, cut_off, mend
 from parley.errors import InputError, LibraryError
 from parley.files import write_atomically
 
@@ -55,7 +55,9 @@ def read_audio(path: str | Path) -> tuple[Floats, int]:
     data = _read_bytes(name)
     least = mend(data, name)
     try:
-        channels, rate = _decode(soundfile, data)
+        channels, rate = _decode(soundfile, data, least)
+    except EOFError as error:
+        raise cut_off(name) from error
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         raise InputError(
             f"[audio.read] expected a WAV or FLAC file, got {name}: {_reason(error)}; "
@@ -190,7 +192,8 @@ def write_wav(path: str | Path, samples: npt.ArrayLike, rate: int = 24_000) -> N
 
 def _reason(error: Exception) -> str:
     """What libsndfile says, without the path in front and the full stop behind."""
-    return str(error).rpartition(": ")[2].rstrip(".")
+    text = str(error).rpartition(": ")[2].rstrip(".")
+    return "a header without a possible rate" if text == "SF_INFO struct incomplete" else text
 
 
 def _kind(given: npt.NDArray[Any]) -> str:
@@ -215,8 +218,12 @@ def _soundfile() -> Any:
     return soundfile
 
 
-def _decode(soundfile: Any, data: bytearray) -> tuple[Floats, int]:
-    """All the samples [n, c] that there are, whatever length is stated, and their rate."""
+def _decode(soundfile: Any, data: bytearray, least: int) -> tuple[Floats, int]:
+    """All the samples [n, c] that there are, whatever length is stated, and their rate.
+
+    A FLAC that holds `least` samples may end in anything, such as tags. Raises EOFError where one
+    ends before.
+    """
 
     class Content(io.BytesIO):
         def seek(self, offset: int, whence: int = 0) -> int:
@@ -230,10 +237,23 @@ def _decode(soundfile: Any, data: bytearray) -> tuple[Floats, int]:
             return False
 
     pieces = []
+    n = 0
     with Stream(Content(data)) as file:
-        while (piece := file.read(_PIECE, dtype="float32", always_2d=True)).size:
-            pieces.append(piece)
         rate = int(file.samplerate)
+        try:
+            while True:
+                # What comes with an error is lost, so a piece ends where the sound may.
+                more = least - n if n < least else LEAST_SLIP_BYTES if n == least else _PIECE
+                piece = file.read(min(more, _PIECE), dtype="float32", always_2d=True)
+                if not piece.size:
+                    break
+                pieces.append(piece)
+                n += len(piece)
+        except soundfile.SoundFileError as error:
+            if not data.startswith(b"fLaC"):
+                raise
+            if not 0 < least <= n:
+                raise EOFError from error
     return np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32), rate
 
 

@@ -115,6 +115,17 @@ def test_bad_files_are_named_with_what_is_wrong(what: str, tmp_path: Path) -> No
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("rate", [0, 4_000_000_000])
+def test_a_rate_that_cannot_be_is_told(rate: int, tmp_path: Path) -> None:
+    path = tmp_path / "rate.wav"
+    soundfile.write(path, tone(), RATE, subtype="PCM_16")
+    data = bytearray(path.read_bytes())
+    data[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(parley.InputError, match="without a possible rate"):
+        parley.read_audio(path)
+
+
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(parley.InputError, match="no such file"):
         parley.read_audio(tmp_path / "none.wav")

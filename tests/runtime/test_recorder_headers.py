@@ -65,7 +65,7 @@ def test_a_whole_file_is_read_and_half_a_file_is_not(name: str, tmp_path: Path) 
     assert seconds(data, tmp_path) == pytest.approx(SECONDS, abs=tolerances.CODEC_S)
     for part in (0.5, 0.9):
         told = refused(data[: int(part * len(data))], tmp_path)
-        assert str(tmp_path) in told and "ffmpeg -i" in told
+        assert str(tmp_path) in told and "without its" in told and "ffmpeg -i" in told
 
 
 @pytest.mark.parametrize("name", SIZED)
@@ -109,6 +109,12 @@ def test_samples_that_a_flac_states(stated: int, ok: bool, tmp_path: Path) -> No
         assert seconds(data, tmp_path) == SECONDS
     else:
         assert "without its end" in refused(data, tmp_path)
+
+
+@pytest.mark.parametrize("behind", [b"TAG" + bytes(125), bytes(1000), b"\xff\xf8" * 500])
+def test_what_lies_behind_a_whole_flac_is_no_sound(behind: bytes, tmp_path: Path) -> None:
+    """Players put tags there, disks zeros: it was refused as "lost sync"."""
+    assert seconds(whole("flac", tmp_path) + behind, tmp_path) == SECONDS
 
 
 def test_bw64_is_rf64_by_another_name(tmp_path: Path) -> None:
