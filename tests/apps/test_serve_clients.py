@@ -339,3 +339,30 @@ def test_every_event_has_what_the_clients_types_ask_for(server: Running) -> None
     checker = TypeAdapter(ServerEvent)
     for event in events:
         checker.validate_python(event)
+
+
+def test_an_agent_is_interrupted_and_answers_again(server: Running) -> None:
+    """OpenAI's Agents SDK: its session keeps history and stops its loudspeaker by itself."""
+    agents = pytest.importorskip("agents.realtime", reason="no openai-agents")
+
+    async def talk() -> tuple[list[str], Any]:
+        agent = agents.RealtimeAgent(name="friend", instructions="You help with a day.")
+        where = {"url": server.ws + "/realtime?model=nano", "api_key": "any"}
+        session = await agents.RealtimeRunner(agent).run(model_config=where)
+        kinds: list[str] = []
+        async with session:
+            sound = part(11, 19)
+            for start in range(0, len(sound), PIECE):
+                await session.send_audio(sound[start : start + PIECE])
+            async for event in session:
+                kinds.append(event.type)
+                if event.type == "history_updated":
+                    history = event.history
+                    said = [item for item in history if item.role == "assistant"]
+                    if len(said) == 2 and said[1].status == "completed":
+                        return kinds, said
+        raise AssertionError(kinds)
+
+    kinds, said = run(talk())
+    assert "error" not in kinds and "audio_interrupted" in kinds
+    assert [item.content[0].transcript for item in said][1] == "the next bakery is one mile away"

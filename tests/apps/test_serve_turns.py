@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import parley
-from served import Running
+from served import DATA, Running
 from synthetic_signal import synthetic_signal
 
 aiohttp = pytest.importorskip("aiohttp", reason="no aiohttp; pip install 'parley[serve]'")
@@ -20,11 +20,13 @@ aiohttp = pytest.importorskip("aiohttp", reason="no aiohttp; pip install 'parley
 RATE = 24000
 PUSH_TO_TALK = {"audio": {"input": {"turn_detection": None}}}
 
+BY_VOLUME = {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
+
 
 @pytest.fixture(scope="module")
 def server(tiny_bundle: Path) -> Iterator[Running]:
     with parley.open(tiny_bundle, threads=1) as bundle, Running({"tiny": bundle}) as running:
-        running.manager.served["tiny"].mode = "turns"  # the bundle has both
+        running.manager.served["tiny"].mode = "managed"  # though the bundle has duplex too
         yield running
 
 
@@ -88,21 +90,38 @@ def test_recordings_and_typed_turns_are_answered(server: Running) -> None:
 
 
 def test_volume_ends_a_turn_and_ends_a_reply(server: Running) -> None:
-    """server_vad, the default of such a bundle; the user's second sentence cuts the reply off."""
+    """server_vad; the user's second sentence cuts the reply off."""
     voice, quiet = synthetic_signal(RATE, RATE), np.zeros(RATE, dtype=np.float32)
-    opened, answered, cut = talk(
+    _, answered, cut = talk(
         server,
-        ([], "session.created"),
+        ([{"type": "session.update", "session": BY_VOLUME}], "session.updated"),
         (
             [append(np.concatenate([quiet[: RATE // 2], voice, quiet]))],
             "response.output_audio.delta",
         ),
         ([append(voice)], "response.done"),
     )
-    detection = opened[0]["session"]["audio"]["input"]["turn_detection"]
-    assert detection["type"] == "server_vad"
     kinds = [event["type"] for event in answered]
     assert kinds.index("input_audio_buffer.speech_stopped") < kinds.index("response.created")
     details = cut[-1]["response"]["status_details"]
     assert details == {"type": "cancelled", "reason": "turn_detected"}
     assert heard(answered) > 0
+
+
+def test_the_engine_decides_by_default(server: Running) -> None:
+    """semantic_vad over managed turns: it hears when the user's turn is over, and answers."""
+    samples, rate = parley.read_audio(DATA / "conversation.wav")
+    resampler = parley.Resampler(rate, RATE)
+    spoken = resampler.push(samples[: 3 * rate])
+    few = {"type": "session.update", "session": {"max_output_tokens": 3}}
+    (events,) = talk(
+        server, ([few, append(spoken), append(np.zeros(3 * RATE, np.float32))], "response.done")
+    )
+    detection = events[0]["session"]["audio"]["input"]["turn_detection"]
+    assert detection["type"] == "semantic_vad"
+    kinds = [event["type"] for event in events]
+    order = ["speech_started", "speech_stopped", "committed"]
+    places = [kinds.index(f"input_audio_buffer.{kind}") for kind in order]
+    assert places == sorted(places) and places[-1] < kinds.index("response.created")
+    assert events[-1]["response"]["status_details"]["reason"] == "max_output_tokens"
+    assert heard(events) > 0

@@ -45,6 +45,7 @@ LISTEN_ON_S = 6.0  # silence that is fed after the last sound, for a model that 
 class Options:
     """What a session is opened with; None is the bundle's own."""
 
+    mode: Literal["duplex", "managed", "turns"] | None = None
     voice: str | None = None
     system: str | None = None
     max_new_tokens: int | None = None
@@ -282,7 +283,10 @@ class Conversation:
                 self._tell(sound)
             if reply.over(step, self._session.delay_samples, self.out_chunk):
                 self._reply = None
-                self._tell(reply.ended(reply.reason, overlapped=self.gate.active))
+                # Who interrupts from outside has told of the end; this was the engine's own doing.
+                cut = reply.reason == "interrupted"
+                reason = "break" if cut else reply.reason
+                self._tell(reply.ended(reason, overlapped=cut or self.gate.active))
         elif self._patience is not None and not self._skip and step.floor == "listening":
             self._patience -= 1
             if self._patience <= 0:

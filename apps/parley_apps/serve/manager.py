@@ -50,7 +50,7 @@ class Served:
     def __init__(self, name: str, bundle: parley.Bundle) -> None:
         self.name, self.bundle = name, bundle
         self.chunk_ms = 1000.0 * bundle.chunk_samples / bundle.rate
-        self.mode = "duplex" if "duplex" in bundle.modes else bundle.modes[0]
+        self.mode = next(m for m in ("duplex", "managed", "turns") if m in bundle.modes)
         self._costs: deque[float] = deque(maxlen=MEASURED)
 
     def cost_ms(self) -> float:
@@ -65,7 +65,7 @@ class Served:
 
     def session(self, options: Options) -> parley.Session:
         given = {k: v for k, v in asdict(options).items() if v is not None}
-        return self.bundle.session(mode=self.mode, **given)  # type: ignore[arg-type]
+        return self.bundle.session(**{"mode": self.mode, **given})
 
     def warm_up(self, sound: Floats, rate: int) -> None:
         """A first conversation, so that its cost is known before the first client's."""

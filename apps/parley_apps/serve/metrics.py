@@ -92,6 +92,8 @@ class Metrics:
 
     def _chunk(self, seat: Seat, chunk: Chunk) -> None:
         name = seat.served.name
+        if chunk.index == 0:
+            self.started.labels(name).inc()
         total_ms = chunk.timing_ms["total"]
         self.step.labels(name).observe(total_ms / 1000)
         self.lag.labels(name).observe(chunk.lag_ms / 1000)

@@ -55,7 +55,7 @@ class Duplex(Realtime):
             "supports_barge_in": True,
             "supports_audio_truncate": True,
             "supports_session_resume": keeper is not None,
-            "supports_text_input": served.mode == "turns",
+            "supports_text_input": "turns" in bundle.modes,
             "supports_tools": False,
             "notice": bundle.notice,
         }

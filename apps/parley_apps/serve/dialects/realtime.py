@@ -98,7 +98,7 @@ class Realtime(Told):
             conversation.gate.set(detection["threshold"], silence_s)
         else:
             wait_s = realtime_config.EAGERNESS_S[detection["eagerness"]]
-            conversation.gate.set(0.5, SILENCE_S if self._native else wait_s / 5)
+            conversation.gate.set(0.5, SILENCE_S if self.engine_decides else wait_s / 5)
         if was is None and self._buffer:
             conversation.hear(np.concatenate(self._buffer))
             self._buffer = []
@@ -134,7 +134,9 @@ class Realtime(Told):
     async def _begun(self) -> Conversation:
         """The conversation, which the first that needs it begins."""
         if self.conversation is None:
+            by_turns = self._seat.served.mode != "duplex" and not self.engine_decides
             options = Options(
+                mode="turns" if by_turns else None,
                 voice=self.session["audio"]["output"]["voice"],
                 system=self.session["instructions"] or None,
             )

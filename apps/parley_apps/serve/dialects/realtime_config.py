@@ -33,7 +33,7 @@ KNOWN = {*OWN, *ONLY_ECHOED, "tools", "tool_choice", "max_output_tokens", "parle
 
 
 def default(session_id: str, model: str, expires_at: int, voice: str, native: bool) -> Message:
-    """A new session's object; `native`: the model itself decides when to speak."""
+    """A new session's object; `native`: model or engine decide when to speak."""
     return {
         "type": "realtime",
         "object": "realtime.session",

@@ -39,10 +39,9 @@ class Told:
         self._connection = connection
         self._seat = seat
         bundle = seat.served.bundle
-        self._native = seat.served.mode == "duplex"
         expires = unix_time() + int(connection.limits.longest_s)
         self.session = realtime_config.default(
-            seat.id, seat.served.name, expires, bundle.voices[0], self._native
+            seat.id, seat.served.name, expires, bundle.voices[0], seat.served.mode != "turns"
         )
         self.items = Items(connection.limits.items)
         self.conversation: Conversation | None = None
@@ -79,6 +78,13 @@ class Told:
     def detection(self) -> Message | None:
         found: Message | None = self.session["audio"]["input"]["turn_detection"]
         return found
+
+    @property
+    def engine_decides(self) -> bool:
+        """Whether model or engine hear by themselves when to speak and when to give way."""
+        detection = self.detection
+        by_turns = self.conversation is not None and self.conversation.turns
+        return detection is not None and detection["type"] == "semantic_vad" and not by_turns
 
     def ms(self, at: int) -> int:
         """A place on the timeline in milliseconds."""
@@ -155,7 +161,7 @@ class Told:
         if detection is None:
             return
         speaking = self.response is not None and self.response.opened
-        if speaking and self._native and detection["type"] == "semantic_vad":
+        if speaking and self.engine_decides:
             self._overlap = at  # the model decides whether it gives way
             return
         if self._turn is None:
@@ -174,7 +180,7 @@ class Told:
         self._overlap = None
         if self._turn is None or self.detection is None:
             return
-        if self._native and self.detection["type"] == "semantic_vad":
+        if self.engine_decides:
             self._quiet = at
             return
         self._speech_stopped(at)
