@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include "check.h"
 #include "count_allocations.h"
@@ -25,6 +26,10 @@ class Script final : public Stepped {
     const auto end = fed.begin() + static_cast<std::ptrdiff_t>(kChunk);
     heard.insert(heard.end(), fed.begin(), end);
     fed.erase(fed.begin(), end);
+    if (falls_silent) {
+      falls_silent = speaks = false;
+      interrupted_at = drop();
+    }
     for (float& x : out) {
       seed = seed * 1664525U + 1013904223U;
       x = noise    ? 0.2F * static_cast<float>(static_cast<std::int32_t>(seed)) / 2147483648.0F
@@ -38,12 +43,17 @@ class Script final : public Stepped {
     return made;
   }
   void interrupt(std::int64_t heard_until) override { interrupted_at = heard_until; }
+  void on_silence(std::function<std::int64_t()> dropped) override { drop = std::move(dropped); }
+  std::vector<TurnReport> take_turns() override { return std::exchange(turns, {}); }
 
   std::vector<float> fed;
   std::vector<float> heard;
   double phase = 0;
   bool speaks = true;
   bool noise = false;
+  bool falls_silent = false;  // by its own decision, with the next step
+  std::function<std::int64_t()> drop;
+  std::vector<TurnReport> turns;
   std::uint32_t seed = 1;
   std::int64_t took_ns = 1'000'000;
   std::int64_t steps = 0;
@@ -202,6 +212,33 @@ TEST(an_interruption_is_silence_at_once_and_the_session_hears_where) {
   CHECK_NEAR(static_cast<double>(devices.script.interrupted_at) / 24000, heard_s,
              check::tolerance("LIVE_QUEUE_S"));
   CHECK_EQ(devices.count(Kind::missing), 0);
+}
+
+TEST(what_falls_silent_by_itself_is_silent_at_once_and_hears_where) {
+  Devices devices(plain());
+  devices.run(2);
+  devices.script.falls_silent = true;
+  while (devices.script.falls_silent) devices.run(0.01);
+  const std::size_t at = devices.out.size();
+  devices.run(0.5);
+  for (std::size_t i = at + 480 + 240; i < devices.out.size(); ++i)
+    CHECK(std::abs(devices.out[i]) < 1.0F / 4096);
+  const LiveOptions& options = devices.options;
+  const double heard_s =
+      static_cast<double>(at) / 48000 - 0.16 - options.lead_s - options.render_latency_s;
+  CHECK_NEAR(static_cast<double>(devices.script.interrupted_at) / 24000, heard_s,
+             check::tolerance("LIVE_QUEUE_S"));
+  CHECK_EQ(devices.count(Kind::missing), 0);
+}
+
+TEST(reports_of_turns_come_as_events) {
+  Devices devices(plain());
+  devices.script.turns.resize(2);
+  devices.script.turns[1].turn = 7;
+  devices.run(1);
+  CHECK_EQ(devices.count(Kind::turn), 2);
+  for (const LiveEvent& event : devices.events)
+    if (event.kind == Kind::turn && event.turn.turn != 0) CHECK_EQ(event.turn.turn, 7);
 }
 
 TEST(a_flood_is_bounded_and_told) {

@@ -19,6 +19,7 @@ from train.listen import RUNS, STAGES, Listener, load_weights, open_listener
 from train.listen_model import WINDOW
 from train.shipped import load_shipped, shipped_ears
 from train.vocabulary import write_tokenizer
+from train.whole_turns import load_whole_turns
 
 ROOT = Path(__file__).resolve().parents[3]
 PREFIXES = {"encoder": "encoder.", "adapter": "audio_adapter.", "backbone": "llm."}
@@ -39,6 +40,15 @@ SETTINGS = {
     "past_codes": flow.PAST_CODES,
     "lookahead_codes": 0,
     "voices": {name: f"token2wav/voices/{name}" for name in flow.VOICES},
+}
+
+# The half-duplex sister's: whole turns, as the published checkpoints, and no full duplex.
+WHOLE_TURNS = {
+    "name": "nano-turns",
+    "turns": True,
+    "short_segments": True,  # as it was trained
+    **{name: SETTINGS[name] for name in ("system", "context", "flow_mode", "voices")},
+    **{name: SETTINGS[name] for name in ("past_codes", "lookahead_codes")},
 }
 
 
@@ -181,10 +191,10 @@ def write_voices(folder: Path, untrained: bool) -> None:
     flow.save_stats(folder, stats if untrained else flow.read_stats())
 
 
-def write_checkpoint(out: Path, *, untrained: bool = False) -> None:
+def write_checkpoint(out: Path, *, untrained: bool = False, whole_turns: bool = False) -> None:
     """Write the whole folder anew; `untrained` takes random weights where a part is missing."""
     try:
-        listener = latest_listener()
+        listener = load_whole_turns() if whole_turns else latest_listener()
     except FileNotFoundError:
         if not untrained:
             raise
@@ -195,7 +205,7 @@ def write_checkpoint(out: Path, *, untrained: bool = False) -> None:
     decoder.mkdir(parents=True)
     configs = {
         "config.json": model_config(listener),
-        "parley.json": SETTINGS,
+        "parley.json": WHOLE_TURNS if whole_turns else SETTINGS,
         "token2wav/config.json": decoder_config(),
     }
     for name, config in configs.items():
@@ -213,10 +223,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--untrained", action="store_true", help="random flow and vocoder: to try the format"
     )
+    parser.add_argument(
+        "--whole-turns", action="store_true", help="the half-duplex sister that whole_turns trained"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """The step `assemble`."""
     torch.set_num_threads(1)
-    write_checkpoint(args.out, untrained=args.untrained)
+    write_checkpoint(args.out, untrained=args.untrained, whole_turns=args.whole_turns)
     print(f"wrote the checkpoint {args.out}")

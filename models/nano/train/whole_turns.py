@@ -170,10 +170,8 @@ class WholeTurns:
         return {"word": ~code & ~end, "code": code, "end": end}
 
 
-def load_whole_turns() -> Listener | None:
-    """What was trained so far; None where nothing was."""
-    if not (RUN / "last.pt").is_file():
-        return None
+def load_whole_turns() -> Listener:
+    """What was trained so far. Raises FileNotFoundError where nothing was."""
     listener = open_listener(shipped_ears())
     load_weights(listener.model, RUN / "last.pt")
     return listener
