@@ -149,6 +149,23 @@ def test_other_addresses_need_token_and_tls() -> None:
     assert "[::1]:1" in guard.guard_for("::1", 1, tls=False, token="", **given).hosts
 
 
+def test_a_server_for_all_addresses_answers_to_each() -> None:
+    """A phone asks for a number; another site's page can only give this machine a name."""
+    made = guard.guard_for("0.0.0.0", 8765, tls=True, token="x" * 64, allowed=[], exposed=False)
+    key = {"Authorization": "Bearer " + "x" * 64}
+    for host in ("192.168.1.5:8765", "[fe80::1]:8765", "localhost:8765"):
+        assert made.refusal({"Host": host, "Origin": f"https://{host}", **key}) is None, host
+    for host in ("evil.example:8765", "192.168.1.5", "192.168.1.5:80", "a@192.168.1.5:8765", ""):
+        refused = made.refusal({"Host": host, **key})
+        assert refused is not None and refused[0] == 421, host
+    for origin in ("https://192.168.1.6:8765", "http://192.168.1.5:8765", "null"):
+        refused = made.refusal({"Host": "192.168.1.5:8765", "Origin": origin, **key})
+        assert refused is not None and refused[0] == 403, origin
+    one = guard.guard_for("10.0.0.1", 8765, tls=True, token="x" * 64, allowed=[], exposed=False)
+    assert one.refusal({"Host": "10.0.0.1:8765", **key}) is None
+    assert one.refusal({"Host": "10.0.0.2:8765", **key}) is not None
+
+
 def pump(core: scripted.ScriptedSession, act: Callable[[Conversation], Any]) -> list[Any]:
     """What happens in a conversation over a script until `act` is done."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 from parley import InputError, LibraryError
 
 KEY_PROTOCOL = "openai-insecure-api-key."
+DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SHORTEST_TOKEN = 32  # characters: 128 bits where they are hexadecimal
 CERTIFICATE_DAYS = 30
@@ -28,6 +30,9 @@ CERTIFICATE_DAYS = 30
 class Guard:
     """hosts: `name:port` that a request may be for; origins: pages that may ask; token: or "".
 
+    address: scheme and port at which any numeric address may be asked for too. A page of another
+    site can give this machine a name of its own, but no number: so numbers need no list.
+
     >>> guard = Guard(hosts=("localhost:8765",), origins=("http://localhost:8765",))
     >>> guard.refusal({"Host": "evil.example"})
     (421, 'misdirected', 'this server is not evil.example')
@@ -36,6 +41,7 @@ class Guard:
     hosts: tuple[str, ...]
     origins: tuple[str, ...]
     token: str = ""
+    address: tuple[str, int] | None = None
 
     def refusal(
         self, headers: Mapping[str, str], *, open_to_all: bool = False
@@ -45,10 +51,12 @@ class Guard:
         open_to_all: no token is needed for it.
         """
         host = headers.get("Host", "").lower()
-        if host not in self.hosts:
+        numeric = self.address is not None and _is_number(host, self.address)
+        if host not in self.hosts and not numeric:
             return 421, "misdirected", f"this server is not {host[:100]}"
         origin = headers.get("Origin")
-        if origin is not None and origin.lower() not in self.origins:
+        own = f"{self.address[0]}://{host}" if numeric and self.address else ""
+        if origin is not None and origin.lower() not in (*self.origins, own):
             return 403, "origin_not_allowed", "the page's origin is not one of --allow-origin"
         if self.token and not open_to_all and not self._knows(headers):
             return 401, "invalid_api_key", "a token of --token-file is needed"
@@ -60,6 +68,17 @@ class Guard:
             if protocol.strip().startswith(KEY_PROTOCOL):
                 given = protocol.strip().removeprefix(KEY_PROTOCOL)
         return hmac.compare_digest(given.encode(errors="replace"), self.token.encode())
+
+
+def _is_number(host: str, address: tuple[str, int]) -> bool:
+    """Whether `host` is a numeric address, at that port of that scheme."""
+    scheme, port = address
+    try:
+        parts = urlsplit(f"{scheme}://{host}")
+        ipaddress.ip_address(parts.hostname or "")
+        return (parts.port or DEFAULT_PORTS[scheme]) == port and "@" not in host
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:
@@ -90,15 +109,17 @@ def guard_for(
                 f"[serve.listen] expected an origin such as https://my.page, got {origin}; "
                 "give scheme and host, no path"
             )
+    everywhere = host in ("0.0.0.0", "::")
     names = [*LOOPBACK_NAMES, f"[{host}]" if ":" in host else host]
+    names += [socket.gethostname(), f"{socket.gethostname()}.local"] if everywhere else []
     hosts = {f"{name}:{port}".lower() for name in names}
     hosts |= {urlsplit(origin).netloc.lower() for origin in allowed}
-    default = 443 if tls else 80
-    if port == default:
-        hosts |= {name.lower() for name in names}
     scheme = "https" if tls else "http"
+    if port == DEFAULT_PORTS[scheme]:
+        hosts |= {name.lower() for name in names}
     origins = {f"{scheme}://{name}" for name in hosts} | {origin.lower() for origin in allowed}
-    return Guard(tuple(sorted(hosts)), tuple(sorted(origins)), token)
+    address = (scheme, port) if everywhere else None
+    return Guard(tuple(sorted(hosts)), tuple(sorted(origins)), token, address)
 
 
 def read_token(path: Path) -> str:
