@@ -63,6 +63,47 @@ VoiceProgress progress_of(const py::object& progress) {
   };
 }
 
+py::array array_of_input(const GraphInput& input) {
+  const char* type = input.type == "f32" ? "f4" : input.type == "f16" ? "f2" : "i8";
+  return py::array(py::dtype(type),
+                   std::vector<py::ssize_t>(input.shape.begin(), input.shape.end()),
+                   input.data);  // without an owner: a copy
+}
+
+// Python's, called with a graph's name and {input: array}.
+RunHook run_hook(const py::object& hook) {
+  if (hook.is_none()) return {};
+  return [hook = shared(hook)](std::string_view graph, std::span<const GraphInput> inputs) {
+    with_interpreter([&] {
+      py::dict arrays;
+      for (const GraphInput& input : inputs) arrays[py::str(input.name)] = array_of_input(input);
+      py::handle(hook.get())(py::str(graph), arrays);
+    });
+  };
+}
+
+// Python's, called with logits, ranges of ids and the id that was picked.
+DrawHook draw_hook(const py::object& hook) {
+  if (hook.is_none()) return {};
+  return [hook = shared(hook)](const Draw& draw) {
+    std::int32_t id = draw.id;
+    with_interpreter([&] {
+      std::vector<std::pair<std::int32_t, std::int32_t>> allowed;
+      for (const IdRange& range : draw.allowed) allowed.emplace_back(range.begin, range.end);
+      const Floats logits = array_of({draw.logits.begin(), draw.logits.end()});
+      id = py::cast<std::int32_t>(py::handle(hook.get())(logits, allowed, draw.id));
+    });
+    return id;
+  };
+}
+
+py::dict importance(const Bundle& bundle) {
+  py::dict found;
+  for (Importance& one : Bundle::Impl::of(bundle)->tokens()->importance())
+    found[py::str(one.weight)] = array_of(std::move(one.columns));
+  return found;
+}
+
 PySession session(const Bundle& bundle, SessionOptions options, const py::object& progress) {
   options.voice_progress = progress_of(progress);
   return session_of(released([&] { return bundle.session(options); }), bundle.out_chunk_samples(),
@@ -84,7 +125,10 @@ void register_options(py::module_& module) {
       .def_readwrite("threads", &OpenOptions::threads)
       .def_readwrite("verify", &OpenOptions::verify)
       .def_readwrite("kv", &OpenOptions::kv)
-      .def_readwrite("flow", &OpenOptions::flow);
+      .def_readwrite("flow", &OpenOptions::flow)
+      .def_property("on_run", nullptr,
+                    [](OpenOptions& o, const py::object& hook) { o.on_run = run_hook(hook); })
+      .def_readwrite("importance", &OpenOptions::importance);
   py::class_<SessionOptions>(module, "SessionOptions")
       .def(py::init(&options_of<SessionOptions>))
       .def_property(
@@ -103,7 +147,9 @@ void register_options(py::module_& module) {
       .def_readwrite("top_p", &SessionOptions::top_p)
       .def_readwrite("max_new_tokens", &SessionOptions::max_new_tokens)
       .def_readwrite("prefill_budget", &SessionOptions::prefill_budget)
-      .def_readwrite("overlap", &SessionOptions::overlap);
+      .def_readwrite("overlap", &SessionOptions::overlap)
+      .def_property("on_draw", nullptr,
+                    [](SessionOptions& o, const py::object& hook) { o.on_draw = draw_hook(hook); });
 }
 
 // To the rate that sessions take, as the model's own front end does it.
@@ -142,6 +188,7 @@ void register_bundle(py::module_& module) {
       .def_property_readonly("chunk_samples", &Bundle::chunk_samples)
       .def_property_readonly("out_chunk_samples", &Bundle::out_chunk_samples)
       .def("session", &session, py::arg("options"), py::arg("progress") = py::none())
+      .def("importance", &importance)
       .def("resume", &resume, py::arg("path"), py::arg("progress") = py::none())
       .def("resample", &resample, py::arg("samples"), py::arg("from_hz"));
 }

@@ -41,9 +41,19 @@ std::vector<py::bytes> variants_of(const std::string& library) {
   return {files.begin(), files.end()};
 }
 
+// `importance`: of weights by their names.
 void quantize(const std::string& library, const std::string& source, const std::string& target,
-              int file_type, int threads, std::size_t rows_bytes) {
-  quantize_gguf(library, source, target, {file_type, threads, rows_bytes});
+              const py::kwargs& given) {
+  QuantizeOptions options;
+  options.file_type = py::cast<int>(given["file_type"]);
+  options.threads = py::cast<int>(given["threads"]);
+  options.rows_bytes = py::cast<std::size_t>(given["rows_bytes"]);
+  options.requantize = py::cast<bool>(given["requantize"]);
+  for (const auto& [name, columns] : py::cast<py::dict>(given["importance"])) {
+    const auto values = span_of(py::cast<Floats>(columns));
+    options.importance.push_back({py::cast<std::string>(name), {values.begin(), values.end()}});
+  }
+  released([&] { quantize_gguf(library, source, target, options); });
 }
 
 }  // namespace
@@ -55,9 +65,7 @@ void register_libraries(py::module_& module) {
   module.def("llama_version", &llama_version_of, py::arg("library") = "", release);
   module.def("llama_variant", &variant_of, py::arg("library") = "");
   module.def("llama_variants", &variants_of, py::arg("library"));
-  module.def("quantize_gguf", &quantize, py::arg("library"), py::arg("source"), py::arg("target"),
-             py::kw_only(), py::arg("file_type"), py::arg("threads"), py::arg("rows_bytes"),
-             release);
+  module.def("quantize_gguf", &quantize, py::arg("library"), py::arg("source"), py::arg("target"));
   module.def("try_onnxruntime_device", &try_onnxruntime_device, py::arg("library"),
              py::arg("device"), release);
   module.def("kernel_forms", &kernel_forms, release);

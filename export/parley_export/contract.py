@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 FREE = -1  # a dimension that the caller chooses per run
 STATE_IN, STATE_OUT = "state_in.", "state_out."
+CUSTOM_DOMAIN, CUSTOM_OPSET = "parley", 1  # of the engine's own operators
+INLINE_BYTES = 1024  # smaller weights stay in the graph file
 
 
 @dataclass(frozen=True)

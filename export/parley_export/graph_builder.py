@@ -17,13 +17,20 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from parley_export.contract import STATE_IN, STATE_OUT, GraphContract, TensorContract, state_tensors
+from parley_export.contract import (
+    CUSTOM_DOMAIN,
+    CUSTOM_OPSET,
+    INLINE_BYTES,
+    STATE_IN,
+    STATE_OUT,
+    GraphContract,
+    TensorContract,
+    state_tensors,
+)
 from parley_export.errors import InputError
 
 OPSET = 20
 IR_VERSION = 10
-CUSTOM_DOMAIN, CUSTOM_OPSET = "parley", 1  # of the engine's own operators
-INLINE_BYTES = 1024  # smaller weights stay in the graph file
 ALIGNMENT = 4096  # of weights in the external file, so that a runtime can map them
 
 _ONNX_TYPES = {

@@ -35,9 +35,9 @@ def llama_variant(library: Path = "") -> bytes:
 def llama_variants(library: Path) -> list[bytes]:
     """The files of ggml's code beside it that this processor can run, the best first."""
 
-def quantize_gguf(
-    library: Path, source: Path, target: Path, *, file_type: int, threads: int, rows_bytes: int
-) -> None: ...
+def quantize_gguf(library: Path, source: Path, target: Path, **options: object) -> None:
+    """file_type, threads, rows_bytes, requantize, and importance: {weight: columns}."""
+
 def try_onnxruntime_device(library: Path, device: str) -> None:
     """Runs a graph of one node on cpu, cuda or tensorrt; raises LibraryError where it cannot."""
 
@@ -108,6 +108,8 @@ class OpenOptions:
     verify: bool
     kv: str
     flow: str
+    on_run: Callable[[str, dict[str, Any]], object] | None  # to be set, not read
+    importance: bool
 
     def __init__(self, **options: object) -> None: ...
 
@@ -125,6 +127,7 @@ class SessionOptions:
     max_new_tokens: int | None
     prefill_budget: int
     overlap: bool
+    on_draw: Callable[[Floats, list[tuple[int, int]], int], int] | None  # to be set, not read
 
     def __init__(self, **options: object) -> None: ...
 
@@ -162,6 +165,7 @@ class Bundle:
     def resume(
         self, path: str | bytes, progress: Callable[[int, int], object] | None = None
     ) -> Session: ...
+    def importance(self) -> dict[str, Floats]: ...
     def resample(self, samples: Floats, from_hz: int) -> Floats:
         """[n] at `from_hz` to the input rate, as the model's own front end does it."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parley import _core
+from parley.events import Floats
 from parley.libraries import runnable_llama
 
 if TYPE_CHECKING:
@@ -16,11 +18,21 @@ if TYPE_CHECKING:
 ROWS_BYTES = 1 << 30  # that llama.cpp converts at once; bounds its anonymous memory
 
 
-def quantize(source: str | Path, target: str | Path, file_type: int, *, threads: int) -> None:
+def quantize(
+    source: str | Path,
+    target: str | Path,
+    file_type: int,
+    *,
+    threads: int,
+    importance: Mapping[str, Floats] | None = None,
+    requantize: bool = False,
+) -> None:
     """Writes `target` as a copy of the GGUF file `source` in another type.
 
-    `file_type` is llama.h's number. Tells progress as log messages of "parley.llama". Raises
-    LibraryError where llama.cpp is missing, BundleError where it refuses the file.
+    `file_type` is llama.h's number. importance: as `Bundle.importance` gives it, for the columns
+    that matter most to lose least. requantize: take a source that is quantized already. Tells
+    progress as log messages of "parley.llama". Raises LibraryError where llama.cpp is missing,
+    BundleError where it refuses the file.
     """
     _core.quantize_gguf(
         os.fsencode(runnable_llama()),
@@ -29,6 +41,8 @@ def quantize(source: str | Path, target: str | Path, file_type: int, *, threads:
         file_type=file_type,
         threads=threads,
         rows_bytes=ROWS_BYTES,
+        importance=dict(importance or {}),
+        requantize=requantize,
     )
 
 

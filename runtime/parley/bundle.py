@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
+
 from parley import _core, arguments, kernel_forms, turns
 from parley.arguments import LARGEST_THREADS
 from parley.audio import check_rate, check_samples
@@ -23,7 +25,9 @@ from parley.session_options import Mode, checked_options, no_such_mode, with_man
 from parley.turns import EndOfTurn
 
 Device = Literal["cpu", "cuda", "tensorrt"]
-CacheType = Literal["f16", "q8_0", "f32"]
+CacheType = Literal["f16", "bf16", "q8_0", "f32"]
+OnRun = Callable[[str, dict[str, np.ndarray]], object]
+OnDraw = Callable[[Floats, list[tuple[int, int]], int], int]
 
 
 class Bundle:
@@ -44,6 +48,8 @@ class Bundle:
         flow: Mapping[str, object] | None = None,
         onnxruntime: str | Path | None = None,
         llama: str | Path | None = None,
+        on_run: OnRun | None = None,
+        importance: bool = False,
     ) -> None:
         where = "bundle.open"
         do = "0 takes as many as there are"
@@ -61,6 +67,8 @@ class Bundle:
             flow=_settings(flow),
             onnxruntime=library,
             llama=os.fsencode(runnable_llama(llama, onnxruntime, bundle=Path(folder))),
+            on_run=on_run,
+            importance=arguments.flag(where, "importance", importance),
         )
         self._core: _core.Bundle | None = _core.Bundle(os.fsencode(folder), options)
         self._manifest = self._core.manifest
@@ -139,6 +147,7 @@ class Bundle:
         end_of_turn: EndOfTurn | None = None,
         observe: bool = False,
         progress: Callable[[int, int], object] | None = None,
+        on_draw: OnDraw | None = None,
     ) -> Session:
         """Starts a conversation.
 
@@ -150,8 +159,9 @@ class Bundle:
         likeliest id), top_k, top_p, max_new_tokens of a reply. These are the bundle's where None.
         prefill_budget: the most positions of a prompt per step, 0 for all. overlap: a second thread
         makes a chunk's sound one chunk later (`delay_samples`); in turns, another one encodes full
-        segments. progress: told done and all evaluations of a voice's setup. Raises InputError for
-        what the bundle lacks or is out of range.
+        segments. progress: told done and all evaluations of a voice's setup. on_draw: sees a draw's
+        logits [vocab_size], allowed ranges of ids and pick, and returns the id to take. Raises
+        InputError for what the bundle lacks or is out of range.
         """
         started = self._start(
             mode,
@@ -169,6 +179,7 @@ class Bundle:
             end_of_turn=end_of_turn,
             observe=observe,
             progress=progress,
+            on_draw=on_draw,
         )
         return self._session(started)
 
@@ -297,6 +308,13 @@ class Bundle:
         """
         return _core.Workbench(self._opened, voice or self._voice, _settings(flow), noise)
 
+    def importance(self) -> dict[str, Floats]:
+        """Mean squares of what each column of the backbone's weights was multiplied with so far.
+
+        By the weight's name; of all sessions, where `open` got importance=True, else empty.
+        """
+        return self._opened.importance()
+
     def close(self) -> None:
         """Closes all sessions and lets go of the models; twice does no harm."""
         for live in list(self._lives):
@@ -334,6 +352,8 @@ def open(
     flow: Mapping[str, object] | None = None,
     onnxruntime: str | Path | None = None,
     llama: str | Path | None = None,
+    on_run: OnRun | None = None,
+    importance: bool = False,
 ) -> Bundle:
     """Opens a bundle: a folder that `parley export` wrote, or the name of an installed one.
 
@@ -342,7 +362,8 @@ def open(
     asks for another has threads of its own for each graph). voice: for sessions that name none.
     verify: check every file's hash. kv: type of the backbone's cache. flow: settings that stand in
     for those of the manifest's section "flow", as {"mode": "cached"}. onnxruntime, llama: paths of
-    the libraries where those of the installed wheels will not do.
+    the libraries where those of the installed wheels will not do. on_run: gets a graph's name and
+    {input: array} before each run of it. importance: for `Bundle.importance`, slower.
     Raises BundleError for a bad or unknown bundle, LibraryError for a missing library or device.
 
     >>> with parley.open("bundle") as bundle:  # doctest: +SKIP
@@ -358,6 +379,8 @@ def open(
         flow=flow,
         onnxruntime=onnxruntime,
         llama=llama,
+        on_run=on_run,
+        importance=importance,
     )
 
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -100,5 +101,23 @@ struct Timing {
     return longest;
   }
 };
+
+// Ids [begin, end).
+struct IdRange {
+  std::int32_t begin = 0;
+  std::int32_t end = 0;
+};
+
+// One id that is drawn: from which logits `[vocab_size]`, among which ids (ascending ranges), and
+// what was picked.
+struct Draw {
+  std::span<const float> logits;
+  std::span<const IdRange> allowed;
+  std::int32_t id = -1;
+};
+
+// Sees each draw; the id that it returns is taken instead. What it throws ends the step, which then
+// changed nothing.
+using DrawHook = std::function<std::int32_t(const Draw&)>;
 
 }  // namespace parley

@@ -30,6 +30,16 @@
 
 namespace parley {
 
+// What a graph is about to read: an input's name, type (f32, f16, i64), shape and data.
+struct GraphInput {
+  std::string_view name;
+  std::string_view type;
+  std::span<const std::int64_t> shape;
+  const void* data = nullptr;
+};
+// Sees each run of a graph, on whatever thread that is. What it throws ends the step.
+using RunHook = std::function<void(std::string_view graph, std::span<const GraphInput> inputs)>;
+
 struct OpenOptions {
   std::string onnxruntime;  // path of libonnxruntime; empty: $PARLEY_ONNXRUNTIME, then the loader
   // Path of libllama, or of one of the libggml-cpu-*.so beside it, which is then taken instead of
@@ -42,6 +52,9 @@ struct OpenOptions {
   bool verify = true;      // hash every file; sizes are always checked
   std::string kv = "f16";  // keys and values of the backbone: f16, q8_0 or f32
   std::string flow;  // JSON: settings that stand in for those of the manifest's section "flow"
+  RunHook on_run;    // for measurements: what the graphs of real conversations read
+  // The backbone also adds up what its products read, for Bundle::importance(). CPU only; slower.
+  bool importance = false;
 };
 
 enum class Mode : std::uint8_t { turns, duplex };
@@ -68,6 +81,7 @@ struct SessionOptions {
   // encoded on another one while the user goes on.
   bool overlap = false;
   VoiceProgress voice_progress;
+  DrawHook on_draw;  // for measurements: what a model thinks of what another one said
 };
 
 // What one step gave. The events are valid until the session is called again.

@@ -6,6 +6,7 @@
 
 #include "base/sha256.h"
 #include "bundle/origin.h"
+#include "bundle/watched_graph.h"
 #include "runners/llama/model.h"
 #include "runners/ort/external_data.h"
 #include "runners/ort/ort.h"
@@ -93,8 +94,8 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
       threads_(options.threads),
       onnxruntime_(options.onnxruntime),
       flow_settings_(options.flow) {
-  if (kv_ != "f16" && kv_ != "q8_0" && kv_ != "f32") {
-    throw InputError("[bundle.open] expected kv f16, q8_0 or f32, got \"" + kv_ +
+  if (kv_ != "f16" && kv_ != "bf16" && kv_ != "q8_0" && kv_ != "f32") {
+    throw InputError("[bundle.open] expected kv f16, bf16, q8_0 or f32, got \"" + kv_ +
                      "\"; choose one of them");
   }
   // Found missing before gigabytes are read.
@@ -108,8 +109,9 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
   if (manifest_.turns) check_short_form(*manifest_.turns, *stages_.encoder, "bundle.open");
   flow_ = flow_with(options.flow);
   vocoder_ = stages_.vocoder(manifest_.vocoder);
-  tokens_ = open_token_model(options.llama, folder_ / manifest_.backbone.file,
-                             {.device = options.device, .kv_q8_0 = kv_ == "q8_0"});
+  tokens_ = open_token_model(
+      options.llama, folder_ / manifest_.backbone.file,
+      {.device = options.device, .kv_q8_0 = kv_ == "q8_0", .importance = options.importance});
   if (tokens_->vocab_size() != manifest_.backbone.vocab_size ||
       tokens_->width() != manifest_.backbone.width) {
     throw BundleError("[bundle.open] expected a backbone of " +
@@ -139,7 +141,7 @@ std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
           runner->inputs());
   compare(name, "output", with_states(entry->outputs, contract::kStateOut, entry->states),
           runner->outputs());
-  return runner;
+  return options.on_run ? watched(name, std::move(runner), options.on_run) : runner;
 }
 
 std::shared_ptr<const GraphRunner> Bundle::Impl::beside(const std::filesystem::path& graph) const {
@@ -190,6 +192,7 @@ std::shared_ptr<const Backbone> Bundle::Impl::backbone(std::int64_t n_cells) con
   const bool small = manifest_.files.at(manifest_.backbone.file).bytes < kOneThreadBytes;
   options.threads = threads_ == 0 && small ? 1 : threads_;
   options.kv_q8_0 = kv_ == "q8_0";
+  options.kv_bf16 = kv_ == "bf16";
   options.kv_f32 = kv_ == "f32";
   return make_token_backbone(tokens_, options);
 }
@@ -231,6 +234,7 @@ SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
   parts.prefill_budget = options.prefill_budget;
   parts.overlap = options.overlap;
   parts.voice_progress = options.voice_progress;
+  parts.on_draw = options.on_draw;
   Origin origin = origin_;
   origin.options = options;
   parts.origin = origin_text(origin);

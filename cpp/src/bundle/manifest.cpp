@@ -88,8 +88,10 @@ static void visit(Fields& f, StateSpec& s) {
 }
 
 static void visit(Fields& f, GraphEntry& g) {
-  f("file", g.file)("external", g.external)("precision", g.precision,
-                                            OneOf{{"f32", "f16", "bf16"}});
+  f("file", g.file)("external", g.external)(
+      "precision", g.precision,
+      OneOf{{"f32", "f16", "bf16", "int8", "int8_static", "w8", "w8_128", "w4", "w4_128", "w4_gptq",
+             "w4_128_gptq"}});
   f("opset", g.opset, Range{1, 1000})("inputs", g.inputs)("outputs", g.outputs);
   f.may("custom_ops", g.custom_ops).may("states", g.states);
 }

@@ -48,7 +48,7 @@ struct Rates {
 struct GraphEntry {
   std::string file;
   std::vector<std::string> external;  // files that hold its weights; it may refer to no other
-  std::string precision;              // f32 | f16 | bf16
+  std::string precision;              // f32 | f16 | bf16, or a type of `parley quantize`
   int opset = 0;
   std::vector<std::string> custom_ops;  // operators beyond ONNX's own, "domain.Name"
   std::vector<TensorSpec> inputs;

@@ -31,6 +31,7 @@ struct TokenRunnerOptions {
   std::int32_t n_batch = 512;   // positions per pass of a long prefill
   int threads = 0;              // 0: as many as the machine has cores
   bool kv_q8_0 = false;         // 8-bit keys and values (needs heads that are a multiple of 32)
+  bool kv_bf16 = false;         // the range of f32 with the precision of 8 bits
   bool kv_f32 = false;          // exact keys and values, for verification
 };
 
@@ -60,6 +61,12 @@ class TokenRunner {
   virtual bool is_shared() const = 0;  // with a fork; shift() throws then
 };
 
+// What the columns of a weight are multiplied with: the mean of its squares, column by column.
+struct Importance {
+  std::string weight;
+  std::vector<float> columns;
+};
+
 // The weights and the tokenizer. Const and thread-safe: sessions share it.
 class TokenModel {
  public:
@@ -74,6 +81,8 @@ class TokenModel {
   // The bytes of a token (they may be part of a character); returns how many it has, 0 for control
   // ids. Where `bytes` has no room for them, nothing is written.
   virtual std::size_t piece(std::int32_t id, std::span<char> bytes) const = 0;
+  // Of all that its runners read, where the model was opened for that; else empty.
+  virtual std::vector<Importance> importance() const { return {}; }
 };
 
 }  // namespace parley

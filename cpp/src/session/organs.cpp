@@ -49,9 +49,9 @@ Organs make_organs(SessionParts parts) {
 
   Organs organs;
   organs.listener = std::move(mode.listener);
-  organs.mind = std::make_unique<OneStreamMind>(
-      OneStreamMind::Parts{parts.backbone, std::make_shared<const Rules>(std::move(mode.rules)),
-                           parts.clock, parts.seed, static_cast<std::size_t>(parts.context) + 1});
+  organs.mind = std::make_unique<OneStreamMind>(OneStreamMind::Parts{
+      parts.backbone, std::make_shared<const Rules>(std::move(mode.rules)), parts.clock, parts.seed,
+      static_cast<std::size_t>(parts.context) + 1, std::move(parts.on_draw)});
   organs.synthesizer = std::make_unique<FlowSynthesizer>(
       FlowSynthesizer::Parts{parts.flow, parts.vocoder, parts.clock, 2 * parts.codes_per_chunk},
       parts.voice, parts.voice_progress);

@@ -43,6 +43,7 @@ struct SessionParts {
   // beside the steps that follow.
   bool overlap = false;
   SetupProgress voice_progress;
+  DrawHook on_draw;
   std::string origin;  // what saved sessions say of where they come from
 };
 

@@ -27,6 +27,8 @@ llama_context_params context_params(const Model& model, const TokenRunnerOptions
   if (options.kv_f32) {
     params.type_k = params.type_v = GGML_TYPE_F32;
     params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  } else if (options.kv_bf16) {
+    params.type_k = params.type_v = GGML_TYPE_BF16;
   } else if (options.kv_q8_0) {
     params.type_k = params.type_v = GGML_TYPE_Q8_0;
     params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;  // needed for 8-bit values
@@ -49,6 +51,10 @@ Cache::Cache(std::shared_ptr<const Model> model, const TokenRunnerOptions& optio
     return stop != nullptr && stop->is_set();
   };
   params.abort_callback_data = this;
+  if (ImportanceSums* sums = model_->importance_sums()) {
+    params.cb_eval = &ImportanceSums::see;
+    params.cb_eval_user_data = sums;
+  }
   // ggml ends the process where one of its own small allocations fails.
   constexpr std::size_t kRoom = std::size_t{32} << 20U;
   void* volatile room = std::malloc(kRoom);  // volatile: else it may be left out

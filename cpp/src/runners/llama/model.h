@@ -13,6 +13,7 @@ namespace parley {
 struct TokenModelOptions {
   std::string device = "cpu";  // cpu | cuda; tensorrt is the same GPU, so it counts as cuda
   bool kv_q8_0 = false;        // runners will take it: heads that do not allow it are refused now
+  bool importance = false;     // add up what products read; CPU only
 };
 
 // `library`: path of libllama, or of one of the libggml-cpu-*.so beside it, which is then taken
@@ -29,6 +30,8 @@ struct QuantizeOptions {
   int file_type = 0;  // llama.h's number of the type, such as 15 for q4_k_m
   int threads = 1;
   std::size_t rows_bytes = 1 << 30;  // that are converted at once
+  bool requantize = false;           // take a source that is quantized already
+  std::vector<Importance> importance;
 };
 
 // Writes `target` as a copy of the GGUF file `source` in another type; tells its progress as log

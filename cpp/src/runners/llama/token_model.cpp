@@ -43,6 +43,15 @@ Model::Model(const Library& library, const std::filesystem::path& file,
   load(file);
   find_rows(checked);
   if (options.kv_q8_0) check_kv_q8_0();
+  if (options.importance && on_gpu_) {
+    throw InputError("[llama.open] expected the device cpu for importance, got '" + options.device +
+                     "'; take cpu");
+  }
+  if (options.importance) sums_ = std::make_unique<ImportanceSums>();
+}
+
+std::vector<Importance> Model::importance() const {
+  return sums_ ? sums_->means() : std::vector<Importance>();
 }
 
 void Model::load(const std::filesystem::path& file) {

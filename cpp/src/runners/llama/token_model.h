@@ -1,9 +1,12 @@
 // The llama.cpp model that runners share: weights, tokenizer, embedding rows; holds no sequence.
 #pragma once
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "runners/llama/gguf.h"
+#include "runners/llama/importance.h"
 #include "runners/llama/library.h"
 #include "runners/llama/model.h"
 
@@ -26,6 +29,9 @@ class Model final : public TokenModel, public std::enable_shared_from_this<Model
   // Throws InputError where the heads do not allow 8-bit keys and values.
   void check_kv_q8_0() const;
   bool on_gpu() const { return on_gpu_; }
+  std::vector<Importance> importance() const override;
+  // Null where nothing is added up.
+  ImportanceSums* importance_sums() const { return sums_.get(); }
 
  private:
   void load(const std::filesystem::path& file);
@@ -47,6 +53,7 @@ class Model final : public TokenModel, public std::enable_shared_from_this<Model
   const std::byte* rows_ = nullptr;  // token_embd.weight in map_
   std::size_t row_bytes_ = 0;
   ggml_to_float_t to_float_ = nullptr;  // null: the rows are f32 already
+  std::unique_ptr<ImportanceSums> sums_;
 };
 
 }  // namespace parley::llama

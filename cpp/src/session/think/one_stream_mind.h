@@ -24,6 +24,7 @@ class OneStreamMind final : public Mind {
     std::shared_ptr<const Clock> clock;
     std::uint64_t seed = 0;
     std::size_t max_turn_ids = 8192;  // that the sampler's penalties can cover
+    DrawHook on_draw;
   };
   // Reads the rules' prompt.
   explicit OneStreamMind(Parts parts);
@@ -75,6 +76,7 @@ class OneStreamMind final : public Mind {
 
   OneStreamMind(const OneStreamMind& other);
   void draw(const Plan* plan, const Moment& now, Timing& timing, const StopFlag& stop);
+  std::int32_t pick(const Slot& ids);
   const Plan* take(std::int32_t id, const Plan* plan, const Heard& heard);  // what a drawn id does
   void begin_reply(const Heard& heard, std::int32_t id);
   void end_reply(Said::Kind kind, EndReason reason, std::int32_t id = -1);

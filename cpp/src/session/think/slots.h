@@ -5,14 +5,10 @@
 #include <vector>
 
 #include "parley/errors.hpp"
+#include "parley/events.hpp"
 #include "session/config.h"
 
 namespace parley {
-
-struct IdRange {
-  std::int32_t begin = 0;
-  std::int32_t end = 0;
-};
 
 // The ranges of one draw: ascending and disjoint.
 using Slot = std::vector<IdRange>;

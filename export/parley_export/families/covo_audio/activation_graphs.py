@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from parley_export.contract import CUSTOM_DOMAIN
 from parley_export.families.covo_audio.modules.activation import (
     lowpass_filter,
     phase_filters,
     phase_gain,
     phase_rate,
 )
-from parley_export.graph_builder import CUSTOM_DOMAIN, GraphBuilder
+from parley_export.graph_builder import GraphBuilder
 
 EDGE = 3  # the same of one of the two filters
 ENDLESS = 1 << 62
