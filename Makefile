@@ -15,7 +15,7 @@ help:
 	@echo "make test      install the rest, and run every check: lint, types, C++ with sanitizers, pytest"
 	@echo "make nano      train the small model that ships anew, with the speech it learns from (seven hours)"
 	@echo "make eval      how nano behaves in scenarios made for it; LIMIT=50 takes 50 of each kind"
-	@echo "make quantized what quantization does to nano's behaviour, type by type; LIMIT=50 likewise"
+	@echo "make quantized what quantization does to nano, stage by stage and type by type; LIMIT=50 likewise"
 	@echo "make bench     measure everything anew and write BENCHMARKS.md: about an hour, 12 GB in ~/.cache/parley"
 	@echo "make install   only the environment in .venv"
 	@echo "make wheel     wheels for every Linux since 2018, in dist/: parley and parley-llama"
@@ -72,9 +72,8 @@ bench: install
 
 # From the trainings in build/nano, or from the weights that ship where there are none.
 quantized: install build/nano/scenarios/.made
-	@$(VENV_PATH) sh -c 'cd models/nano && python -m train assemble'
-	@$(VENV_PATH) parley eval quantization build/nano/checkpoint --scenarios build/nano/scenarios \
-	  --work build/nano/quantized $(LIMIT:%=--limit %)
+	@$(VENV_PATH) parley eval quantization models/nano/bundle --scenarios build/nano/scenarios \
+	  --work build/nano/quantized --plot build/nano/quantized.png $(LIMIT:%=--scenario-limit %)
 
 build/nano/scenarios/.made: | install
 	@echo "== Held-out scenarios, about 6 hours of speech by espeak-ng and flite; festival too if it is there"

@@ -26,6 +26,7 @@ COMMANDS = {
     "eval": ("parley_apps.evaluation", "measure how a bundle behaves in conversations"),
     "doctor": ("parley_apps.doctor", "tell what is installed, what is missing and how to get it"),
     "export": ("parley_apps.export", "make a bundle from a checkpoint"),
+    "quantize": ("parley_apps.quantize", "make a smaller bundle from a bundle"),
 }
 
 DESCRIPTION = """\

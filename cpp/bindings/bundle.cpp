@@ -126,8 +126,9 @@ void register_options(py::module_& module) {
       .def_readwrite("verify", &OpenOptions::verify)
       .def_readwrite("kv", &OpenOptions::kv)
       .def_readwrite("flow", &OpenOptions::flow)
-      .def_property("on_run", nullptr,
-                    [](OpenOptions& o, const py::object& hook) { o.on_run = run_hook(hook); })
+      .def_property(
+          "on_run", [](const OpenOptions& o) { return static_cast<bool>(o.on_run); },
+          [](OpenOptions& o, const py::object& hook) { o.on_run = run_hook(hook); })
       .def_readwrite("importance", &OpenOptions::importance);
   py::class_<SessionOptions>(module, "SessionOptions")
       .def(py::init(&options_of<SessionOptions>))
@@ -148,8 +149,9 @@ void register_options(py::module_& module) {
       .def_readwrite("max_new_tokens", &SessionOptions::max_new_tokens)
       .def_readwrite("prefill_budget", &SessionOptions::prefill_budget)
       .def_readwrite("overlap", &SessionOptions::overlap)
-      .def_property("on_draw", nullptr,
-                    [](SessionOptions& o, const py::object& hook) { o.on_draw = draw_hook(hook); });
+      .def_property(
+          "on_draw", [](const SessionOptions& o) { return static_cast<bool>(o.on_draw); },
+          [](SessionOptions& o, const py::object& hook) { o.on_draw = draw_hook(hook); });
 }
 
 // To the rate that sessions take, as the model's own front end does it.

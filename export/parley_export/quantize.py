@@ -13,9 +13,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from parley_export.errors import BundleError, LibraryError
 
@@ -46,12 +49,17 @@ def quantize(
     precision: str,
     progress: Callable[[float], None] = lambda done: None,
     on_start: Callable[[int], None] = lambda pid: None,
+    *,
+    importance: Mapping[str, np.ndarray] | None = None,
+    requantize: bool = False,
 ) -> None:
     """Write `target` as a quantized copy of the GGUF file `source`.
 
     Args:
         progress: called with the fraction of tensors done.
         on_start: called with the id of the process that does the work.
+        importance: as `parley.Bundle.importance` gives it, for columns that matter to lose least.
+        requantize: take a source that is quantized already.
     Raises:
         LibraryError: llama.cpp is missing or cannot be loaded.
         BundleError: llama.cpp refuses the file; carries its last words.
@@ -59,6 +67,21 @@ def quantize(
     """
     require_llama()
     command = [sys.executable, "-m", "parley_export.quantize", str(source), str(target), precision]
+    command += ["--requantize"] if requantize else []
+    with tempfile.TemporaryDirectory(prefix="parley-quantize-") as folder:
+        if importance:
+            matrix = Path(folder) / "importance.npz"
+            np.savez(matrix, **importance)  # type: ignore[arg-type]
+            command += ["--importance", str(matrix)]
+        _run_child(command, target, progress, on_start)
+
+
+def _run_child(
+    command: list[str],
+    target: Path,
+    progress: Callable[[float], None],
+    on_start: Callable[[int], None],
+) -> None:
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     outcome: dict[str, Any] = {"error": "the process ended without an answer", "kind": "crash"}
     process = subprocess.Popen(
@@ -136,7 +159,7 @@ class _Progress(logging.Handler):
             self.errors.append(line)
 
 
-def _run(source: str, target: str, precision: str) -> int:
+def _run(args: argparse.Namespace) -> int:
     """The child's work: quantize and tell progress as JSON lines."""
     progress = _Progress()
     try:
@@ -146,7 +169,15 @@ def _run(source: str, target: str, precision: str) -> int:
         logger.addHandler(progress)
         logger.setLevel(logging.INFO)
         threads = len(os.sched_getaffinity(0))
-        backbone.quantize(source, target, FILE_TYPES[precision], threads=threads)
+        importance = {} if args.importance is None else dict(np.load(args.importance))
+        backbone.quantize(
+            args.source,
+            args.target,
+            FILE_TYPES[args.precision],
+            threads=threads,
+            importance=importance,
+            requantize=args.requantize,
+        )
     except BundleError as e:
         _say(error=" ".join(progress.errors[-3:]) or str(e), kind="refused")
         return 1
@@ -163,8 +194,9 @@ def main() -> int:
     parser.add_argument("source")
     parser.add_argument("target")
     parser.add_argument("precision", choices=sorted(FILE_TYPES))
-    args = parser.parse_args()
-    return _run(args.source, args.target, args.precision)
+    parser.add_argument("--importance", help="a .npz of columns by weight")
+    parser.add_argument("--requantize", action="store_true")
+    return _run(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class OpenOptions:
     verify: bool
     kv: str
     flow: str
-    on_run: Callable[[str, dict[str, Any]], object] | None  # to be set, not read
+    on_run: Callable[[str, dict[str, Any]], object] | None  # reads as whether there is one
     importance: bool
 
     def __init__(self, **options: object) -> None: ...
@@ -127,7 +127,9 @@ class SessionOptions:
     max_new_tokens: int | None
     prefill_budget: int
     overlap: bool
-    on_draw: Callable[[Floats, list[tuple[int, int]], int], int] | None  # to be set, not read
+    on_draw: (
+        Callable[[Floats, list[tuple[int, int]], int], int] | None
+    )  # reads as whether there is one
 
     def __init__(self, **options: object) -> None: ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parley import summarize_turns
-from parley_apps.evaluation import judge, speech, summary, take
+from parley_apps.evaluation import duplex_bench, judge, speech, summary, take
 from parley_apps.evaluation.scenarios import Rendering, Scenario
 
 if TYPE_CHECKING:
@@ -36,14 +36,13 @@ def evaluate(
 ) -> dict[str, Any]:
     """Runs every scenario as a conversation of its own, without a teacher.
 
-    seed: of the model's own chance and of the sample of replies that is listened to. workers:
-    conversations at the same time. mode, timers: "duplex", or "managed" for a bundle of whole
-    turns. by: the tag by which kinds are split. sample_speech: replies for the recogniser, 0 for
-    none; renderings are what it hears for comparison. tell: gets lines of progress.
-    Returns plain data: "summary" (see `summary.summarize`), "turns" (`parley.summarize_turns`),
-    "speech" (None without a sample), "scenarios" (a list: name, kind, seconds, false starts, rows)
-    and "real_time_factor". Raises InputError for a bundle without the mode, ImportError where the
-    recogniser is missing.
+    seed: of the model's chance and of the sample. workers: conversations at the same time. mode,
+    timers: "duplex", or "managed" for a bundle of whole turns. by: the tag by which kinds are
+    split. sample_speech: replies for the recogniser, 0 for none; renderings are what it compares
+    with. Returns plain data: "summary" (`summary.summarize`), "full_duplex_bench"
+    (`duplex_bench.measure`), "turns" (`parley.summarize_turns`), "speech" (None without a sample),
+    "scenarios" (a list: name, kind, seconds, false starts, rows), "real_time_factor". Raises
+    InputError for a bundle without the mode, ImportError where the recogniser is missing.
     """
     if sample_speech:
         speech.check_installed()
@@ -61,6 +60,7 @@ def evaluate(
     return {
         "summary": summary.summarize(scenarios, takes, rows, starts, by=by),
         "turns": summarize_turns(turn for t in takes for turn in t.turns),
+        "full_duplex_bench": duplex_bench.measure(scenarios, takes),
         "speech": heard,
         "audio_seconds": audio_s,
         "real_time_factor": sum(t.cost_ms for t in takes) / 1000.0 / audio_s if audio_s else 0.0,

@@ -1,0 +1,370 @@
+"""The way from a bundle to a smaller one, stage by stage; knows no terminal and no exit code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parley_export import bundle, provenance
+from parley_export.errors import BundleError, InputError, LibraryError
+from parley_export.manifest import Manifest
+from parley_export.progress import Progress
+from parley_export.quantization.types import (
+    KEEP,
+    SOURCES,
+    STAGES,
+    TYPES,
+    check_backbone_type,
+    check_graph_type,
+    listed,
+    stage_of,
+)
+from parley_export.quantize import quantize as quantize_gguf
+
+if TYPE_CHECKING:
+    import onnx
+
+    from parley_export.quantization.calibration import Seen
+
+SPARE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """The type of each stage, and the recordings for those types that want them."""
+
+    encoder: str = KEEP
+    flow: str = KEEP
+    vocoder: str = KEEP
+    backbone: str = KEEP
+    calibrate: Path | None = None  # for graphs
+    imatrix: Path | None = None  # for the backbone
+
+    def graphs(self) -> dict[str, str]:
+        return {stage: getattr(self, stage) for stage in STAGES}
+
+    def name(self) -> str:
+        """Such as "encoder int8, backbone q4_k_m with importance"."""
+        parts = [f"{stage} {kind}" for stage, kind in self.graphs().items() if kind != KEEP]
+        if self.backbone != KEEP:
+            parts.append(f"backbone {self.backbone}" + (" with importance" * bool(self.imatrix)))
+        return ", ".join(parts)
+
+
+@dataclass
+class Report:
+    """What came out, for people and programs. nodes: {graph: {"what became of them": count}}."""
+
+    bundle: str
+    source: str
+    mix: dict[str, str]
+    bytes: int = 0
+    source_bytes: int = 0
+    seconds: float = 0.0
+    nodes: dict[str, dict[str, int]] = field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    weakest_weight: dict[str, tuple[str, float]] = field(default_factory=dict)
+    calibration: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def quantize_bundle(source: Path, out: Path, mix: Mix, *, force: bool = False) -> Report:
+    """Writes the bundle `out` from `source`; raises before anything is written where it cannot.
+
+    Raises:
+        InputError: a type that a stage cannot take, or nothing to do.
+        BundleError: the source is damaged.
+        LibraryError: onnx, ONNX Runtime or llama.cpp are missing.
+    """
+    from parley import read_manifest
+
+    require_packages()
+    begin = time.monotonic()
+    manifest = read_manifest(source)
+    check_mix(source, manifest, mix)
+    bundle.check_target(Path(os.path.abspath(out)), force)
+    total = sum(entry["bytes"] for entry in manifest["files"].values())
+    bundle.check_space(Path(os.path.abspath(out)).parent, 2 * total + SPARE_BYTES)
+    with bundle.PartialBundle(out, force) as partial:
+        job = _Job(source, manifest, mix, partial.folder)
+        try:
+            job.run()
+        finally:
+            job.progress.close()
+        check_opens(partial.folder)
+        partial.commit()
+    report = job.report
+    report.bundle, report.seconds = os.path.abspath(out), time.monotonic() - begin
+    return report
+
+
+def require_packages() -> None:
+    """Raises LibraryError where onnx or ONNX Runtime's tools are missing."""
+    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise LibraryError(
+            f"[quantize.start] expected the packages onnx and onnxruntime, got no "
+            f"{', '.join(missing)}; pip install 'parley[quantize]'"
+        )
+
+
+def check_mix(source: Path, manifest: dict[str, Any], mix: Mix) -> None:
+    """Raises InputError that names the stage and what it can take."""
+    check_backbone_type(manifest["backbone"]["precision"], mix.backbone)
+    if mix.imatrix is not None and mix.backbone in (KEEP, manifest["backbone"]["precision"]):
+        raise InputError(
+            "[quantize.backbone] expected a --backbone to quantize where --imatrix is given, got "
+            "none; name a type"
+        )
+    for stage, kind in mix.graphs().items():
+        check_graph_type(stage, kind)
+        for graph in _changed(manifest, stage, kind):
+            have = manifest["graphs"][graph]["precision"]
+            if have not in SOURCES:
+                raise InputError(
+                    f"[quantize.{stage}] expected a stage in {listed(SOURCES)}, got {have}; start "
+                    "from the bundle that this one was made from"
+                )
+        if kind in TYPES and TYPES[kind].calibrated and mix.calibrate is None:
+            raise InputError(
+                f"[quantize.{stage}] expected recordings for {kind}, got none; give --calibrate "
+                "RUNS, a folder of what users say to the model"
+            )
+        _check_products(source, manifest, stage, kind)
+    if not mix.name():
+        raise InputError(
+            "[quantize.start] expected a type for one of the stages encoder, flow, vocoder and "
+            "backbone, got none; name one, such as --encoder int8"
+        )
+
+
+def _changed(manifest: dict[str, Any], stage: str, kind: str) -> Iterable[str]:
+    """The stage's graphs that `kind` changes."""
+    for name, graph in manifest["graphs"].items():
+        if stage_of(name) == stage and kind not in (KEEP, graph["precision"]):
+            yield name
+
+
+def _check_products(source: Path, manifest: dict[str, Any], stage: str, kind: str) -> None:
+    """MatMulNBits takes products of matrices: a stage that has none cannot be of its types."""
+    if kind == KEEP or TYPES[kind].products != "blocks":
+        return
+    import onnx
+
+    from parley_export.quantization.plain import graphs
+
+    counts = {"MatMul": 0, "Conv": 0, "ConvTranspose": 0}
+    for name in _changed(manifest, stage, kind):
+        file = source / manifest["graphs"][name]["file"]
+        model = onnx.load(file, load_external_data=False)
+        for node in (node for part in graphs(model.graph) for node in part.node):
+            operator = "Conv" if node.op_type == "Conv1d" else node.op_type
+            counts[operator] = counts.get(operator, 0) + 1
+    if counts["MatMul"]:
+        return
+    can = [name for name, kind_ in TYPES.items() if kind_.products != "blocks"]
+    raise InputError(
+        f"[quantize.{stage}] expected one of {listed(can)}, got {kind!r}, which is for products of "
+        f"matrices: the stage has {counts['MatMul']} of them and "
+        f"{counts['Conv'] + counts['ConvTranspose']} convolutions; choose one of those"
+    )
+
+
+def check_opens(folder: Path) -> None:
+    """Opens a bundle in a process of its own: what a library cannot take may end that.
+
+    Raises BundleError.
+    """
+    code = "import sys, parley; parley.open(sys.argv[1], threads=1).close()"
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        raise BundleError(
+            f"[quantize.check] expected a bundle that opens, got exit code {done.returncode} and "
+            f"{done.stderr.strip()[-400:]!r}; choose other types"
+        )
+
+
+class _Job:
+    """One bundle being made into another: what is known of the old one, and the new folder."""
+
+    def __init__(self, source: Path, manifest: dict[str, Any], mix: Mix, folder: Path) -> None:
+        self.source, self.manifest, self.mix, self.folder = source, manifest, mix, folder
+        total = sum(entry["bytes"] for entry in manifest["files"].values())
+        self.report = Report(
+            bundle="",
+            source=str(source),
+            mix={**mix.graphs(), "backbone": mix.backbone},
+            source_bytes=total,
+        )
+        wants_runs = mix.imatrix is not None or mix.calibrate is not None
+        self.progress = Progress(
+            {
+                **({"playing recordings": 30.0} if wants_runs else {}),
+                **{f"graph {name}": 2.0 + total / 20e6 for name in manifest["graphs"]},
+                "backbone": 1.0 + manifest["files"][manifest["backbone"]["file"]]["bytes"] / 15e6,
+                "hashing": total / 0.8e9,
+            }
+        )
+
+    def run(self) -> None:
+        graphs_seen, backbone_seen = self._converse()
+        entries = {}
+        for name, entry in self.manifest["graphs"].items():
+            with self.progress.step(f"graph {name}"):
+                entries[name] = self._graph(name, entry, graphs_seen)
+        with self.progress.step("backbone"):
+            backbone, types = self._backbone(backbone_seen)
+        done = {entry["file"] for entry in entries.values()} | {backbone["file"]}
+        done |= {file for entry in entries.values() for file in entry["external"]}
+        replaced = {e["file"] for e in self.manifest["graphs"].values()}
+        replaced |= {f for e in self.manifest["graphs"].values() for f in e["external"]}
+        for name in self.manifest["files"].keys() - done - replaced:
+            self._copy(name)
+        with self.progress.step("hashing"):
+            files = bundle.file_table(self.folder, provenance.sha256)
+        self.report.bytes = sum(entry["bytes"] for entry in files.values())
+        self._tell_stages(entries, backbone, files)
+        written: Manifest = {
+            **self.manifest,  # type: ignore[typeddict-item]
+            "created_by": self.manifest["created_by"] | self._provenance(types),
+            "files": files,
+            "graphs": entries,
+            "backbone": backbone,
+        }
+        bundle.write_manifest(self.folder, written)
+
+    def _converse(self) -> tuple[Seen | None, Seen | None]:
+        """What graphs and what the backbone read; one conversation for both where they may."""
+        from parley_export.quantization.calibration import converse
+
+        mix = self.mix
+        paths = {path for path in (mix.calibrate, mix.imatrix) if path is not None}
+        if not paths:
+            return None, None
+        seen = {}
+        with self.progress.step("playing recordings"):
+            for path in sorted(paths):
+                wants = path == mix.imatrix
+                seen[path] = converse(
+                    self.source, path, importance=wants, tell=self.progress.update
+                )
+        self.report.calibration = "; ".join(one.told for one in seen.values())
+        return (
+            seen[mix.calibrate] if mix.calibrate is not None else None,
+            seen[mix.imatrix] if mix.imatrix is not None else None,
+        )
+
+    def _graph(self, name: str, entry: dict[str, Any], seen: Seen | None) -> dict[str, Any]:
+        kind = self.mix.graphs()[stage_of(name)]
+        if kind in (KEEP, entry["precision"]):
+            for file in (entry["file"], *entry["external"]):
+                self._copy(file)
+            return entry
+        import onnx
+
+        from parley_export.quantization import plain, store, tools
+        from parley_export.quantization.calibration import spread
+
+        model = onnx.load(self.source / entry["file"])
+        plain.plain(model)
+        wanted = TYPES[kind]
+        if wanted.products:
+            plain.turn_products(model)
+        runs = list(spread(seen, name)) if seen is not None and wanted.calibrated else ()
+        kept = store.Kept()
+        model = tools.quantize(model, wanted, runs)
+        integers = tools.count(model)
+        store.keep_weights(model, wanted.rest, kept)
+        external = store.save(model, self.folder / entry["file"])
+        self._tell_nodes(name, integers, kept)
+        changed = {**entry, "external": external, "precision": kind, "opset": _opset(model)}
+        own = sorted({f"{n.domain}.{n.op_type}" for n in model.graph.node if n.domain == "parley"})
+        changed.pop("custom_ops", None)
+        return changed | ({"custom_ops": own} if own else {})
+
+    def _backbone(self, seen: Seen | None) -> tuple[dict[str, Any], str]:
+        entry = self.manifest["backbone"]
+        if self.mix.backbone in (KEEP, entry["precision"]):
+            self._copy(entry["file"])
+            return entry, str(self.manifest["created_by"].get("backbone_types", ""))
+        source, target = self.source / entry["file"], self.folder / entry["file"]
+        quantize_gguf(
+            source,
+            target,
+            self.mix.backbone,
+            self.progress.update,
+            importance=None if seen is None else seen.importance,
+            requantize=entry["precision"] == "q8_0",
+        )
+        return entry | {"precision": self.mix.backbone}, ""
+
+    def _copy(self, name: str) -> None:
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.source / name, self.folder / name)
+
+    def _provenance(self, types: str) -> dict[str, str]:
+        """The source's hash, what was done, by which tools; texts, as the manifest has them."""
+        made = {
+            "quantized_from": provenance.sha256(self.source / bundle.MANIFEST),
+            "quantized": self.mix.name(),
+            "quantized_by": ", ".join(
+                f"{package} {importlib.metadata.version(package)}"
+                for package in ("onnx", "onnxruntime", "parley-llama")
+            ),
+            "backbone_types": types or f"quantized to {self.mix.backbone}",
+        }
+        return made | ({"calibration": self.report.calibration} if self.report.calibration else {})
+
+    def _tell_nodes(self, name: str, integers: dict[str, int], kept: Any) -> None:
+        words = {
+            "i8": "weights of 8 bits, computed in f32",
+            "Conv1d": "products in bf16",
+        }
+        told = dict(integers)
+        for (operator, how), n in sorted(kept.nodes.items()):
+            told[f"{operator}: {words.get(how, f'weights in {how}, computed in f32')}"] = n
+        self.report.nodes[name] = told
+        if kept.snr_db:
+            weakest = min(kept.snr_db, key=kept.snr_db.__getitem__)
+            self.report.weakest_weight[name] = (weakest, kept.snr_db[weakest])
+
+    def _tell_stages(
+        self, entries: dict[str, Any], backbone: dict[str, Any], files: dict[str, Any]
+    ) -> None:
+        """Bytes of each stage before and after."""
+
+        def size(names: Iterable[str], table: dict[str, Any]) -> int:
+            return sum(int(table[name]["bytes"]) for name in names)
+
+        for stage in STAGES:
+            own = [n for n in entries if stage_of(n) == stage]
+            both = [
+                size([f for n in own for f in (graphs[n]["file"], *graphs[n]["external"])], table)
+                for graphs, table in (
+                    (self.manifest["graphs"], self.manifest["files"]),
+                    (entries, files),
+                )
+            ]
+            kind = listed(sorted({entries[n]["precision"] for n in own}))
+            self.report.stages[stage] = {"type": kind, "bytes": both[1], "source_bytes": both[0]}
+        name = backbone["file"]
+        self.report.stages["backbone"] = {
+            "type": backbone["precision"],
+            "bytes": size([name], files),
+            "source_bytes": size([name], self.manifest["files"]),
+        }
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
