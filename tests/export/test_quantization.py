@@ -233,6 +233,7 @@ def test_what_became_of_the_nodes_is_told(
         (["--encoder", "int7"], "[quantize.encoder] expected one of keep, f32"),
         (["--flow", "int8_static"], "[quantize.flow] expected recordings for int8_static"),
         (["--backbone", "f16"], "[quantize.backbone] expected a type smaller than its f32"),
+        (["--head", "q8_0"], "[quantize.head] expected a bundle with a head, got one without"),
         (["--encoder", "int8", "--imatrix", "."], "[quantize.backbone] expected a --backbone"),
         (["--encoder", "w4_gptq", "--calibrate", "{empty}"], "expected recordings (WAV or FLAC)"),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-STAGES = ("encoder", "flow", "vocoder", "backbone", "kv")
+STAGES = ("encoder", "flow", "vocoder", "backbone", "head", "kv")
 CACHES = ("f16", "bf16", "q8_0", "f32")
 REFERENCE = "as it is"
 # One stage at a time, for "which part hurts"; the backbone's smaller than what it has.
@@ -17,8 +17,10 @@ SINGLE = {
     "flow": ("int8", "w8", "w4"),
     "vocoder": ("bf16", "int8"),
     "backbone": ("q8_0", "q6_k", "q4_k_m", "q3_k_m", "q2_k"),
+    "head": ("q8_0", "q4_k_m"),
     "kv": ("bf16", "q8_0"),
 }
+DECODERS = ("backbone", "head")
 CALIBRATED = {
     "encoder": ("int8_static", "w4_gptq"),
     "flow": ("int8_static", "w4_gptq"),
@@ -57,23 +59,21 @@ def named(types: Mapping[str, str]) -> str:
 def worth_a_look(manifest: Mapping[str, Any], calibrated: bool) -> list[str]:
     """Each stage in each type that it can take, one at a time, and one mix of all."""
     from parley_export.errors import InputError
-    from parley_export.quantization.types import check_backbone_type, stage_of
+    from parley_export.quantization.types import check_decoder_type, stage_of
 
     have: dict[str, set[str]] = {}
     for name, graph in manifest["graphs"].items():
         have.setdefault(stage_of(name), set()).add(graph["precision"])
+    decoders = {name: (manifest.get(name) or {}).get("precision") for name in DECODERS}
     found = []
     for stage, kinds in SINGLE.items():
         for kind in kinds + (CALIBRATED.get(stage, ()) if calibrated else ()):
             try:
-                if stage == "backbone":
-                    check_backbone_type(manifest["backbone"]["precision"], kind)
+                if stage in DECODERS:
+                    check_decoder_type(stage, decoders[stage], kind)
             except InputError:
                 continue
-            same = have.get(stage) == {kind} or (
-                stage == "backbone" and kind == manifest["backbone"]["precision"]
-            )
-            if not same:
+            if have.get(stage) != {kind} and decoders.get(stage) != kind:
                 found.append(f"{stage}={kind}")
     types = parts(WHOLE)
     if f"backbone={types['backbone']}" not in found:

@@ -252,7 +252,9 @@ def _sizes(bundle: Path) -> dict[str, Any]:
 
     manifest = parley.read_manifest(bundle)
     sizes = {name: entry["bytes"] for name, entry in manifest["files"].items()}
-    stages: dict[str, int] = {"backbone": sizes[manifest["backbone"]["file"]]}
+    stages: dict[str, int] = {
+        name: sizes[manifest[name]["file"]] for name in mixes.DECODERS if manifest.get(name)
+    }
     for name, graph in manifest["graphs"].items():
         own = sum(sizes[file] for file in (graph["file"], *graph["external"]))
         stages[stage_of(name)] = stages.get(stage_of(name), 0) + own

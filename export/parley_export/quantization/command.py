@@ -10,14 +10,15 @@ from pathlib import Path
 
 from parley_export.progress import size
 from parley_export.quantization.quantizer import Mix, Report, quantize_bundle
-from parley_export.quantization.types import DESCRIPTION, KEEP, STAGES, TYPES
+from parley_export.quantization.types import DECODERS, DESCRIPTION, KEEP, STAGES, TYPES
 from parley_export.quantize import FILE_TYPES
 
 EXAMPLES = f"""\
 Makes a smaller bundle from a bundle; needs no checkpoint and no torch.
 
 {DESCRIPTION}
-types of the backbone: {", ".join(FILE_TYPES)}, from a backbone in f32, f16 or q8_0
+types of the backbone, and of a head's decoder: {", ".join(FILE_TYPES)},
+from f32, f16 or q8_0
 
 RUNS is a recording or a folder of recordings of what users say to the model. They are played to
 the bundle through its own chunk loop; nothing of them is kept but their number and hash. --imatrix
@@ -45,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{stage}", default=KEEP, metavar="TYPE", help=f"one of {', '.join(TYPES)}"
         )
-    parser.add_argument("--backbone", default=KEEP, metavar="TYPE", help="one of llama.cpp's")
+    for decoder in DECODERS:
+        parser.add_argument(f"--{decoder}", default=KEEP, metavar="TYPE", help="of llama.cpp's")
     parser.add_argument("--calibrate", type=Path, metavar="RUNS", help="recordings for graphs")
     parser.add_argument("--imatrix", type=Path, metavar="RUNS", help="recordings for the backbone")
     parser.add_argument("--force", action="store_true", help="replace an existing bundle")
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from parley.bundle_folders import find_bundle
 
     mix = Mix(
-        **{stage: getattr(args, stage) for stage in (*STAGES, "backbone")},
+        **{stage: getattr(args, stage) for stage in (*STAGES, *DECODERS)},
         calibrate=args.calibrate,
         imatrix=args.imatrix,
     )

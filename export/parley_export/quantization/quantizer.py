@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ from parley_export.errors import BundleError, InputError, LibraryError
 from parley_export.manifest import Manifest
 from parley_export.progress import Progress
 from parley_export.quantization.types import (
+    DECODERS,
     KEEP,
     SOURCES,
     STAGES,
     TYPES,
-    check_backbone_type,
+    check_decoder_type,
     check_graph_type,
     listed,
     stage_of,
@@ -46,6 +47,7 @@ class Mix:
     flow: str = KEEP
     vocoder: str = KEEP
     backbone: str = KEEP
+    head: str = KEEP
     calibrate: Path | None = None  # for graphs
     imatrix: Path | None = None  # for the backbone
 
@@ -54,10 +56,10 @@ class Mix:
 
     def name(self) -> str:
         """Such as "encoder int8, backbone q4_k_m with importance"."""
-        parts = [f"{stage} {kind}" for stage, kind in self.graphs().items() if kind != KEEP]
-        if self.backbone != KEEP:
-            parts.append(f"backbone {self.backbone}" + (" with importance" * bool(self.imatrix)))
-        return ", ".join(parts)
+        told = {stage: getattr(self, stage) for stage in (*STAGES, *DECODERS)}
+        if self.backbone != KEEP and self.imatrix is not None:
+            told["backbone"] += " with importance"
+        return ", ".join(f"{stage} {kind}" for stage, kind in told.items() if kind != KEEP)
 
 
 @dataclass
@@ -102,7 +104,7 @@ def quantize_bundle(source: Path, out: Path, mix: Mix, *, force: bool = False) -
             job.run()
         finally:
             job.progress.close()
-        check_opens(partial.folder)
+        check_opens([partial.folder / file for file in job.changed])
         partial.commit()
     report = job.report
     report.bundle, report.seconds = os.path.abspath(out), time.monotonic() - begin
@@ -121,7 +123,9 @@ def require_packages() -> None:
 
 def check_mix(source: Path, manifest: dict[str, Any], mix: Mix) -> None:
     """Raises InputError that names the stage and what it can take."""
-    check_backbone_type(manifest["backbone"]["precision"], mix.backbone)
+    for decoder in DECODERS:
+        have = (manifest.get(decoder) or {}).get("precision")
+        check_decoder_type(decoder, have, getattr(mix, decoder))
     if mix.imatrix is not None and mix.backbone in (KEEP, manifest["backbone"]["precision"]):
         raise InputError(
             "[quantize.backbone] expected a --backbone to quantize where --imatrix is given, got "
@@ -181,16 +185,23 @@ def _check_products(source: Path, manifest: dict[str, Any], stage: str, kind: st
     )
 
 
-def check_opens(folder: Path) -> None:
-    """Opens a bundle in a process of its own: what a library cannot take may end that.
+def check_opens(graphs: Sequence[Path]) -> None:
+    """Opens graphs in a process of its own: what ONNX Runtime cannot take may end that.
 
     Raises BundleError.
     """
-    code = "import sys, parley; parley.open(sys.argv[1], threads=1).close()"
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    code = (
+        "import sys, onnxruntime, parley\n"
+        "options = onnxruntime.SessionOptions()\n"
+        "options.register_custom_ops_library(parley.ops_library())\n"
+        "for path in sys.argv[1:]:\n"
+        "    onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, graphs)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise BundleError(
-            f"[quantize.check] expected a bundle that opens, got exit code {done.returncode} and "
+            f"[quantize.check] expected graphs that open, got exit code {done.returncode} and "
             f"{done.stderr.strip()[-400:]!r}; choose other types"
         )
 
@@ -200,19 +211,26 @@ class _Job:
 
     def __init__(self, source: Path, manifest: dict[str, Any], mix: Mix, folder: Path) -> None:
         self.source, self.manifest, self.mix, self.folder = source, manifest, mix, folder
+        self.changed: list[str] = []  # files of graphs
         total = sum(entry["bytes"] for entry in manifest["files"].values())
         self.report = Report(
             bundle="",
             source=str(source),
-            mix={**mix.graphs(), "backbone": mix.backbone},
+            mix={stage: getattr(mix, stage) for stage in (*STAGES, *DECODERS)},
             source_bytes=total,
         )
+        self.decoders = {
+            name: manifest[name]["file"] for name in DECODERS if manifest.get(name) is not None
+        }
         wants_runs = mix.imatrix is not None or mix.calibrate is not None
         self.progress = Progress(
             {
                 **({"playing recordings": 30.0} if wants_runs else {}),
                 **{f"graph {name}": 2.0 + total / 20e6 for name in manifest["graphs"]},
-                "backbone": 1.0 + manifest["files"][manifest["backbone"]["file"]]["bytes"] / 15e6,
+                **{
+                    name: 1.0 + manifest["files"][file]["bytes"] / 15e6
+                    for name, file in self.decoders.items()
+                },
                 "hashing": total / 0.8e9,
             }
         )
@@ -223,9 +241,11 @@ class _Job:
         for name, entry in self.manifest["graphs"].items():
             with self.progress.step(f"graph {name}"):
                 entries[name] = self._graph(name, entry, graphs_seen)
-        with self.progress.step("backbone"):
-            backbone, types = self._backbone(backbone_seen)
-        done = {entry["file"] for entry in entries.values()} | {backbone["file"]}
+        decoders = {}
+        for name in self.decoders:
+            with self.progress.step(name):
+                decoders[name] = self._decoder(name, backbone_seen)
+        done = {e["file"] for e in (*entries.values(), *decoders.values())}
         done |= {file for entry in entries.values() for file in entry["external"]}
         replaced = {e["file"] for e in self.manifest["graphs"].values()}
         replaced |= {f for e in self.manifest["graphs"].values() for f in e["external"]}
@@ -234,13 +254,13 @@ class _Job:
         with self.progress.step("hashing"):
             files = bundle.file_table(self.folder, provenance.sha256)
         self.report.bytes = sum(entry["bytes"] for entry in files.values())
-        self._tell_stages(entries, backbone, files)
+        self._tell_stages(entries, decoders, files)
         written: Manifest = {
             **self.manifest,  # type: ignore[typeddict-item]
-            "created_by": self.manifest["created_by"] | self._provenance(types),
+            "created_by": self.manifest["created_by"] | self._provenance(),
             "files": files,
             "graphs": entries,
-            "backbone": backbone,
+            **decoders,
         }
         bundle.write_manifest(self.folder, written)
 
@@ -266,7 +286,7 @@ class _Job:
         )
 
     def _graph(self, name: str, entry: dict[str, Any], seen: Seen | None) -> dict[str, Any]:
-        kind = self.mix.graphs()[stage_of(name)]
+        kind = self.mix.graphs().get(stage_of(name), KEEP)
         if kind in (KEEP, entry["precision"]):
             for file in (entry["file"], *entry["external"]):
                 self._copy(file)
@@ -287,33 +307,34 @@ class _Job:
         integers = tools.count(model)
         store.keep_weights(model, wanted.rest, kept)
         external = store.save(model, self.folder / entry["file"])
+        self.changed.append(entry["file"])
         self._tell_nodes(name, integers, kept)
         changed = {**entry, "external": external, "precision": kind, "opset": _opset(model)}
         own = sorted({f"{n.domain}.{n.op_type}" for n in model.graph.node if n.domain == "parley"})
         changed.pop("custom_ops", None)
         return changed | ({"custom_ops": own} if own else {})
 
-    def _backbone(self, seen: Seen | None) -> tuple[dict[str, Any], str]:
-        entry = self.manifest["backbone"]
-        if self.mix.backbone in (KEEP, entry["precision"]):
+    def _decoder(self, name: str, seen: Seen | None) -> dict[str, Any]:
+        entry, wanted = self.manifest[name], getattr(self.mix, name)
+        if wanted in (KEEP, entry["precision"]):
             self._copy(entry["file"])
-            return entry, str(self.manifest["created_by"].get("backbone_types", ""))
-        source, target = self.source / entry["file"], self.folder / entry["file"]
+            return dict(entry)
         quantize_gguf(
-            source,
-            target,
-            self.mix.backbone,
+            self.source / entry["file"],
+            self.folder / entry["file"],
+            wanted,
             self.progress.update,
-            importance=None if seen is None else seen.importance,
+            importance=seen.importance if seen is not None and name == "backbone" else None,
             requantize=entry["precision"] == "q8_0",
         )
-        return entry | {"precision": self.mix.backbone}, ""
+        changed: dict[str, Any] = {**entry, "precision": wanted}
+        return changed
 
     def _copy(self, name: str) -> None:
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.source / name, self.folder / name)
 
-    def _provenance(self, types: str) -> dict[str, str]:
+    def _provenance(self) -> dict[str, str]:
         """The source's hash, what was done, by which tools; texts, as the manifest has them."""
         made = {
             "quantized_from": provenance.sha256(self.source / bundle.MANIFEST),
@@ -322,8 +343,9 @@ class _Job:
                 f"{package} {importlib.metadata.version(package)}"
                 for package in ("onnx", "onnxruntime", "parley-llama")
             ),
-            "backbone_types": types or f"quantized to {self.mix.backbone}",
         }
+        if self.mix.backbone != KEEP:
+            made["backbone_types"] = f"quantized to {self.mix.backbone}"
         return made | ({"calibration": self.report.calibration} if self.report.calibration else {})
 
     def _tell_nodes(self, name: str, integers: dict[str, int], kept: Any) -> None:
@@ -340,7 +362,7 @@ class _Job:
             self.report.weakest_weight[name] = (weakest, kept.snr_db[weakest])
 
     def _tell_stages(
-        self, entries: dict[str, Any], backbone: dict[str, Any], files: dict[str, Any]
+        self, entries: dict[str, Any], decoders: dict[str, Any], files: dict[str, Any]
     ) -> None:
         """Bytes of each stage before and after."""
 
@@ -358,12 +380,12 @@ class _Job:
             ]
             kind = listed(sorted({entries[n]["precision"] for n in own}))
             self.report.stages[stage] = {"type": kind, "bytes": both[1], "source_bytes": both[0]}
-        name = backbone["file"]
-        self.report.stages["backbone"] = {
-            "type": backbone["precision"],
-            "bytes": size([name], files),
-            "source_bytes": size([name], self.manifest["files"]),
-        }
+        for name, entry in decoders.items():
+            self.report.stages[name] = {
+                "type": entry["precision"],
+                "bytes": size([entry["file"]], files),
+                "source_bytes": size([entry["file"]], self.manifest["files"]),
+            }
 
 
 def _opset(model: onnx.ModelProto) -> int:

@@ -10,6 +10,7 @@ from parley_export.quantize import FILE_TYPES
 
 KEEP = "keep"  # the stage as it is
 STAGES = ("encoder", "flow", "vocoder")  # graphs; a graph's name begins with its stage's
+DECODERS = ("backbone", "head")  # in GGUF; a bundle may lack the second
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ def check_graph_type(stage: str, wanted: str) -> None:
         )
 
 
-def check_backbone_type(have: str, wanted: str) -> None:
+def check_decoder_type(decoder: str, have: str | None, wanted: str) -> None:
     """Raises InputError where llama.cpp cannot or should not make `wanted` from `have`."""
     if wanted in (KEEP, have):
         return
-    where = "[quantize.backbone] expected"
+    where = f"[quantize.{decoder}] expected"
+    if have is None:
+        raise InputError(f"{where} a bundle with a {decoder}, got one without; leave it out")
     smaller = BACKBONES[BACKBONES.index(have) + 1 :] if have in BACKBONES else ()
     if wanted not in FILE_TYPES or wanted not in smaller:
         can = ", ".join(t for t in smaller if t in FILE_TYPES) or "keep alone"
@@ -84,14 +87,14 @@ def check_backbone_type(have: str, wanted: str) -> None:
         )
     if have in FILE_TYPES and have not in REQUANTIZED:
         raise InputError(
-            f"{where} a backbone in f32, f16 or q8_0 to quantize, got {have}, which has lost too "
+            f"{where} it in f32, f16 or q8_0 to quantize, got {have}, which has lost too "
             "much; start from a larger bundle"
         )
 
 
 def stage_of(graph: str) -> str:
     """The stage that a graph of the manifest belongs to."""
-    return next(stage for stage in STAGES if graph.startswith(stage))
+    return next((stage for stage in STAGES if graph.startswith(stage)), "head")
 
 
 def listed(names: Iterable[str]) -> str:
