@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
-
 from parley import _core, arguments, kernel_forms, turns
 from parley.arguments import LARGEST_THREADS
 from parley.audio import check_rate, check_samples
 from parley.bundle_folders import find_bundle
 from parley.errors import InputError
-from parley.events import Floats
+from parley.events import Floats, OnDraw, OnRun
 from parley.libraries import onnxruntime_path, runnable_llama
 from parley.live import Live, open_live
 from parley.session import Session
@@ -26,8 +24,6 @@ from parley.turns import EndOfTurn
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 CacheType = Literal["f16", "bf16", "q8_0", "f32"]
-OnRun = Callable[[str, dict[str, np.ndarray]], object]
-OnDraw = Callable[[Floats, list[tuple[int, int]], int], int]
 
 
 class Bundle:
@@ -309,10 +305,7 @@ class Bundle:
         return _core.Workbench(self._opened, voice or self._voice, _settings(flow), noise)
 
     def importance(self) -> dict[str, Floats]:
-        """Mean squares of what each column of the backbone's weights was multiplied with so far.
-
-        By the weight's name; of all sessions, where `open` got importance=True, else empty.
-        """
+        """Mean squares of what each column of the backbone's weights met, by weight; see `open`."""
         return self._opened.importance()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from parley import _core
 
 Floats = npt.NDArray[np.float32]
+OnRun = Callable[[str, dict[str, np.ndarray]], object]  # a graph's name, and its inputs by name
+OnDraw = Callable[[Floats, list[tuple[int, int]], int], int]  # logits, allowed ids, picked -> taken
 Floor = Literal["listening", "preparing", "speaking", "closed"]
 
 

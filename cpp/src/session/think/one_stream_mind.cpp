@@ -2,10 +2,7 @@
 #include "session/think/one_stream_mind.h"
 
 #include <algorithm>
-#include <string>
 #include <utility>
-
-#include "parley/errors.hpp"
 
 namespace parley {
 
@@ -99,7 +96,9 @@ void OneStreamMind::draw(const Plan* plan, const Moment& now, Timing& timing,
     const bool forced = work_.stop != EndReason::none;
     feed(!forced, timing, stop);
     const Slot& ids = plan->slots[slot % plan->slots.size()];
-    const std::int32_t id = forced ? rules.stop_id : pick(ids);
+    const std::int32_t id =
+        forced ? rules.stop_id
+               : draw_from(sampler_, parts_.backbone->logits(*state_), ids, parts_.on_draw);
     sampler_.accept(id);
     work_.unread = Unread(id);
     const Plan* next = take(id, plan, now.heard);
@@ -109,17 +108,6 @@ void OneStreamMind::draw(const Plan* plan, const Moment& now, Timing& timing,
     plan = next;
     batch_.assign(1, {id, nullptr});
   }
-}
-
-std::int32_t OneStreamMind::pick(const Slot& ids) {
-  const std::span<const float> logits = parts_.backbone->logits(*state_);
-  const std::int32_t picked = sampler_.pick(logits, ids);
-  if (!parts_.on_draw) return picked;
-  const std::int32_t id = parts_.on_draw({logits, ids, picked});
-  if (id >= 0 && static_cast<std::size_t>(id) < logits.size()) return id;
-  throw InputError("[session.draw] expected on_draw to return an id below " +
-                   std::to_string(logits.size()) + ", got " + std::to_string(id) +
-                   "; return one of the vocabulary");
 }
 
 // Returns the plan to go on with: the same one, another one from its start, or null for none.

@@ -76,7 +76,6 @@ class OneStreamMind final : public Mind {
 
   OneStreamMind(const OneStreamMind& other);
   void draw(const Plan* plan, const Moment& now, Timing& timing, const StopFlag& stop);
-  std::int32_t pick(const Slot& ids);
   const Plan* take(std::int32_t id, const Plan* plan, const Heard& heard);  // what a drawn id does
   void begin_reply(const Heard& heard, std::int32_t id);
   void end_reply(Said::Kind kind, EndReason reason, std::int32_t id = -1);

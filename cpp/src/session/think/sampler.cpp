@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "base/philox.h"
@@ -274,6 +275,17 @@ void Sampler::load(ByteReader& from) {
   }
   n_draws_ = from.get<std::uint64_t>();
   commit();
+}
+
+std::int32_t draw_from(Sampler& sampler, std::span<const float> logits, const Slot& slot,
+                       const DrawHook& hook) {
+  const std::int32_t picked = sampler.pick(logits, slot);
+  if (!hook) return picked;
+  const std::int32_t id = hook({logits, slot, picked});
+  if (id >= 0 && static_cast<std::size_t>(id) < logits.size()) return id;
+  throw InputError("[session.draw] expected on_draw to return an id below " +
+                   std::to_string(logits.size()) + ", got " + std::to_string(id) +
+                   "; return one of the vocabulary");
 }
 
 }  // namespace parley

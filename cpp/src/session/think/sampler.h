@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "parley/events.hpp"
 #include "session/think/slots.h"
 
 namespace parley {
@@ -63,5 +64,10 @@ class Sampler {
   std::size_t committed_ids_ = 0;
   std::uint64_t committed_draws_ = 0;
 };
+
+// What the sampler picks, or what `hook` takes instead where there is one. Throws InputError where
+// that is no id of the logits.
+std::int32_t draw_from(Sampler& sampler, std::span<const float> logits, const Slot& slot,
+                       const DrawHook& hook);
 
 }  // namespace parley
