@@ -143,7 +143,6 @@ class Bundle:
         end_of_turn: EndOfTurn | None = None,
         observe: bool = False,
         progress: Callable[[int, int], object] | None = None,
-        on_draw: OnDraw | None = None,
     ) -> Session:
         """Starts a conversation.
 
@@ -155,9 +154,8 @@ class Bundle:
         likeliest id), top_k, top_p, max_new_tokens of a reply. These are the bundle's where None.
         prefill_budget: the most positions of a prompt per step, 0 for all. overlap: a second thread
         makes a chunk's sound one chunk later (`delay_samples`); in turns, another one encodes full
-        segments. progress: told done and all evaluations of a voice's setup. on_draw: sees a draw's
-        logits [vocab_size], allowed ranges of ids and pick, and returns the id to take. Raises
-        InputError for what the bundle lacks or is out of range.
+        segments. progress: told done and all evaluations of a voice's setup. Raises InputError for
+        what the bundle lacks or is out of range.
         """
         started = self._start(
             mode,
@@ -175,9 +173,13 @@ class Bundle:
             end_of_turn=end_of_turn,
             observe=observe,
             progress=progress,
-            on_draw=on_draw,
         )
         return self._session(started)
+
+    def forced(self, on_draw: OnDraw, mode: Mode | None = None, **options: Any) -> Session:
+        """A `session` that draws what it is told: on_draw sees each draw's logits [vocab_size],
+        ranges of allowed ids and pick, and returns the id to take."""
+        return self._session(self._start(mode, on_draw=on_draw, **options))
 
     def resume(
         self, path: str | Path, *, progress: Callable[[int, int], object] | None = None

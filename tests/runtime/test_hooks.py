@@ -30,16 +30,14 @@ def test_a_hook_sees_each_draw_and_decides_it(tiny_bundle: Path) -> None:
         listen = [control["think"], control["shift"]]
         with bundle.session("duplex") as session:
             plain = play(session)
-        with bundle.session("duplex", on_draw=see) as session:
+        with bundle.forced(see, "duplex") as session:
             assert np.array_equal(play(session), plain)
         logits, allowed, _ = seen[0]
         assert logits.shape == (bundle.manifest["backbone"]["vocab_size"],)
         assert [i for begin, end in allowed for i in range(begin, end)] == sorted(listen)
         # What the first conversation did not draw is drawn where the hook says so.
         forced = listen[seen[0][2] == listen[0]]
-        with bundle.session(
-            "duplex", on_draw=lambda *draw: forced if draw[1] == allowed else draw[2]
-        ) as s:
+        with bundle.forced(lambda *draw: forced if draw[1] == allowed else draw[2], "duplex") as s:
             step = next(iter(s.feed(np.zeros(s.chunk_samples, np.float32))))
         kinds = [event.kind for event in step.events]
         assert ("shift" if forced == control["shift"] else "think") in kinds
@@ -50,7 +48,7 @@ def test_a_hook_that_names_no_id_changes_nothing(tiny_bundle: Path, wrong: int) 
     with parley.open(tiny_bundle, threads=1) as bundle:
         say = [wrong]
         hook = lambda logits, allowed, picked: say[0] if say else picked  # noqa: E731
-        with bundle.session("duplex", on_draw=hook) as session:
+        with bundle.forced(hook, "duplex") as session:
             before = session.position
             with pytest.raises(parley.InputError, match="expected on_draw to return an id below"):
                 play(session)
@@ -107,7 +105,7 @@ def test_keys_and_values_in_bfloat16_are_near_those_in_full(tiny_bundle: Path) -
                 seen.append(row)
                 return id
 
-            with bundle.session("duplex", on_draw=see) as session:
+            with bundle.forced(see, "duplex") as session:
                 play(session)
     exact, near = (np.stack(rows) for rows in logits.values())
     error = np.abs(near - exact).max() / np.abs(exact).max()

@@ -99,7 +99,7 @@ def play(
 
     played = Played(draws, np.zeros(0, np.float32), [], "", [], 0.0)
     pieces: list[Floats] = []
-    with bundle.session(mode, seed=seed, on_draw=see) as session:
+    with bundle.forced(see, mode, seed=seed) as session:
         chunk_s = session.chunk_samples / session.rate
         for step in session.play(samples):
             pieces.append(step.samples)
