@@ -220,6 +220,20 @@ def test_a_head_must_come_in_time() -> None:
             one.close()
 
 
+def test_many_honest_clients_come_at_once(server: Running) -> None:
+    async def ask() -> list[int]:
+        url = server.base + "/models"
+
+        async def one(web: Any) -> int:
+            async with web.get(url) as got:
+                return int(got.status)
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as web:
+            return await asyncio.gather(*[one(web) for _ in range(60)])
+
+    assert run(ask()) == [200] * 60
+
+
 def test_who_says_nothing_or_reads_nothing_is_closed() -> None:
     async def nothing(ws: Any) -> None:
         pass

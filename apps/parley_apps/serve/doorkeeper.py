@@ -11,6 +11,7 @@ from collections.abc import Callable
 from parley_apps.serve.limits import Limits
 
 END = b"\r\n\r\n"
+HURRY_S = 0.25
 
 
 class Doorkeeper(asyncio.Protocol):
@@ -30,10 +31,17 @@ class Doorkeeper(asyncio.Protocol):
         self._transport = transport
         self._inner.connection_made(transport)
         if len(self._pending) >= self._limits.pending_handshakes:
-            next(iter(self._pending)).turn_away()
+            next(iter(self._pending)).hurry()
         self._pending[self] = None
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._limits.handshake_s, self.turn_away)
+
+    def hurry(self) -> None:
+        """Others wait: the head must come soon. Not at once, or many honest clients that come in
+        the same moment would lose theirs unread."""
+        self._pending.pop(self, None)
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(HURRY_S, self.turn_away)
 
     def turn_away(self) -> None:
         """Closes a connection that has not said what it wants."""

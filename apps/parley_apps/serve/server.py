@@ -82,7 +82,12 @@ class Server:
         assert self._runner.server is not None
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
-            door(self._runner.server, self.limits), host, port, ssl=tls, reuse_address=True
+            door(self._runner.server, self.limits),
+            host,
+            port,
+            ssl=tls,
+            ssl_handshake_timeout=self.limits.handshake_s if tls else None,
+            reuse_address=True,
         )
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
