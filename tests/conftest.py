@@ -70,6 +70,23 @@ def step_audio_2_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def fun_audio_chat_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Fun-Audio-Chat checkpoint as a bundle in float32. Read it only."""
+    for package in ("torch", "onnx", "gguf", "safetensors", "tokenizers", "yaml"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"no {package}; pip install 'parley[export]'")
+    from fun_audio_chat_checkpoint import write_checkpoint
+    from parley_apps.main import main
+
+    folder = tmp_path_factory.mktemp("fun")
+    checkpoint = write_checkpoint(folder / "checkpoint")
+    out = folder / "bundle"
+    precisions = ["--backbone", "f32", "--head", "f32"]
+    assert main(["export", str(checkpoint), "--out", str(out), *precisions]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made-up recording, 48 kHz, 24 bit, in stereo."""
     import soundfile

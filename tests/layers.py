@@ -25,6 +25,7 @@ USES = {
     "small_checkpoint": "golden",
     "tiny_bundle": "golden",
     "step_audio_2_bundle": "golden",
+    "fun_audio_chat_bundle": "golden",
     "intact_checkpoint": "golden",
     "checkpoint": "golden",
     "bundle_run": "nano",

@@ -55,12 +55,13 @@ class StateContract:
 
 @dataclass(frozen=True)
 class GraphContract:
-    """One graph."""
+    """One graph; with `some_states` it has those of the states that it needs."""
 
     name: str
     inputs: tuple[TensorContract, ...]
     outputs: tuple[TensorContract, ...]
     states: tuple[StateContract, ...] = ()
+    some_states: bool = False
 
 
 def _f32(name: str, *shape: int | str) -> TensorContract:
@@ -126,13 +127,7 @@ GRAPHS = (
             StateContract("up_values", "f32", ("up_blocks", "heads", "up_past", "head_width")),
             StateContract("filled", "i64", (1,)),
         ),
-    ),
-    GraphContract(
-        "flow_lookahead",
-        # As the encoder, where it is no more than that.
-        (TensorContract("codes", "i64", (1, "N")), _f32("speaker", 1, "speaker_width")),
-        (_f32("token_features", 1, "FRAMES", "hidden"),),
-        (StateContract("lookahead", "f32", (1, "width", "lookahead_rows")),),
+        some_states=True,
     ),
     GraphContract(
         "flow_modulation",
@@ -196,9 +191,9 @@ def graph(name: str) -> GraphContract:
     return {g.name: g for g in GRAPHS}[name]
 
 
-def state_tensors(contract: GraphContract, prefix: str) -> tuple[TensorContract, ...]:
+def state_tensors(states: tuple[StateContract, ...], prefix: str) -> tuple[TensorContract, ...]:
     """The graph tensors that carry the states in or out."""
-    return tuple(TensorContract(prefix + s.name, s.type, s.shape) for s in contract.states)
+    return tuple(TensorContract(prefix + s.name, s.type, s.shape) for s in states)
 
 
 _HEADER = """\

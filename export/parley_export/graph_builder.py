@@ -102,8 +102,8 @@ class GraphBuilder:
             [own for t in tensors for own in t.expand(layers, cache)]
             for tensors in (contract.inputs, contract.outputs)
         ]
-        self._inputs = (*self._tensors[0], *state_tensors(contract, STATE_IN))
-        self._outputs = (*self._tensors[1], *state_tensors(contract, STATE_OUT))
+        self._inputs = (*self._tensors[0], *state_tensors(contract.states, STATE_IN))
+        self._outputs = (*self._tensors[1], *state_tensors(contract.states, STATE_OUT))
         self._written: set[str] = set()
         self._n_values = 0
 
@@ -273,6 +273,7 @@ class GraphBuilder:
 
     def save(self, path: Path) -> GraphInfo:
         """Writes the graph and, beside it, `<file>.data` with the larger weights."""
+        self._drop_states()
         missing = {t.name for t in self._outputs} - self._written
         if missing:
             raise KeyError(f"outputs of {self.contract.name} without a value: {sorted(missing)}")
@@ -299,6 +300,15 @@ class GraphBuilder:
         )
         path.write_bytes(model.SerializeToString())
         return self._info(path.name, [data.name] if used else [])
+
+    def _drop_states(self) -> None:
+        """Those that the graph has no use for, where its contract leaves that to it."""
+        states = self.contract.states
+        if self.contract.some_states:
+            states = tuple(s for s in states if STATE_OUT + s.name in self._written)
+        self._states = states
+        self._inputs = (*self._tensors[0], *state_tensors(states, STATE_IN))
+        self._outputs = (*self._tensors[1], *state_tensors(states, STATE_OUT))
 
     def _custom_ops(self) -> list[str]:
         """`domain.Name` of the operators that are not ONNX's own."""
@@ -338,12 +348,12 @@ class GraphBuilder:
         )
         if self._custom_ops():
             info["custom_ops"] = self._custom_ops()
-        if self.contract.states:
+        if self._states:
             info["states"] = [
                 {
                     **TensorContract(s.name, s.type, s.shape).resolve(self.sizes),
                     "initial": s.initial,
                 }
-                for s in self.contract.states
+                for s in self._states
             ]
         return info

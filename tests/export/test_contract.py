@@ -27,8 +27,8 @@ def test_names_are_unique():
         tensors = [
             *graph.inputs,
             *graph.outputs,
-            *contract.state_tensors(graph, contract.STATE_IN),
-            *contract.state_tensors(graph, contract.STATE_OUT),
+            *contract.state_tensors(graph.states, contract.STATE_IN),
+            *contract.state_tensors(graph.states, contract.STATE_OUT),
         ]
         assert len({tensor.name for tensor in tensors}) == len(tensors)
 

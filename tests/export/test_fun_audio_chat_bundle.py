@@ -183,7 +183,7 @@ def test_codes_to_sound(bundle, manifest):
     codes = np.append(numbers["dec_codes"], [-1] * 3)[None].astype(np.int64)
     past = np.zeros((1, SPEC.lookahead_width, 2), np.float32)
     feeds = {"codes": codes, "speaker": speaker, "state_in.lookahead": past}
-    given = opened(bundle / "flow_lookahead.onnx").run(["token_features"], feeds)[0][0]
+    given = opened(bundle / "flow_encoder.onnx").run(["token_features"], feeds)[0][0]
     assert relative_error(given[::2, :80], numbers["dec_codes_ahead"]) < tolerances.ENCODER_REL
     assert relative_error(given[0, 80:], numbers["dec_speaker"]) < tolerances.ENCODER_REL
     x = solve(bundle, manifest["flow"], given, numbers["dec_noise"].T)
@@ -227,7 +227,7 @@ def solve(bundle, flow, given, noise):
 
 
 def test_every_layer_is_as_its_module(checkpoint, bundle, capsys):
-    for stage in ("encoder", "head", "flow_lookahead", "flow_modulation"):
+    for stage in ("encoder", "head", "flow_encoder", "flow_modulation"):
         capsys.readouterr()
         arguments = ["--inside", stage, "--checkpoint", str(checkpoint), "--json"]
         assert main(["verify", str(bundle), *arguments]) == 0, stage

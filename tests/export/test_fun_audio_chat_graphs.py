@@ -24,7 +24,7 @@ def graphs(tmp_path_factory):
         "encoder_segment": (encoder_graphs.export_encoder_segment, tiny.encoder, tiny.tower),
         "head_slots": (head_graphs.export_head_slots, tiny.head),
         "head_input": (head_graphs.export_head_input, tiny.tower),
-        "flow_lookahead": (flow_graphs.export_flow_lookahead, tiny.flow),
+        "flow_encoder": (flow_graphs.export_flow_encoder, tiny.flow),
         "flow_modulation": (flow_graphs.export_flow_modulation, tiny.flow),
         "flow_field": (flow_graphs.export_flow_field, tiny.flow),
         "vocoder_with_noise": (export_vocoder, tiny.vocoder),
@@ -55,7 +55,7 @@ def test_a_turn_can_be_encoded_block_by_block(graphs):
     assert relative_error(np.concatenate(parts, 1), whole) < tolerances.SAME_REL
 
 
-def test_flow_lookahead(graphs):
+def test_flow_encoder(graphs):
     """Runs of several lengths, the last one without anything behind it, against the whole."""
     flow, speaker = models().flow, np.ones((1, 192), np.float32)
     codes = np.append(np.random.default_rng(3).integers(0, SPEC.codes, 40), [PADDING] * LOOKAHEAD)
@@ -63,7 +63,7 @@ def test_flow_lookahead(graphs):
     state, got = np.zeros((1, SPEC.lookahead_width, 2), np.float32), []
     for begin, n in ((0, 25), (25, 1), (26, 14)):
         feeds = {"codes": codes[None, begin : begin + n + LOOKAHEAD], "speaker": speaker}
-        out, state = graphs["flow_lookahead"].run(None, {**feeds, "state_in.lookahead": state})
+        out, state = graphs["flow_encoder"].run(None, {**feeds, "state_in.lookahead": state})
         got.append(out)
     got = np.concatenate(got, 1)
     expected = rows.repeat_interleave(2, 1)

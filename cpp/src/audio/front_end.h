@@ -43,4 +43,10 @@ constexpr std::size_t halved(std::size_t n, int layers, int averaging = 0) {
   return n;
 }
 
+// Groups of `size` rows that n of them make, the last one perhaps short.
+constexpr std::size_t grouped(std::size_t n, int size) {
+  const auto rows = static_cast<std::size_t>(size);
+  return (n + rows - 1) / rows;
+}
+
 }  // namespace parley

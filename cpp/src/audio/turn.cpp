@@ -11,8 +11,14 @@ namespace parley {
 
 namespace {
 
-// Of mel frames that were not filled up with silence.
+// Of a segment that was not filled up with silence.
 std::size_t count_piece(std::size_t n_samples, const FrontEndConfig& config) {
+  if (config.feature_rows_hz > 0) {
+    // In double precision and cut off, as published: a few lengths come out one row short.
+    const double seconds = static_cast<double>(n_samples) / config.input_hz;
+    const auto rows = static_cast<std::size_t>(seconds * config.feature_rows_hz);
+    return grouped(rows, config.feature_group);
+  }
   const std::size_t frames = segment_mel_frames(n_samples, config);
   const auto hidden = static_cast<std::size_t>(config.hidden_mel_frames);
   return halved(frames - std::min(frames, hidden), config.feature_halvings, config.pooled_halving);

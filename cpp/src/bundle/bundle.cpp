@@ -212,6 +212,11 @@ Mode Bundle::Impl::pick_mode(const SessionOptions& options) const {
 }
 
 SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
+  if (manifest_.head) {
+    throw BundleError(
+        "[bundle.session] expected a bundle whose backbone makes the codes itself, got one with a "
+        "speech head, of which this parley runs the stages alone; use a newer parley");
+  }
   check_options(options);
   const Mode mode = pick_mode(options);
   SessionParts parts;

@@ -18,6 +18,7 @@ Stages build_stages(const Manifest& manifest, const OpenGraph& open) {
     shape.chunk_mel_frames = static_cast<std::size_t>(manifest.duplex->chunk_mel_frames);
   shape.feature_halvings = manifest.front_end.feature_halvings;
   shape.pooled_halving = manifest.front_end.pooled_halving;
+  shape.feature_group = manifest.front_end.feature_group;
   Stages stages;
   stages.encoder = make_graph_encoder(open(contract::encoder_segment::kGraph),
                                       open(contract::encoder_chunk::kGraph),
@@ -36,7 +37,8 @@ Stages build_stages(const Manifest& manifest, const OpenGraph& open) {
 
 std::span<const Family> known_families() {
   static constexpr std::array kFamilies{Family{"covo_audio", build_stages},
-                                        Family{"step_audio_2", build_stages}};
+                                        Family{"step_audio_2", build_stages},
+                                        Family{"fun_audio_chat", build_stages}};
   return kFamilies;
 }
 

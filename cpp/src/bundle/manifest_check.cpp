@@ -116,12 +116,11 @@ void check_graph(const Manifest& m, const std::string& name, const GraphEntry& g
 
 void check_graphs(const Manifest& m) {
   static constexpr std::array kNames = {
-      contract::encoder_segment::kGraph,   contract::encoder_chunk::kGraph,
-      contract::head_slots::kGraph,        contract::head_input::kGraph,
-      contract::flow_condition::kGraph,    contract::flow_encoder::kGraph,
-      contract::flow_lookahead::kGraph,    contract::flow_modulation::kGraph,
-      contract::flow_field::kGraph,        contract::vocoder::kGraph,
-      contract::vocoder_with_noise::kGraph};
+      contract::encoder_segment::kGraph, contract::encoder_chunk::kGraph,
+      contract::head_slots::kGraph,      contract::head_input::kGraph,
+      contract::flow_condition::kGraph,  contract::flow_encoder::kGraph,
+      contract::flow_modulation::kGraph, contract::flow_field::kGraph,
+      contract::vocoder::kGraph,         contract::vocoder_with_noise::kGraph};
   for (const auto& [name, graph] : m.graphs) {
     const bool known = std::any_of(kNames.begin(), kNames.end(),
                                    [&name = name](const char* k) { return name == k; });
@@ -139,8 +138,7 @@ void check_graphs(const Manifest& m) {
     expect(n == 1, "graphs", "with " + names + ", which " + why + " needs",
            n == 0 ? "a bundle without it" : "several of them");
   };
-  needs("every bundle", {contract::flow_condition::kGraph, contract::flow_encoder::kGraph,
-                         contract::flow_lookahead::kGraph});
+  needs("every bundle", {contract::flow_condition::kGraph, contract::flow_encoder::kGraph});
   needs("every bundle", {contract::flow_modulation::kGraph});
   needs("every bundle", {contract::flow_field::kGraph});
   needs("every bundle", {contract::vocoder::kGraph, contract::vocoder_with_noise::kGraph});

@@ -91,18 +91,6 @@ inline constexpr char kUpValues[] = "up_values";
 inline constexpr char kFilled[] = "filled";
 }  // namespace flow_encoder
 
-namespace flow_lookahead {
-inline constexpr char kGraph[] = "flow_lookahead";
-// i64 [1, N]
-inline constexpr char kCodes[] = "codes";
-// f32 [1, speaker_width]
-inline constexpr char kSpeaker[] = "speaker";
-// f32 [1, FRAMES, hidden]
-inline constexpr char kTokenFeatures[] = "token_features";
-// f32 [1, width, lookahead_rows]
-inline constexpr char kLookahead[] = "lookahead";
-}  // namespace flow_lookahead
-
 namespace flow_modulation {
 inline constexpr char kGraph[] = "flow_modulation";
 // f32 [K]

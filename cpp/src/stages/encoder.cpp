@@ -240,14 +240,17 @@ class GraphEncoder final : public Encoder, public EncoderProbe {
 
   // What the graph gives for n mel frames; one of whole segments gives always the same.
   Shape encoded_shape(std::size_t n) const {
-    return rows_for(segment_.encoded_shape, n, std::max(kEncoderHalvings, shape_.pooled_halving));
+    // Where features are groups of averages, both lie behind the encoder's own rows.
+    const int averaging = shape_.feature_group > 1 ? 0 : shape_.pooled_halving;
+    return rows_for(segment_.encoded_shape,
+                    halved(n, std::max(kEncoderHalvings, averaging), averaging));
   }
   Shape features_shape(std::size_t n) const {
-    return rows_for(segment_.features_shape, n, shape_.feature_halvings);
+    const std::size_t rows = halved(n, shape_.feature_halvings, shape_.pooled_halving);
+    return rows_for(segment_.features_shape, grouped(rows, shape_.feature_group));
   }
-  Shape rows_for(Shape shape, std::size_t n, int halvings) const {
-    if (segment_.any_length)
-      shape.dims[1] = static_cast<std::int64_t>(halved(n, halvings, shape_.pooled_halving));
+  Shape rows_for(Shape shape, std::size_t rows) const {
+    if (segment_.any_length) shape.dims[1] = static_cast<std::int64_t>(rows);
     return shape;
   }
 

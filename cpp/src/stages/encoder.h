@@ -37,6 +37,7 @@ struct EncoderShape {
   std::size_t chunk_mel_frames = 16;
   int feature_halvings = 4;  // from mel frames to features
   int pooled_halving = 0;    // which of them averages and rounds down; 0: none
+  int feature_group = 1;     // rows behind them that make a feature
 };
 
 // Either graph may be null: a bundle has one form or both. `states`: of the chunk graph, as the

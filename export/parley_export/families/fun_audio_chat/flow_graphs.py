@@ -21,7 +21,7 @@ from parley_export.modules.code_flow import FRAMES_PER_CODE
 HEADS_TURNED = 1  # that know positions
 
 
-def export_flow_lookahead(flow: Flow, path: Path, precision: str = "f32") -> GraphInfo:
+def export_flow_encoder(flow: Flow, path: Path, precision: str = "f32") -> GraphInfo:
     """Codes and a voice to what the field is given of them, two rows a code."""
     n_mels = flow.config.field.n_mels
     sizes = {
@@ -30,7 +30,7 @@ def export_flow_lookahead(flow: Flow, path: Path, precision: str = "f32") -> Gra
         "width": flow.config.lookahead_width,
         "lookahead_rows": 2,
     }
-    g = GraphBuilder(contract.graph("flow_lookahead"), sizes, precision)
+    g = GraphBuilder(contract.graph("flow_encoder"), sizes, precision)
     x, known = known_rows(g, flow.input_embedding)
     x = look_ahead(g, g.op("Mul", x, known), flow.pre_lookahead_layer)
     x = g.concat(2, x, speaker_rows(g, flow.spk_embed_affine_layer, x))

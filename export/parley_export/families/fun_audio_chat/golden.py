@@ -237,7 +237,7 @@ class _Speech:
         self.configs, self.arrays, self.manifest = read.configs, arrays, manifest
         self.sessions = {
             name: GraphSession(bundle / f"{name}.onnx")
-            for name in ("flow_lookahead", "flow_modulation", "flow_field", "vocoder_with_noise")
+            for name in ("flow_encoder", "flow_modulation", "flow_field", "vocoder_with_noise")
         }
         vocoder = read.configs.speech[1]
         self.vocoder: Any = loading.load_module(vocoder, read.read)
@@ -268,7 +268,7 @@ class _Speech:
             "speaker": self.voices[name].speaker[None],
             "state_in.lookahead": past,
         }
-        return self.sessions["flow_lookahead"].run(feeds)["token_features"][0]
+        return self.sessions["flow_encoder"].run(feeds)["token_features"][0]
 
     def modulation(self, t: Tensor) -> np.ndarray:
         feeds = {"t": t.numpy(), "speaker": np.zeros((1, self.configs.flow.speaker_width))}

@@ -100,10 +100,12 @@ def _front_end(configs: Configs) -> dict[str, Any]:
         "pad_samples": 1,
         "segment_samples": configs.clip_seconds * front_end.ENCODER_HZ,
         "tail_samples": front_end.TAIL_SAMPLES,
-        # Features of a segment are counted from its samples: rows a second, cut off, in groups.
-        "feature_halvings": 0,
-        "feature_rows_hz": front_end.ROWS_HZ,
+        # Mel frames halved in turn, then in groups, are what the graph gives; how many of those
+        # are kept follows from the samples: so many rows a second, cut off, in groups.
+        "feature_halvings": 2,
+        "pooled_halving": 2,
         "feature_group": configs.encoder.group,
+        "feature_rows_hz": front_end.ROWS_HZ,
         # What comes of a block never changes: it may be encoded as soon as it is heard.
         "block_mel_frames": configs.encoder.block_frames,
         "positions_hz": front_end.ENCODER_HZ // front_end.HOP,

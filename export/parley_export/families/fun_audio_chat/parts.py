@@ -9,8 +9,8 @@ from parley_export.families.fun_audio_chat import probes
 from parley_export.families.fun_audio_chat.checkpoint import Checkpoint
 from parley_export.families.fun_audio_chat.encoder_graphs import export_encoder_segment
 from parley_export.families.fun_audio_chat.flow_graphs import (
+    export_flow_encoder,
     export_flow_field,
-    export_flow_lookahead,
     export_flow_modulation,
 )
 from parley_export.families.fun_audio_chat.head_graphs import export_head_input, export_head_slots
@@ -25,7 +25,7 @@ GRAPHS: dict[str, tuple[Callable[..., GraphInfo], Callable[..., Probe]]] = {
     "encoder_segment": (export_encoder_segment, probes.encoder_segment),
     "head_input": (export_head_input, probes.head_input),
     "head_slots": (export_head_slots, probes.head_slots),
-    "flow_lookahead": (export_flow_lookahead, probes.flow_lookahead),
+    "flow_encoder": (export_flow_encoder, probes.flow_encoder),
     "flow_modulation": (export_flow_modulation, probes.flow_modulation),
     "flow_field": (export_flow_field, probes.flow_field),
     "vocoder_with_noise": (export_vocoder, probes.vocoder_with_noise),
@@ -53,7 +53,7 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
         part("encoder_segment", hearing, count_weights(hearing[0]) + square, precision),
         part("head_input", (configs.tower,), square + head.table * head.backbone_width, precision),
         part("head_slots", (configs.speech_head,), slots, precision),
-        part("flow_lookahead", (flow,), all_flow - in_field, precision),
+        part("flow_encoder", (flow,), all_flow - in_field, precision),
         part("flow_modulation", (flow,), modulation, precision),
         part("flow_field", (flow,), in_field - modulation, cache),
         part("vocoder_with_noise", (vocoder,), count_weights(vocoder), voice),

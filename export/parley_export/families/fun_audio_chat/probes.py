@@ -46,7 +46,7 @@ def head_slots(head: SpeechHead) -> Probe:
     return Probe(feeds, lambda: {"slots": head.input_matching(head.slots(hidden, text))})
 
 
-def flow_lookahead(flow: Flow) -> Probe:
+def flow_encoder(flow: Flow) -> Probe:
     """A whole reply."""
     codes = torch.arange(CODES)[None] % flow.config.codes
     codes = torch.nn.functional.pad(codes, (0, 3), value=PADDING)
