@@ -44,18 +44,17 @@ std::size_t segment_mel_frames(std::size_t n_samples, const FrontEndConfig& conf
 struct SegmentLogMel::Impl {
   explicit Impl(const FrontEndConfig& c) : config(checked(c)), mel(c) {
     most = std::int64_t{c.segment_samples} * c.encoder_hz / c.input_hz;
-    const std::int64_t least = filled_samples(0, c);
-    if (least <= c.n_fft / 2) {
+    if (!c.own_lengths() && most <= c.n_fft / 2) {
       throw InputError("[audio.segment] expected segments of more than half of n_fft, got " +
-                       std::to_string(least) + " samples; correct " +
-                       (c.own_lengths() ? "tail_samples" : "segment_samples"));
+                       std::to_string(most) + " samples; correct segment_samples");
     }
   }
 
-  // Sample i of a segment of `n`: zeros behind the signal, reflected beyond both ends.
-  static float at(std::span<const float> samples, std::int64_t i, std::int64_t n) {
+  // Sample i of a segment of `n`: zeros behind the signal, reflected beyond its beginning, and
+  // beyond the end of one that was filled up.
+  float at(std::span<const float> samples, std::int64_t i, std::int64_t n) const {
     i = i < 0 ? -i : i;
-    i = i < n ? i : 2 * (n - 1) - i;
+    i = i < n || config.own_lengths() ? i : 2 * (n - 1) - i;
     return i < static_cast<std::int64_t>(samples.size()) ? samples[size(i)] : 0.0F;
   }
 
@@ -96,12 +95,13 @@ void SegmentLogMel::compute(std::span<const float> samples, std::span<float> log
   std::fill(log_mel.begin(), log_mel.end(), silence);
   for (std::size_t f = 0; f < n_frames; ++f) {
     const std::int64_t begin = static_cast<std::int64_t>(f) * c.hop - c.n_fft / 2;
-    // Behind the signal all is zero, but the last frames see the segment's end reflected.
+    // Behind the signal all is zero, but the last frames see a filled segment's end reflected.
     const std::int64_t end = begin + c.n_fft;
-    const std::int64_t first = std::min(begin, end <= n_samples ? begin : 2 * n_samples - 1 - end);
+    const bool mirrors = end > n_samples && !c.own_lengths();
+    const std::int64_t first = mirrors ? std::min(begin, 2 * n_samples - 1 - end) : begin;
     if (first >= static_cast<std::int64_t>(samples.size())) continue;
     for (std::size_t i = 0; i < frame.size(); ++i) {
-      frame[i] = Impl::at(samples, begin + static_cast<std::int64_t>(i), n_samples);
+      frame[i] = impl.at(samples, begin + static_cast<std::int64_t>(i), n_samples);
     }
     impl.mel.compute(frame, scratch);
     for (std::size_t m = 0; m < n_mels; ++m) {

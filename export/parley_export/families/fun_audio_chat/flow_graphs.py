@@ -68,7 +68,7 @@ def export_flow_field(flow: Flow, path: Path, precision: str = "f32", cache: str
     """One evaluation of the velocity; one modulation serves the whole batch.
 
     A row of `inputs` is what the codes say, the speaker, the condition and the state. What later
-    frames carry are the last inputs of both convolutions, side by side.
+    frames carry are the inputs of both convolutions, side by side.
 
     `cache` is the type (f32, f16) of the keys and values that go in and out; empty: `precision`.
     """
@@ -83,7 +83,6 @@ def export_flow_field(flow: Flow, path: Path, precision: str = "f32", cache: str
         "heads": config.heads,
         "head_width": config.head_width,
         "carried_frames": config.conv_kernel - 1,
-        "ROWS_LEFT": config.conv_kernel - 1,
     }
     g = GraphBuilder(contract.graph("flow_field"), sizes, precision, cache=cache)
     columns = Columns(g, config.hidden)
@@ -118,13 +117,12 @@ def _embed(g: GraphBuilder, flow: Flow, columns: Columns) -> str:
     conv = module.conv_pos_embed
     carried = g.transpose(g.input("carried"), 0, 2, 1)
     before = g.ops("Split", 2, carried, axis=1, num_outputs=2)
-    y, after = g.transpose(columns.shaped(x, hidden), 1, 0, 2), []
+    y, own = g.transpose(columns.shaped(x, hidden), 1, 0, 2), []
     for past, (layer, _), name in zip(before, (conv.conv1, conv.conv2), ("1", "2"), strict=True):
-        both = g.concat(2, past, y)
-        after.append(g.slice(both, 2, -conv.past, 1 << 30))
+        own.append(y)
         taps = (layer.weight, layer.bias, f"conv.{name}")
-        y = g.op("Mish", g.conv(both, *taps, group=layer.groups))
-    g.output("rows", g.transpose(g.concat(1, *after), 0, 2, 1))
+        y = g.op("Mish", g.conv(g.concat(2, past, y), *taps, group=layer.groups))
+    g.output("rows", g.transpose(g.concat(1, *own), 0, 2, 1))
     return g.op("Add", x, columns.flat(g.transpose(y, 1, 0, 2), hidden))
 
 
