@@ -84,6 +84,13 @@ void check_options(const SessionOptions& options) {
     refuse("prefill_budget of 0 (no limit) or more", std::to_string(options.prefill_budget));
 }
 
+void check_one_stream(const Manifest& manifest) {
+  if (!manifest.head) return;
+  throw BundleError(
+      "[bundle.session] expected a bundle whose backbone makes the codes itself, got one with a "
+      "speech head, of which this parley runs the stages alone; use a newer parley");
+}
+
 }  // namespace
 
 Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& options,
@@ -212,11 +219,7 @@ Mode Bundle::Impl::pick_mode(const SessionOptions& options) const {
 }
 
 SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
-  if (manifest_.head) {
-    throw BundleError(
-        "[bundle.session] expected a bundle whose backbone makes the codes itself, got one with a "
-        "speech head, of which this parley runs the stages alone; use a newer parley");
-  }
+  check_one_stream(manifest_);
   check_options(options);
   const Mode mode = pick_mode(options);
   SessionParts parts;
