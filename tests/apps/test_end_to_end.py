@@ -313,3 +313,24 @@ def test_forty_minutes_as_one_turn(
     flags = ["--in", str(path), "--out", str(out), "--mode", "turns"]
     assert main(["talk", str(tiny_bundle), *flags]) == 3
     assert "context" in capsys.readouterr().err and not out.exists()
+
+
+def test_talk_with_managed_turns(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The demo's first commands: the engine ends their turns, the summary tells of them."""
+    samples, rate = parley.read_audio(
+        Path(__file__).resolve().parents[2] / "apps/parley_apps/data/conversation.wav"
+    )
+    recording = tmp_path / "user.wav"
+    parley.write_wav(recording, samples[: 6 * rate], rate)
+    flags = ["--mode", "managed", "--timer", "commit_plain=400", *SHORT]
+    told = []
+    for name in ("a", "b"):
+        paths = talk(tiny_bundle, recording, tmp_path / name, *flags, "--json")
+        told.append((json.loads(capsys.readouterr().out), paths["out"].read_bytes()))
+    (first, sound), (again, same) = told
+    assert sound == same and first["replies"] == again["replies"]
+    assert first["turns"]["replied"] >= 1 and first["mode"] == "managed"
+    turn = first["turn_reports"][0]
+    assert 0.35 < turn["commit_s"] - turn["speech_end_s"] < 0.45

@@ -216,3 +216,11 @@ def test_what_happens_is_told_in_lines(capsys: pytest.CaptureFixture[str]) -> No
     assert len(lines) == 4 and all(line.startswith("   1.00 s  ") for line in lines)
     assert "most of it: flow" in lines[0] and "80 samples" in lines[1] and "80 ms" in lines[2]
     assert "Headset went away" in lines[3]
+
+
+def test_managed_turns_are_not_replayed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    about = json.loads((folder / "conversation.json").read_text())
+    about["session"]["mode"] = "managed"
+    (folder / "conversation.json").write_text(json.dumps(about))
+    assert replay(folder) == 3
+    assert "managed turns, whose samples hang on when" in capsys.readouterr().err
