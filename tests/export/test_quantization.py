@@ -91,8 +91,7 @@ def test_products_in_few_bits(name: str, x: np.ndarray, tmp_path: Path) -> None:
     want = ran(product(), tmp_path, x)
     plain.turn_products(graph)
     graph = tools.quantize(graph, kind, [{"x": x}] * 2)
-    if kind.products != "static":
-        assert sum(tools.count(graph).values()) == 1
+    assert sum(tools.count(graph).values()) == 1
     limit = tolerances.PRODUCT_REL[kind.bits]
     assert 0.0 < error(ran(graph, tmp_path, x), want) < limit
 

@@ -54,6 +54,11 @@ class Mix:
     def graphs(self) -> dict[str, str]:
         return {stage: getattr(self, stage) for stage in STAGES}
 
+    def recordings(self) -> tuple[Path | None, Path | None]:
+        """For graphs and for the backbone, where one of their types wants them."""
+        wanted = any(kind in TYPES and TYPES[kind].calibrated for kind in self.graphs().values())
+        return (self.calibrate if wanted else None, self.imatrix)
+
     def name(self) -> str:
         """Such as "encoder int8, backbone q4_k_m with importance"."""
         told = {stage: getattr(self, stage) for stage in (*STAGES, *DECODERS)}
@@ -222,7 +227,7 @@ class _Job:
         self.decoders = {
             name: manifest[name]["file"] for name in DECODERS if manifest.get(name) is not None
         }
-        wants_runs = mix.imatrix is not None or mix.calibrate is not None
+        wants_runs = any(path is not None for path in mix.recordings())
         self.progress = Progress(
             {
                 **({"playing recordings": 30.0} if wants_runs else {}),
@@ -268,21 +273,21 @@ class _Job:
         """What graphs and what the backbone read; one conversation for both where they may."""
         from parley_export.quantization.calibration import converse
 
-        mix = self.mix
-        paths = {path for path in (mix.calibrate, mix.imatrix) if path is not None}
+        calibrate, imatrix = self.mix.recordings()
+        paths = {path for path in (calibrate, imatrix) if path is not None}
         if not paths:
             return None, None
         seen = {}
         with self.progress.step("playing recordings"):
             for path in sorted(paths):
-                wants = path == mix.imatrix
+                wants = path == imatrix
                 seen[path] = converse(
                     self.source, path, importance=wants, tell=self.progress.update
                 )
         self.report.calibration = "; ".join(one.told for one in seen.values())
         return (
-            seen[mix.calibrate] if mix.calibrate is not None else None,
-            seen[mix.imatrix] if mix.imatrix is not None else None,
+            seen[calibrate] if calibrate is not None else None,
+            seen[imatrix] if imatrix is not None else None,
         )
 
     def _graph(self, name: str, entry: dict[str, Any], seen: Seen | None) -> dict[str, Any]:

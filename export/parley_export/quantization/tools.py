@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from parley_export.errors import InputError
 from parley_export.quantization.plain import graphs, weights
@@ -214,16 +213,16 @@ def _proto(model: Any) -> onnx.ModelProto:
 
 
 def count(model: onnx.ModelProto) -> dict[str, int]:
-    """Nodes that compute in integers, by operator."""
-    kinds = ("MatMulInteger", "QLinearConv", "MatMulNBits", "QLinearMatMul")
+    """Nodes that compute in integers, by operator; "QDQ" behind those between conversions."""
+    kinds = ("MatMulInteger", "MatMulNBits")
     found: dict[str, int] = {}
     for part in graphs(model.graph):
+        dequantized = {n.output[0] for n in part.node if n.op_type == "DequantizeLinear"}
         for node in part.node:
-            if node.op_type in kinds:
-                found[node.op_type] = found.get(node.op_type, 0) + 1
+            name = node.op_type
+            if name in ("MatMul", "Conv") and dequantized.issuperset(node.input[:2]):
+                name += " QDQ"
+            elif name not in kinds:
+                continue
+            found[name] = found.get(name, 0) + 1
     return found
-
-
-def arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """Weights by name."""
-    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
