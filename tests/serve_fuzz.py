@@ -131,7 +131,7 @@ async def sequence(web: aiohttp.ClientSession, base: str, seed: int) -> int | No
                 reader.cancel()  # and the socket is dropped without a word
                 return None
             await asyncio.sleep(0.01)
-            await asyncio.wait_for(ws.close(), 5)
+            await asyncio.wait_for(ws.close(), 60)
             await reader
             return ws.close_code
     except (aiohttp.ClientError, ConnectionError):
@@ -149,7 +149,7 @@ async def turn(web: aiohttp.ClientSession, base: str) -> str:
     async with web.ws_connect(base + "/realtime") as ws:
         for given in (REALTIME[1], REALTIME[4], REALTIME[6], {"type": "response.create"}):
             await ws.send_json(given)
-        while (event := await ws.receive_json(timeout=20))["type"] != "response.done":
+        while (event := await ws.receive_json(timeout=60))["type"] != "response.done":
             assert event["type"] != "error", event
         assert event["response"]["status"] == "completed", event
         return str(event["response"]["output"][0]["content"][0]["transcript"])
@@ -186,7 +186,7 @@ def run(count: int, first: int = 0) -> dict[Any, int]:
     try:
         with Running({"scripted": ScriptedServed()}, sessions=64) as server:
             codes = asyncio.run(attack(server.ws, range(first, first + count)))
-            ends = time.monotonic() + 10
+            ends = time.monotonic() + 60
             while server.manager.seats and time.monotonic() < ends:
                 time.sleep(0.01)
             assert not server.manager.seats, "conversations are left"

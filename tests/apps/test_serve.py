@@ -30,7 +30,7 @@ QUICK = Limits(handshake_s=0.2, slow_s=0.3, idle_s=0.3, goodbye_s=0.5)
 
 
 def run(work: Any) -> Any:
-    return asyncio.run(asyncio.wait_for(work, 60))
+    return asyncio.run(asyncio.wait_for(work, 120))
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_the_next_client_is_told_when_to_come_again() -> None:
         (status, again, error), code, close = run(fill(server))
         assert (status, again, error["code"]) == (503, "5", "server_busy")
         assert (code, close) == ("server_busy", 1013)
-        assert within(5, lambda: not server.manager.seats)
+        assert within(60, lambda: not server.manager.seats)
         run(one_turn(server))
 
 
@@ -180,7 +180,7 @@ def ended_with(server: Running, give: Callable[[Any], Any]) -> int:
         async with aiohttp.ClientSession() as web, web.ws_connect(server.ws + "/realtime") as ws:
             reader = asyncio.create_task(serve_fuzz.read(ws))
             await give(ws)
-            await asyncio.wait_for(reader, 20)
+            await asyncio.wait_for(reader, 60)
             return int(ws.close_code)
 
     return int(run(talk()))
@@ -204,7 +204,7 @@ def test_floods_are_closed(server: Running) -> None:
 
     for give, code in ((sound, 1008), (messages, 1008), (nonsense, 1008), (much, 1009)):
         assert ended_with(server, give) == code
-    assert within(5, lambda: not server.manager.seats)
+    assert within(60, lambda: not server.manager.seats)
     run(one_turn(server))
 
 
@@ -214,7 +214,7 @@ def test_a_head_must_come_in_time() -> None:
         slow[-1].sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1")
         run(one_turn(server))  # others are not kept out
         for one in slow:
-            one.settimeout(5)
+            one.settimeout(60)
             with contextlib.suppress(ConnectionResetError):
                 assert one.recv(10) == b""
             one.close()
@@ -250,7 +250,7 @@ def test_who_says_nothing_or_reads_nothing_is_closed() -> None:
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
             "Sec-WebSocket-Version: 13\r\n\r\n".encode()
         )
-        assert within(5, lambda: len(server.manager.seats) == 1)
+        assert within(60, lambda: len(server.manager.seats) == 1)
         words = {"type": "input_text", "text": "x" * 50_000}
         item = {"type": "message", "role": "user", "content": [words]}
         frame = masked(json.dumps({"type": "conversation.item.create", "item": item}))
@@ -258,7 +258,7 @@ def test_who_says_nothing_or_reads_nothing_is_closed() -> None:
         with contextlib.suppress(OSError):
             for _ in range(200):  # each is answered; nothing is read
                 one.sendall(frame)
-        assert within(10, lambda: not server.manager.seats)
+        assert within(60, lambda: not server.manager.seats)
         one.close()
         run(one_turn(server))
 
@@ -281,7 +281,7 @@ def test_connects_and_disconnects_leak_nothing(server: Running) -> None:
                 await asyncio.gather(*given)
 
     def held() -> tuple[int, int]:
-        assert within(10, lambda: not server.manager.seats)
+        assert within(60, lambda: not server.manager.seats)
         gc.collect()
         return len(os.listdir("/proc/self/fd")), threading.active_count()
 
@@ -289,8 +289,8 @@ def test_connects_and_disconnects_leak_nothing(server: Running) -> None:
     before = held()
     kinds = count_of_ours()
     run(connects(60_000, count))
-    assert within(10, lambda: held() <= before), (held(), before)
-    assert within(10, lambda: gc.collect() >= 0 and count_of_ours() <= kinds), count_of_ours()
+    assert within(60, lambda: held() <= before), (held(), before)
+    assert within(60, lambda: gc.collect() >= 0 and count_of_ours() <= kinds), count_of_ours()
 
 
 def count_of_ours() -> int:
