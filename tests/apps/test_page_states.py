@@ -269,6 +269,16 @@ def test_what_the_server_refuses_is_told(talk: Talk) -> None:
     talk.notice("The server refuses: no such voice")
 
 
+def test_a_loudspeaker_that_never_starts_is_told(host: SimpleNamespace) -> None:
+    """As in Firefox on a machine without one."""
+    page = host.browser.new_page()
+    page.add_init_script("AudioContext.prototype.resume = () => new Promise(() => {})")
+    page.goto(host.url)
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("alert").get_by_text("No loudspeaker could be opened.").wait_for()
+    page.close()
+
+
 def test_a_microphone_that_is_not_allowed_is_told(host: SimpleNamespace, silence: Path) -> None:
     with browser(host.driver, silence, allowed=False) as refusing:
         page = refusing.new_page()

@@ -2,6 +2,7 @@
 
 export const RATE = 24000; // samples per second, of the protocol
 export const BLOCK = 960; // samples, 40 ms
+const START_MS = 5000;
 
 // Echo goes, all else stays as it is: a raised level would raise the room's noise with it, which a
 // model takes for speech sooner or later.
@@ -24,6 +25,13 @@ export async function devices(kind) {
 }
 
 export const canChooseOutput = () => "setSinkId" in AudioContext.prototype;
+
+/** Rejects after a while: where there is no loudspeaker, a browser may never say so. */
+function silent() {
+  return new Promise((_, reject) =>
+    setTimeout(() => reject(new DOMException("", "InvalidStateError")), START_MS),
+  );
+}
 
 export class Sound {
   #context;
@@ -51,7 +59,7 @@ export class Sound {
       sound.#node.port.onmessage = ({ data }) => told(data);
       await sound.#listen(input, told);
       sound.#node.connect(sound.#context.destination);
-      await sound.#context.resume();
+      await Promise.race([sound.#context.resume(), silent()]);
     } catch (error) {
       await sound.close();
       throw error;

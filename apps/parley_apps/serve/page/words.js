@@ -11,6 +11,7 @@ export const STATES = {
 };
 
 const MICROPHONE = {
+  InvalidStateError: "No loudspeaker could be opened. Plug one in or choose one, then start again.",
   NotAllowedError:
     "The browser was not allowed to use the microphone. Allow it beside the page's address, then start again.",
   NotFoundError: "No microphone was found. Plug one in, then start again.",
