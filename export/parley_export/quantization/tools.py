@@ -53,8 +53,21 @@ def quantize(
     if kind.products == "static" and (products(model) or convolutions(model)):
         return _static(model, runs)
     if kind.products == "blocks" and products(model):
-        return _gptq(model, kind, runs) if kind.calibrated else _blocks(model, kind)
+        with _root_logger_kept():
+            return _gptq(model, kind, runs) if kind.calibrated else _blocks(model, kind)
     return model
+
+
+@contextlib.contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """The module of MatMulNBits sets the root logger up for all, to tell everything."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
