@@ -101,6 +101,13 @@ class ScriptedSession:
     def send_text(self, text: str) -> None:
         self.calls.append(("send_text", text))
 
+    def send_result(self, name: str, content: str) -> None:
+        self.calls.append(("send_result", name, content))
+
+    @staticmethod
+    def silence() -> np.ndarray:
+        return np.zeros(CHUNK, np.float32)
+
     def interrupt(self, heard_until: int | None = None) -> None:
         self.calls.append("interrupt")
         self.floor = "listening"
@@ -117,7 +124,11 @@ class ScriptedSession:
         self.floor = "closed"
 
 
-def session(core: ScriptedSession, max_turn_s: float | None = None) -> parley.Session:
+def session(
+    core: ScriptedSession,
+    max_turn_s: float | None = None,
+    tools: Sequence[parley.Tool] = (),
+) -> parley.Session:
     """A parley.Session over a script; resampling to its rate repeats or drops samples."""
 
     def resample(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -132,6 +143,7 @@ def session(core: ScriptedSession, max_turn_s: float | None = None) -> parley.Se
         out_rate=RATE,
         resample=resample,
         max_turn_s=max_turn_s,
+        tools=tools,
     )
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "doctor": ("parley_apps.doctor", "tell what is installed, what is missing and how to get it"),
     "export": ("parley_apps.export", "make a bundle from a checkpoint"),
     "quantize": ("parley_apps.quantize", "make a smaller bundle from a bundle"),
+    "voice": ("parley_apps.voice", "make a voice from a recording, by a checkpoint's models"),
 }
 
 DESCRIPTION = """\

@@ -143,6 +143,8 @@ void register_options(py::module_& module) {
       .def_readwrite("voice", &SessionOptions::voice)
       .def_readwrite("seed", &SessionOptions::seed)
       .def_readwrite("system", &SessionOptions::system)
+      .def_readwrite("tools", &SessionOptions::tools)
+      .def_readwrite("text_only", &SessionOptions::text_only)
       .def_readwrite("temperature", &SessionOptions::temperature)
       .def_readwrite("top_k", &SessionOptions::top_k)
       .def_readwrite("top_p", &SessionOptions::top_p)

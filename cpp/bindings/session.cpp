@@ -242,6 +242,12 @@ void register_session(py::module_& module) {
       .def(
           "send_text", [](PySession& s, const std::string& text) { s.session->send_text(text); },
           py::arg("text"), release)
+      .def(
+          "send_result",
+          [](PySession& s, const std::string& name, const std::string& content) {
+            s.session->send_result(name, content);
+          },
+          py::arg("name"), py::arg("content"), release)
       .def_property_readonly("mode", [](const PySession& s) { return name(s.session->mode()); });
   register_talk<Managed>(module, "Managed")
       .def(py::init(&managed), py::arg("bundle"), py::arg("session"))

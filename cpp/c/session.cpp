@@ -124,6 +124,7 @@ std::int32_t with_session(const char* verb, parley_session* session, const Work&
 
 static_assert(PARLEY_STAGES == parley::kStages);
 static_assert(PARLEY_MUTED == static_cast<int>(parley::EventKind::muted));
+static_assert(PARLEY_CALL == static_cast<int>(parley::EventKind::call));
 static_assert(PARLEY_BY_CONTEXT == static_cast<int>(parley::EndReason::context));
 static_assert(PARLEY_OVER == static_cast<int>(parley::Floor::closed));
 

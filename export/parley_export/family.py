@@ -16,6 +16,7 @@ from parley_export.loading import Module
 from parley_export.manifest import Sections
 from parley_export.settings import Settings
 from parley_export.tokenizer import Tokenizer
+from parley_export.voices import Voice
 from parley_export.weights import Shards
 
 
@@ -126,6 +127,8 @@ class Family:
         the bundle's files run outside of the engine; none where that is not written.
     random: stage (or "whole"), settings -> a checkpoint of random weights for measurements, the
         named stage with the published sizes and the others small.
+    make_voice: samples [n] of one speaker, their rate, the decoder's folder, a new folder -> a
+        voice, written there as --voice takes it; where checkpoints hold models for that.
     """
 
     name: str
@@ -145,3 +148,4 @@ class Family:
     random: Callable[[str, Any], Checkpoint]
     head_model: Callable[[Any], TokenModel] | None = None
     golden: Callable[[Any, Path, Any, Mapping[str, np.ndarray]], Iterator[Compared]] | None = None
+    make_voice: Callable[[np.ndarray, int, Path, Path], Voice] | None = None

@@ -90,6 +90,13 @@ def load_array(path: Path, kinds: str, dims: int, problems: Problems) -> np.ndar
     return array
 
 
+def save_voice(voice: Voice, folder: Path, files: tuple[str, str, str]) -> None:
+    """Write a voice folder as read_voice() takes it; the folder must not be there."""
+    folder.mkdir(parents=True)
+    for name, array in zip(files, (voice.tokens, voice.latents, voice.speaker), strict=True):
+        np.save(folder / name, array[None])
+
+
 def write_voice(bundle: Path, name: str, voice: Voice) -> dict[str, Any]:
     """Write raw little-endian arrays to voices/NAME/ and return the manifest's entry."""
     folder = bundle / "voices" / name

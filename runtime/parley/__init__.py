@@ -23,6 +23,7 @@ from parley.events import Answer, Event, Step
 from parley.live import AudioDevice, Live, LiveEvent, audio_devices
 from parley.ops import ops_library
 from parley.session import Session
+from parley.tools import Tool
 from parley.turns import TURN_TIMERS, Turn, summarize_turns
 
 _log.start()
@@ -44,6 +45,7 @@ __all__ = [
     "Resampler",
     "Session",
     "Step",
+    "Tool",
     "Turn",
     "__version__",
     "audio_devices",

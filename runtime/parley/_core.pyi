@@ -13,7 +13,7 @@ Path = str | bytes
 Floats = npt.NDArray[np.float32]
 Kind = Literal[
     "turn_ended", "reply_started", "text", "audio", "reply_ended",
-    "think", "shift", "break", "window", "underrun", "muted",
+    "think", "shift", "break", "window", "underrun", "muted", "call",
 ]  # fmt: skip
 Floor = Literal["listening", "preparing", "speaking", "closed"]
 
@@ -65,7 +65,8 @@ class Event:
         """The id that was drawn, -1 where the event has none."""
     @property
     def text(self) -> str:
-        """kind "text": whole characters; those that a token begins come with the next one."""
+        """kind "text": whole characters; those that a token begins come with the next one. kind
+        "call": the tool's name, a line break, its arguments."""
     @property
     def codes(self) -> list[int]:
         """kind "audio": the audio codes drawn in this step."""
@@ -121,6 +122,8 @@ class SessionOptions:
     voice: str
     seed: int
     system: str | None
+    tools: str
+    text_only: bool
     temperature: float | None
     top_k: int | None
     top_p: float | None
@@ -190,6 +193,7 @@ class Session:
     def save(self, path: str | bytes) -> None: ...
     def end_turn(self) -> None: ...
     def send_text(self, text: str) -> None: ...
+    def send_result(self, name: str, content: str) -> None: ...
     def interrupt(self, heard_until: int | None = None) -> None: ...
     def cancel(self) -> None: ...
     def reset(self) -> None: ...

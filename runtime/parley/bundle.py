@@ -6,7 +6,7 @@ import json
 import os
 import reprlib
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,6 +20,7 @@ from parley.libraries import onnxruntime_path, runnable_llama
 from parley.live import Live, open_live
 from parley.session import Session
 from parley.session_options import Mode, checked_options, no_such_mode, with_managed
+from parley.tools import Tool, schemas_of
 from parley.turns import EndOfTurn
 
 Device = Literal["cpu", "cuda", "tensorrt"]
@@ -142,6 +143,8 @@ class Bundle:
         speech_threshold: float = 0.5,
         end_of_turn: EndOfTurn | None = None,
         observe: bool = False,
+        tools: Sequence[Tool] = (),
+        text_only: bool = False,
         progress: Callable[[int, int], object] | None = None,
     ) -> Session:
         """Starts a conversation.
@@ -154,7 +157,8 @@ class Bundle:
         likeliest id), top_k, top_p, max_new_tokens of a reply. These are the bundle's where None.
         prefill_budget: the most positions of a prompt per step, 0 for all. overlap: a second thread
         makes a chunk's sound one chunk later (`delay_samples`); in turns, another one encodes full
-        segments. progress: told done and all evaluations of a voice's setup. Raises InputError for
+        segments. tools: what the model may call (mode "turns"). text_only: replies without sound.
+        progress: told done and all evaluations of a voice's setup. Raises InputError for
         what the bundle lacks or is out of range.
         """
         started = self._start(
@@ -172,9 +176,11 @@ class Bundle:
             speech_threshold=speech_threshold,
             end_of_turn=end_of_turn,
             observe=observe,
+            tools=schemas_of(tools, mode),
+            text_only=text_only,
             progress=progress,
         )
-        return self._session(started)
+        return self._session(started, tools)
 
     def forced(self, on_draw: OnDraw, mode: Mode | None = None, **options: Any) -> Session:
         """A `session` that draws what it is told: on_draw sees each draw's logits [vocab_size],
@@ -192,7 +198,7 @@ class Bundle:
         """
         return self._session(self._opened.resume(os.fsencode(path), progress))
 
-    def _session(self, core: _core.Session | _core.Managed) -> Session:
+    def _session(self, core: _core.Session | _core.Managed, tools: Sequence[Tool] = ()) -> Session:
         session = Session(
             core,
             chunk_samples=self.chunk_samples,
@@ -202,6 +208,7 @@ class Bundle:
             resample=self.resample,
             max_turn_s=float(self._manifest["limits"]["max_turn_seconds"]),
             made=self._sessions.add,
+            tools=tools,
         )
         self._sessions.add(session)
         return session

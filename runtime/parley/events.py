@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -26,7 +26,8 @@ class Event:
     "reply_ended" (`reason`: model, break, interrupted, max_tokens or context; where interrupted,
     `count` is the place on the output timeline up to which it was heard), "think", "shift", "break"
     (the model's control tokens), "window" (`count` positions forgotten), "underrun" and "muted"
-    (`count` samples of silence).
+    (`count` samples of silence), "call" (of the tool `name`; `text` is its arguments, JSON as the
+    model wrote it).
     `sample` is the place on the session's output timeline, `time_s` the same in seconds. `text`
     holds whole characters; `token` is -1 where the event has none.
     """
@@ -39,6 +40,7 @@ class Event:
     codes: tuple[int, ...] = ()
     reason: str = ""
     count: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Step:
     @property
     def text(self) -> str:
         """The text of this step's events."""
-        return "".join(event.text for event in self.events)
+        return text_of(self.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +79,23 @@ class Answer:
 
 def event_of(raw: _core.Event) -> Event:
     """The engine's event as a plain value."""
+    name, _, arguments = raw.text.partition("\n") if raw.kind == "call" else ("", "", raw.text)
     return Event(
         kind=raw.kind,
         sample=raw.sample,
         time_s=raw.time_s,
         token=raw.token,
-        text=raw.text,
+        text=arguments,
         codes=tuple(raw.codes),
         reason=raw.reason,
         count=raw.count,
+        name=name,
     )
+
+
+def text_of(events: Iterable[Event]) -> str:
+    """What was said in them."""
+    return "".join(event.text for event in events if event.kind == "text")
 
 
 def step_of(raw: _core.Step) -> Step:

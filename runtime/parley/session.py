@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,8 @@ from parley import _core
 from parley.arguments import text as check_text
 from parley.audio import check_rate, check_recording, check_samples
 from parley.errors import ContextError, InputError
-from parley.events import Answer, Event, Floats, Floor, Step, step_of
+from parley.events import Answer, Event, Floats, Floor, Step, step_of, text_of
+from parley.tools import Calls, Tool
 from parley.turns import Turn
 
 LISTEN_AGAIN_S = 30.0  # the most silence that is played after a recording
@@ -42,9 +43,12 @@ class Session:
         resample: Callable[[Floats, int], Floats],
         max_turn_s: float | None = None,
         made: Callable[[Session], object] | None = None,
+        tools: Sequence[Tool] = (),
     ) -> None:
         self._core = core
         self._made = made  # told of each fork
+        self._tools = tools
+        self._calls = Calls(tools)
         self._chunk = chunk_samples
         self._rate = rate
         self._out_chunk = out_chunk_samples
@@ -106,7 +110,7 @@ class Session:
         after `cancel`. The session is then as it was before the step.
         """
         self._refuse_waiting("step")
-        return step_of(self._core.step(check_samples(samples, "session.step")))
+        return self._step(check_samples(samples, "session.step"))
 
     def feed(self, samples: npt.ArrayLike, rate: int | None = None) -> Iterator[Step]:
         """Takes any number of samples [n] and iterates over the steps of the chunks they fill.
@@ -143,6 +147,17 @@ class Session:
         core = self._plain("send_text")
         core.send_text(check_text("session.send_text", "text", text))
 
+    def send_result(self, name: str, content: str) -> None:
+        """Tells the model what a tool gave that it called (mode "turns"); the next reply answers.
+
+        While a reply is under way it waits until that was heard. Tools with a `run` of their own
+        need no such call. Raises InputError for a model that calls no tools.
+        """
+        self._plain("send_result").send_result(
+            check_text("session.send_result", "name", name),
+            check_text("session.send_result", "content", content),
+        )
+
     def interrupt(self, heard_until: int | None = None) -> None:
         """Stops the reply: generation ends, queued sound is dropped with a short fade.
 
@@ -165,6 +180,7 @@ class Session:
         """
         fork = copy.copy(self)
         fork._core = self._plain("fork").fork()
+        fork._calls = Calls(self._tools)
         if self._made is not None:
             self._made(fork)
         return fork
@@ -190,6 +206,7 @@ class Session:
 
     def close(self) -> None:
         """Frees the conversation's memory; from any thread, twice does no harm."""
+        self._calls.close()
         self._core.close()
 
     def play(self, recording: npt.ArrayLike, rate: int | None = None) -> Iterator[Step]:
@@ -255,10 +272,30 @@ class Session:
 
         def read() -> Iterator[Step]:
             self._unread = False
-            while (raw := self._core.next()) is not None:
-                yield step_of(raw)
+            while (raw := self._next()) is not None:
+                yield raw
 
         return read()
+
+    def _step(self, samples: Floats) -> Step:
+        """One step, between which results of tools come and calls of them go out."""
+        self._send_results()
+        step = step_of(self._core.step(samples))
+        self._calls.begin(step.events)
+        return step
+
+    def _next(self) -> Step | None:
+        self._send_results()
+        raw = self._core.next()
+        if raw is None:
+            return None
+        step = step_of(raw)
+        self._calls.begin(step.events)
+        return step
+
+    def _send_results(self) -> None:
+        for name, content in self._calls.done():
+            self._plain("send_result").send_result(name, content)
 
     def _refuse_waiting(self, verb: str) -> None:
         if waiting := self._core.waiting:
@@ -271,7 +308,7 @@ class Session:
         self._refuse_waiting("play")  # fed between the call and the first step
         whole = samples.size // self._chunk * self._chunk
         for start in range(0, whole, self._chunk):
-            yield step_of(self._core.step(samples[start : start + self._chunk]))
+            yield self._step(samples[start : start + self._chunk])
         if whole < samples.size:
             self._core.feed(samples[whole:], self._rate)
         if self.mode == "turns":
@@ -286,18 +323,18 @@ class Session:
         tail, patience = -(-self.delay_samples // self._out_chunk), round(PATIENCE_S / chunk_s)
         replied, quiet = False, 0
         for _ in range(int(LISTEN_AGAIN_S / chunk_s)):
-            step = step_of(self._core.step(silence))
+            step = self._step(silence)
             replied = replied or any(event.kind == "reply_ended" for event in step.events)
             quiet = quiet + 1 if step.floor == "listening" else 0
             yield step
             # In turns the floor comes back with the last sample, and silence would be the next
             # turn's.
             enough = patience if not replied else 0 if self.mode == "turns" else tail
-            if quiet > enough:
+            if quiet > enough and not self._calls.wait():
                 return
         if self.mode == "turns" and self.floor != "listening":
             self.interrupt()
-            yield step_of(self._core.step(silence))
+            yield self._step(silence)
 
 
 def collect(steps: Iterator[Step]) -> Answer:
@@ -308,4 +345,4 @@ def collect(steps: Iterator[Step]) -> Answer:
         samples.append(step.samples)
         events.extend(step.events)
     joined = np.concatenate(samples) if samples else np.zeros(0, dtype=np.float32)
-    return Answer(joined, "".join(event.text for event in events), events)
+    return Answer(joined, text_of(events), events)

@@ -29,7 +29,7 @@ def checked_options(options: dict[str, Any]) -> dict[str, Any]:
             checked[name] = arguments.number(where, name, value)
         elif name in ("voice", "system") and value is not None:
             checked[name] = arguments.text(where, name, value)
-        elif name == "overlap":
+        elif name in ("overlap", "text_only"):
             checked[name] = arguments.flag(where, name, value)
     return checked
 

@@ -83,13 +83,13 @@ def test_prompts(checkpoint, manifest):
     numbers, turns = golden("step_audio_2"), manifest["turns"]
     assert manifest["prompts"]["system"] == PERSONA
     heard = [[IDS["<audio_patch>"]] * len(numbers[f"turn{i}_features"]) for i in (1, 2)]
-    first = filled(tokenizer, turns["first"], system=PERSONA, user=heard[0])
+    first = filled(tokenizer, turns["first"], system=PERSONA, tools="", user=heard[0])
     assert first == numbers["turn1_input_ids"].tolist()
     said = [*numbers["turn1_ta4_tokens"].tolist(), turns["speech"]["end"], turns["close"]]
     second = first + said + filled(tokenizer, turns["next"], user=heard[1])
     assert second == numbers["turn2_input_ids"].tolist()
     assert numbers["turn2_new_ids_from"] == len(first) + len(said) - 1
-    typed = filled(tokenizer, turns["first_text"], system=PERSONA, user="Hi 你好")
+    typed = filled(tokenizer, turns["first_text"], system=PERSONA, tools="", user="Hi 你好")
     assert typed == [*numbers["text_input_ids"].tolist(), IDS["<tts_start>"]]
 
 

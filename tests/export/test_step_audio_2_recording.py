@@ -3,11 +3,15 @@
 import numpy as np
 import onnx
 import pytest
+import soundfile
 from onnx import TensorProto, helper
 
+from parley_apps.main import main
 from parley_export.errors import BundleError, InputError
 from parley_export.families.step_audio_2 import recording
+from parley_export.families.step_audio_2.checkpoint import VOICE_FILES
 from parley_export.families.step_audio_2.modules import front_end
+from parley_export.voices import VoiceSizes, read_voice
 
 RATE = 48000
 
@@ -58,6 +62,24 @@ def test_a_voice(token2wav):
     assert voice.latents.shape == (100, 80) and voice.speaker.shape == (80,)
     assert voice.tokens.min() >= 0 and voice.tokens.max() < front_end.N_MELS
     assert np.isfinite(voice.latents).all()
+
+
+def test_the_command(token2wav, tmp_path, capsys):
+    """A folder that --voice takes; who speaks must have agreed, and that is said."""
+    checkpoint, out = tmp_path / "checkpoint", tmp_path / "me.voice"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text('{"model_type": "step_audio_2"}')
+    soundfile.write(tmp_path / "me.wav", sound(2), RATE)
+    arguments = ["voice", str(tmp_path / "me.wav"), "--out", str(out)]
+    arguments += ["--checkpoint", str(checkpoint), "--token2wav", str(token2wav)]
+    assert main(arguments) == 0
+    told = capsys.readouterr()
+    assert "consent" in told.err and "Apache-2.0" in told.err and "50 codes" in told.out
+    sizes = VoiceSizes(codes=128, z=80, speaker_width=80)
+    voice = read_voice(out, VOICE_FILES, sizes)
+    assert voice.tokens.shape == (50,) and voice.latents.shape == (100, 80)
+    assert main(arguments) == 3  # it is there
+    assert "another folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seconds", [0.5, 18])

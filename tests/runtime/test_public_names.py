@@ -23,6 +23,7 @@ NAMES = [
     "Resampler",
     "Session",
     "Step",
+    "Tool",
     "Turn",
     "__version__",
     "audio_devices",

@@ -235,3 +235,116 @@ def test_a_session_draws_what_the_model_does(step_audio_2_bundle: Path, tmp_path
                 i for i in expected if i not in pads
             ]
             assert np.isfinite(answer.samples).all() and np.abs(answer.samples).max() > 0
+
+
+@pytest.fixture(scope="module")
+def talking(step_audio_2_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Replies of 80 ids in groups: random weights alone would seldom speak."""
+    folder = tmp_path_factory.mktemp("talking") / "b"
+    held: dict[str, Any] = {"speech": {"held_to": True}, "max_new_tokens": 80}
+    return changed(step_audio_2_bundle, folder, **held)
+
+
+def steps_of(session: parley.Session, n: int) -> list[parley.Step]:
+    return [session.step(np.zeros(session.chunk_samples, np.float32)) for _ in range(n)]
+
+
+def said(steps: list[parley.Step]) -> tuple[bytes, list[Any]]:
+    sound = np.concatenate([step.samples for step in steps]).tobytes()
+    return sound, [(event.kind, event.token, event.codes) for s in steps for event in s.events]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("at", [3, 9])
+def test_forked_and_saved_conversations_go_on_alike(
+    talking: Path, tmp_path: Path, at: int, overlap: bool
+) -> None:
+    """In the middle of a reply: before its first sound, and between two runs of codes."""
+    with parley.open(talking, threads=1) as bundle, bundle.session(overlap=overlap) as session:
+        for _ in session.feed(synthetic_signal(15_000)):
+            pass
+        session.end_turn()
+        list(session.flush())
+        steps_of(session, at)
+        session.save(tmp_path / "saved")
+        with session.fork() as fork, bundle.resume(tmp_path / "saved") as resumed:
+            rest = said(steps_of(session, 22))
+            assert said(steps_of(fork, 22)) == rest
+            assert said(steps_of(resumed, 22)) == rest
+            again = [said(list(s.play_text("And?"))) for s in (session, fork, resumed)]
+        assert again[0] == again[1] == again[2]
+
+
+def test_an_interrupted_reply_is_heard_up_to_a_group(talking: Path) -> None:
+    """The history keeps whole groups, then what ends speech and turn; the next turn follows."""
+    with parley.open(talking, threads=1) as bundle, bundle.session() as session:
+        for _ in session.feed(synthetic_signal(15_000)):
+            pass
+        session.end_turn()
+        list(session.flush())
+        steps_of(session, 1)
+        drawn_in_a_step, begin = 5, session.position
+        steps_of(session, 13)
+        lead, chunk = session.delay_samples, session.out_chunk_samples
+        played = 15 * chunk - 15 * chunk % 960  # of the reply, its lead included
+        session.interrupt()
+        (step,) = steps_of(session, 1)
+        ended = next(event for event in step.events if event.kind == "reply_ended")
+        assert ended.reason == "interrupted" and step.floor == "listening"
+        heard = max(0, 14 * chunk - lead) // 960
+        groups = -(-heard // 4)
+        kept = session.position - begin
+        assert kept <= drawn_in_a_step * groups + drawn_in_a_step and played > 0
+        answer = session.answer_text("Go on.")
+        assert any(event.kind == "audio" for event in answer.events)
+
+
+def test_seeds_make_the_sound(talking: Path) -> None:
+    """Noise of decoder and source are functions of the seed."""
+    with parley.open(talking, threads=1) as bundle:
+        sounds = []
+        for seed in (1, 1, 2):
+            with bundle.session(seed=seed, temperature=0.0, max_new_tokens=30) as session:
+                sounds.append(session.answer(synthetic_signal(9_000)))
+        assert np.array_equal(sounds[0].samples, sounds[1].samples)
+        assert [e.codes for e in sounds[0].events] == [e.codes for e in sounds[2].events]
+        assert not np.array_equal(sounds[0].samples, sounds[2].samples)
+
+
+def test_text_only(talking: Path) -> None:
+    with (
+        parley.open(talking, threads=1) as bundle,
+        bundle.session(text_only=True, max_new_tokens=20) as session,
+    ):
+        answer = session.answer(synthetic_signal(9_000))
+        kinds = {event.kind for event in answer.events}
+        assert "text" in kinds and "audio" not in kinds and not answer.samples.any()
+
+
+def test_the_first_prompt_tells_of_tools_and_a_result_is_a_turn(
+    talking: Path, golden: dict[str, Any]
+) -> None:
+    """As the published format has them; what is drawn comes behind."""
+    schema = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+    tools = [parley.Tool(schema)]
+    with parley.open(talking, threads=1) as bundle:
+        bench, positions = bundle.workbench(), []
+        for told in ([], tools):
+            with bundle.session(tools=told, max_new_tokens=5, temperature=0.0) as session:
+                session.answer_text("Hi")
+                positions.append(session.position)
+        listed = f"<|BOT|>tool_json_schemas\n{json.dumps([schema])}<|EOT|>"
+        assert positions[1] - positions[0] == len(bench.tokenize(listed))
+        with bundle.session(tools=tools, max_new_tokens=5, temperature=0.0) as session:
+            session.answer_text("Hi")
+            before = session.position
+            session.send_result("weather", '{"sky": "blue"}')
+            answer = parley.session.collect(session._until_listening())
+            result = '<|BOT|>function_output\nweather\n{"sky": "blue"}<|EOT|><|BOT|>assistant\n'
+            # The reply before was cut off, so its last draw and what closes it are read as well;
+            # of this one all but that.
+            read = 3 + len(bench.tokenize(result + "<tts_start>")) + 4
+            assert session.position - before == read
+            assert [e.kind for e in answer.events].count("reply_started") == 1
+        with pytest.raises(parley.InputError, match="JSON list"):
+            bundle._opened.session(parley._core.SessionOptions(tools="{}"), None)

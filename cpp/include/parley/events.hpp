@@ -21,12 +21,13 @@ enum class EventKind : std::uint8_t {
   window,    // old positions were forgotten; `count` says how many
   underrun,  // codes came too late; `count` samples of silence were inserted
   muted,     // the models gave no finite numbers; `count` samples were silenced
+  call,      // the model calls a tool: `text` is its name, a line break, the arguments as JSON
 };
 
 constexpr std::string_view name(EventKind kind) {
-  constexpr std::array<std::string_view, 11> kNames = {
+  constexpr std::array<std::string_view, 12> kNames = {
       "turn_ended", "reply_started", "text",   "audio",    "reply_ended", "think",
-      "shift",      "break",         "window", "underrun", "muted"};
+      "shift",      "break",         "window", "underrun", "muted",       "call"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 

@@ -87,7 +87,8 @@ enum parley_event_kind {
   PARLEY_BREAK = 7,
   PARLEY_WINDOW = 8,
   PARLEY_UNDERRUN = 9,
-  PARLEY_MUTED = 10
+  PARLEY_MUTED = 10,
+  PARLEY_CALL = 11  // of a tool: text is its name, a line break, its arguments
 };
 
 // Why a reply ended.

@@ -71,6 +71,8 @@ struct SessionOptions {
   std::string voice;                  // empty: the bundle's default
   std::uint64_t seed = 0;             // of sampling and of the flow decoder's noise
   std::optional<std::string> system;  // the system prompt; nothing: the bundle's
+  std::string tools;                  // JSON: a list of schemas, as the model knows them
+  bool text_only = false;             // replies without sound, where the model can leave it out
   std::optional<float> temperature;   // nothing: the bundle's, for each of these
   std::optional<int> top_k;
   std::optional<float> top_p;
@@ -126,6 +128,9 @@ class Session {
   void end_turn();
   // Turns: what the user says, as text.
   void send_text(std::string_view text);
+  // Turns: what a tool gave, `content` as the model is to read it. The next reply answers it, as
+  // soon as the reply under way was heard. What the user has said meanwhile is kept for his turn.
+  void send_result(std::string_view name, std::string_view content);
   // Any thread: stops the reply under way at the next step. In turns the history keeps what was
   // heard; in duplex the model reads a BREAK. A closed session has none to stop: no error.
   // `heard_until`: the sample of the output timeline that the loudspeaker has reached, where not

@@ -91,6 +91,27 @@ void check_one_stream(const Manifest& manifest) {
       "speech head, of which this parley runs the stages alone; use a newer parley");
 }
 
+// What only some models do, in turns.
+void check_turn_options(const SessionOptions& options, Mode mode, const Manifest& manifest) {
+  if (options.text_only && (mode != Mode::turns || !manifest.turns->speech.has_groups())) {
+    throw InputError(
+        "[bundle.session] expected no text_only for a model that always speaks, got it; leave it "
+        "out");
+  }
+  if (options.tools.empty()) return;
+  if (mode != Mode::turns || manifest.turns->tools.schemas.empty()) {
+    throw InputError(
+        "[bundle.session] expected no tools in mode duplex or for a model that knows none, got "
+        "some; leave them out");
+  }
+  try {
+    if (json::parse(options.tools).kind == json::Kind::array) return;
+  } catch (const json::ParseError&) {
+  }
+  throw InputError("[bundle.session] expected tools as a JSON list of schemas, got other text; " +
+                   std::string("pass a list"));
+}
+
 }  // namespace
 
 Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& options,
@@ -206,7 +227,10 @@ std::shared_ptr<const Backbone> Bundle::Impl::backbone(std::int64_t n_cells) con
 
 Mode Bundle::Impl::pick_mode(const SessionOptions& options) const {
   const Mode mode = options.mode.value_or(has(Mode::duplex) ? Mode::duplex : Mode::turns);
-  if (has(mode)) return mode;
+  if (has(mode)) {
+    check_turn_options(options, mode, manifest_);
+    return mode;
+  }
   if (mode == Mode::turns) {
     throw InputError(
         "[bundle.session] expected a bundle with mode turns, got one for duplex only; open the "
@@ -254,6 +278,8 @@ SessionParts Bundle::Impl::parts(const SessionOptions& options) const {
   };
   if (mode == Mode::turns) {
     parts.turns = manifest_.turns;
+    parts.tools = options.tools;
+    parts.text_only = options.text_only;
     adjust(parts.turns->first_sampling);
     adjust(parts.turns->sampling);
     parts.turns->max_new_tokens = options.max_new_tokens.value_or(parts.turns->max_new_tokens);

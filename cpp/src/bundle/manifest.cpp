@@ -114,6 +114,7 @@ static void visit(Fields& f, SamplingConfig& s) {
   f("temperature", s.temperature, Range{0, 100})("top_k", s.top_k, Range{0, 1e8});
   f("top_p", s.top_p, kShare)("repetition_penalty", s.repetition_penalty, kFactor);
   f("recent_penalty", s.recent_penalty, kFactor)("recent_window", s.recent_window, kCount);
+  f.may("all_turns", s.all_turns, Range{0, 1});
 }
 
 static void visit(Fields& f, HeadEntry& h) {
@@ -267,6 +268,10 @@ void check_schema(const json::Node& root) {
 void fill_in(Manifest& m) {
   m.front_end.input_hz = m.rates.input_hz;
   m.front_end.encoder_hz = m.rates.encoder_hz;
+  if (m.turns) {
+    auto prompts = m.prompts;  // what is not there is empty
+    m.turns->tools = {prompts["schemas"], prompts["call"], prompts["output"]};
+  }
   if (m.duplex) {
     m.front_end.chunk_log_floor = m.duplex->log_floor;
     m.front_end.chunk_frame_pad = m.duplex->frame_pad;

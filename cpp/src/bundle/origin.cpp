@@ -45,6 +45,8 @@ std::string origin_text(const Origin& origin) {
   to.put(options.seed);
   to.put_flag(options.system.has_value());
   to.put_text(options.system.value_or(""));
+  to.put_text(options.tools);
+  to.put_flag(options.text_only);
   put_optional(to, options.temperature);
   put_optional(to, options.top_k);
   put_optional(to, options.top_p);
@@ -67,6 +69,8 @@ SessionOptions options_of(const std::string& text, const Origin& here) {
   const bool has_system = from.get_flag();
   std::string system = from.get_text(kMostText);
   if (has_system) options.system = std::move(system);
+  options.tools = from.get_text(kMostText);
+  options.text_only = from.get_flag();
   options.temperature = get_optional<float>(from);
   options.top_k = get_optional<int>(from);
   options.top_p = get_optional<float>(from);

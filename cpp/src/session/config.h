@@ -27,9 +27,10 @@ struct SamplingConfig {
   float temperature = 0.0F;         // 0: greedy
   int top_k = 0;                    // 0: all
   float top_p = 1.0F;               // 1: all
-  float repetition_penalty = 1.0F;  // over this turn's ids; 1: none
+  float repetition_penalty = 1.0F;  // over this turn's ids, or all_turns'; 1: none
   float recent_penalty = 1.0F;      // again, over the last recent_window ids of the turn
   int recent_window = 0;
+  int all_turns = 0;  // 1: penalties cover the ids of a whole conversation
 };
 
 // How a spoken reply lies: between begin and end some text and some audio tokens in turn, a group
@@ -45,7 +46,16 @@ struct SpeechConfig {
   bool has_groups() const { return begin >= 0; }
 };
 
-// Half-duplex: whole turns. In templates {system} and {user} stand for the text or the features.
+// How tools are told, called and answered, as templates; empty: the model knows none. {schemas} is
+// a JSON list, {name} and {arguments} are a call's, {content} is a result.
+struct ToolsConfig {
+  std::string schemas;
+  std::string call;
+  std::string output;
+};
+
+// Half-duplex: whole turns. In templates {system} and {user} stand for the text or the features,
+// {tools} for what is told of tools, or nothing.
 struct TurnsConfig {
   std::string first;
   std::string next;
@@ -59,6 +69,7 @@ struct TurnsConfig {
   int max_tokens_per_step = 40;
   bool short_segments = false;  // a turn's last segment is encoded without its silence
   SpeechConfig speech;
+  ToolsConfig tools;
   SamplingConfig first_sampling;  // of the session's first turn
   SamplingConfig sampling;
 };

@@ -38,6 +38,26 @@ void Session::Impl::send_text(std::string_view text) {
   take_turn("send_text", [&](std::int64_t at) { listener_->end_turn_with_text(text, at); });
 }
 
+void Session::Impl::send_result(std::string_view name, std::string_view content) {
+  const std::unique_lock<std::mutex> lock = enter("send_result");
+  if (!listener_->takes_turns() || setup_.call_begin.empty()) {
+    throw InputError(
+        "[session.send_result] expected mode turns of a model that calls tools, got another; send "
+        "what it asked for");
+  }
+  done_.results.emplace_back(name, content);
+  read_result_if_due();
+}
+
+// Results wait until the reply under way was heard; then each is a turn.
+void Session::Impl::read_result_if_due() {
+  if (done_.results.empty() || done_.floor != Floor::listening || interrupt_ != kNone) return;
+  const auto [name, content] = std::move(done_.results.front());
+  done_.results.erase(done_.results.begin());
+  take_turn("send_result",
+            [&](std::int64_t at) { listener_->end_turn_with_result(name, content, at); });
+}
+
 // `build` makes the prompt of a turn behind so many positions; where it throws, nothing changes.
 template <typename Build>
 void Session::Impl::take_turn(const char* verb, Build build) {

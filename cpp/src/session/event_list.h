@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,12 @@ class EventList {
     add(EventKind::text).token = token;
     write(texts_);
     places_.back().second = texts_.size() - places_.back().first;
+  }
+  // `call`: the tool's name in its first line, then the arguments.
+  void add_call(std::string_view call) {
+    add(EventKind::call);
+    texts_ += call;
+    places_.back().second = call.size();
   }
   void add_code(std::int32_t code) { codes_.push_back(code); }
   void drop_codes() { codes_.clear(); }

@@ -29,6 +29,9 @@ void Session::end_turn() {
 void Session::send_text(std::string_view text) {
   impl_->send_text(text);
 }
+void Session::send_result(std::string_view name, std::string_view content) {
+  impl_->send_result(name, content);
+}
 void Session::interrupt(std::optional<std::int64_t> heard_until) {
   impl_->interrupt(heard_until);
 }

@@ -37,6 +37,7 @@ Step Session::Impl::step(std::span<const float> in, std::span<float> out) {
   check_finite("step", in);
   refuse_waiting("step");
   end_turn_if_due();
+  read_result_if_due();
   return run(in, out);
 }
 
@@ -55,6 +56,7 @@ std::optional<Step> Session::Impl::next(std::span<float> out) {
   }
   end_turn_if_due();
   if (!intake_.has_chunk()) return std::nullopt;
+  read_result_if_due();
   const Step step = run(intake_.chunk(), out);
   intake_.take();
   if (end_in_) *end_in_ -= static_cast<std::int64_t>(setup_.chunk_samples);

@@ -37,7 +37,7 @@ class Listener {
 
   // Constant, at the input rate.
   virtual std::size_t delay_samples() const = 0;
-  // Whether the caller ends the user's turns. Where not, the three calls below do nothing.
+  // Whether the caller ends the user's turns. Where not, the calls below do nothing.
   virtual bool takes_turns() const { return false; }
   // Between steps: the user's turn ends, heard or as text; its prompt comes behind `at` positions.
   // Throws InputError where nothing was said, ContextError where there is no room for it; then the
@@ -45,6 +45,9 @@ class Listener {
   // The last `filled` samples taken in are silence that filled a chunk and nobody recorded.
   virtual void end_turn(std::int64_t /*at*/, std::size_t /*filled*/) {}
   virtual void end_turn_with_text(std::string_view /*text*/, std::int64_t /*at*/) {}
+  // What a tool gave comes in a turn of its own; the user's goes on behind it.
+  virtual void end_turn_with_result(std::string_view /*name*/, std::string_view /*content*/,
+                                    std::int64_t /*at*/) {}
   // Forgets the turn under way, its audio, its prompt, and that it was taken.
   virtual void abandon_turn() {}
   virtual void reset() = 0;

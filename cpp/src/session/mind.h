@@ -19,6 +19,8 @@ struct Said {
     take_floor,  // a reply begins; `id` is what was drawn for that, -1 where nothing was
     text,        // `id` is the token
     code,        // `id` is the code's number in the codebook
+    call_text,   // `id` is a token of a call, which nobody reads or hears
+    call,        // that call is whole
     speech_end,  // no codes follow in this reply, though text may
     give_back,   // the reply ends, and its sound with it
     end,         // the reply ends; its sound plays out

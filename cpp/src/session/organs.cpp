@@ -20,6 +20,7 @@ struct ModeParts {
   std::unique_ptr<Listener> listener;
   Rules rules;
   int fade_ms;
+  std::string call_begin = {};
 };
 
 ModeParts duplex_parts(const SessionParts& parts, ListenerParts ears, std::int32_t vocab_size) {
@@ -29,12 +30,42 @@ ModeParts duplex_parts(const SessionParts& parts, ListenerParts ears, std::int32
           parts.duplex->fade_ms};
 }
 
+// A call's template as the mind and the session read it: the ids around it, and what stands between
+// the first one and the tool's name.
+struct CallFormat {
+  std::int32_t begin = -1;
+  std::int32_t end = -1;
+  std::string before_name;
+};
+
+CallFormat call_format(const std::string& pattern, const TokenModel& tokens) {
+  if (pattern.empty()) return {};
+  const std::size_t name = pattern.find("{name}");
+  const std::size_t arguments = pattern.find("{arguments}");
+  if (name < arguments && arguments != std::string::npos) {
+    const std::string before = pattern.substr(0, name);
+    const auto begin = tokens.tokenize(before, true);
+    const auto end = tokens.tokenize(pattern.substr(arguments).substr(11), true);
+    const std::size_t mark = before.find('>');
+    if (!begin.empty() && end.size() == 1 && mark != std::string::npos)
+      return {begin.front(), end.front(), before.substr(mark + 1)};
+  }
+  throw BundleError(
+      "[session.tools] expected a call as one token, {name}, {arguments} and another token, got "
+      "\"" +
+      pattern + "\"; mend the manifest's prompts");
+}
+
 ModeParts turns_parts(const SessionParts& parts, ListenerParts ears, std::int32_t vocab_size) {
   TurnsListener::Limits limits{static_cast<std::size_t>(parts.context),
                                static_cast<std::size_t>(std::max(0, parts.prefill_budget))};
-  return {std::make_unique<TurnsListener>(std::move(ears), *parts.turns, parts.system,
+  const CallFormat call = call_format(parts.turns->tools.call, *parts.tokens);
+  Rules rules = turns_rules(*parts.turns, parts.vocabulary, vocab_size);
+  know_calls(rules, call.begin, call.end);
+  TurnsListener::Told told{parts.system, parts.tools, parts.text_only};
+  return {std::make_unique<TurnsListener>(std::move(ears), *parts.turns, std::move(told),
                                           parts.vocabulary.audio_placeholder, limits),
-          turns_rules(*parts.turns, parts.vocabulary, vocab_size), kTurnsFadeMs};
+          std::move(rules), kTurnsFadeMs, call.before_name};
 }
 
 }  // namespace
@@ -66,6 +97,7 @@ Organs make_organs(SessionParts parts) {
   setup.fade_samples = static_cast<std::size_t>(mode.fade_ms * parts.output_hz / 1000);
   setup.seed = parts.seed;
   setup.overlap = parts.overlap;
+  setup.call_begin = std::move(mode.call_begin);
   setup.origin = std::move(parts.origin);
   return organs;
 }

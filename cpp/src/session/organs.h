@@ -28,6 +28,7 @@ struct SessionSetup {
   std::size_t fade_samples = 480;  // of a reply that stops early
   std::uint64_t seed = 0;          // of the sound
   bool overlap = false;            // sound is made one step later, beside that step's thinking
+  std::string call_begin;          // of a tool, before its name
   std::string origin;              // what saved sessions say of where they come from
 };
 

@@ -32,6 +32,8 @@ struct SessionParts {
   std::optional<TurnsConfig> turns;    // set where the mode is turns
   std::optional<DuplexConfig> duplex;  // set where the mode is duplex
   std::string system;
+  std::string tools;  // JSON; empty: the conversation is told of none
+  bool text_only = false;
   std::size_t chunk_samples = 3840;      // at the input rate
   std::size_t out_chunk_samples = 3840;  // at the output rate
   int output_hz = 24000;

@@ -17,6 +17,8 @@ constexpr std::string_view kMagic = "parley session\n";
 constexpr std::uint32_t kFormat = 1;  // grows with every change of what is saved
 constexpr std::size_t kMostOrigin = 1U << 20U;
 constexpr std::size_t kMostCodes = 1U << 12U;
+constexpr std::size_t kMostText = 1U << 24U;
+constexpr std::size_t kMostResults = 1U << 12U;
 
 [[noreturn]] void refuse(const std::string& path, const std::string& got) {
   throw InputError("[session.resume] expected a saved session in '" + path + "', got " + got +
@@ -101,6 +103,13 @@ void Session::Impl::save(const std::string& path) {
   body.put(done_.job.reply);
   body.put_all(done_.job.codes);
   body.put_text(done_.text.waiting());
+  body.put_text(done_.call_text.waiting());
+  body.put_text(done_.call);
+  body.put(static_cast<std::uint32_t>(done_.results.size()));
+  for (const auto& [name, content] : done_.results) {
+    body.put_text(name);
+    body.put_text(content);
+  }
   listener_->save(body);
   mind_->save(body);
   speech_->save(body);
@@ -123,6 +132,12 @@ void Session::Impl::load(ByteReader& from) {
   saved.job.codes = from.get_some<std::int32_t>(kMostCodes);
   std::string unread;
   saved.text.add(from.get_text(4), unread);
+  saved.call_text.add(from.get_text(4), unread);
+  saved.call = from.get_text(kMostText);
+  for (auto n = from.get<std::uint32_t>(); n > 0 && saved.results.size() < kMostResults; --n) {
+    std::string name = from.get_text(kMostText);
+    saved.results.emplace_back(std::move(name), from.get_text(kMostText));
+  }
   ByteReader::require(saved.floor <= Floor::speaking && saved.index >= 0 &&
                           saved.index < ByteReader::kMostCounted && unread.empty() &&
                           saved.codes.size() <= setup_.codes_per_chunk &&

@@ -77,6 +77,12 @@ void Session::Impl::take(const Said& said) {
     case Said::Kind::text:
       spell(said.id);
       break;
+    case Said::Kind::call_text:
+      work_.call_text.add(piece_of(said.id), work_.call);
+      break;
+    case Said::Kind::call:
+      call_tool();
+      break;
     case Said::Kind::code:
       work_.codes.push_back(said.id);
       events_.add_code(said.id);
@@ -106,6 +112,7 @@ void Session::Impl::begin_reply() {
   work_.drawing = work_.voicing = true;
   work_.sounded = false;
   work_.codes.clear();
+  work_.call.clear();
   ++work_.replies;
   events_.add(EventKind::reply_started);
 }
@@ -119,13 +126,25 @@ void Session::Impl::end_reply(EndReason reason) {
   if (reason == EndReason::interrupted) event.count = work_.heard_until;
 }
 
-void Session::Impl::spell(std::int32_t token) {
+std::string_view Session::Impl::piece_of(std::int32_t token) {
   const std::size_t n = setup_.tokens->piece(token, piece_);
   if (n > piece_.size()) {
     piece_.resize(n);
     setup_.tokens->piece(token, piece_);
   }
-  const std::string_view piece(piece_.data(), n);
+  return {piece_.data(), n};
+}
+
+void Session::Impl::call_tool() {
+  work_.call_text.finish(work_.call);
+  std::string_view call = work_.call;
+  if (call.starts_with(setup_.call_begin)) call.remove_prefix(setup_.call_begin.size());
+  events_.add_call(call);
+  work_.call.clear();
+}
+
+void Session::Impl::spell(std::int32_t token) {
+  const std::string_view piece = piece_of(token);
   events_.add_text(token, [&](std::string& text) { work_.text.add(piece, text); });
 }
 

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "session/event_list.h"
@@ -34,6 +35,7 @@ class Session::Impl {
   std::size_t waiting() const { return intake_.waiting(); }
   void end_turn();
   void send_text(std::string_view text);
+  void send_result(std::string_view name, std::string_view content);
   // Both only leave a note, so that a user interface may call them while another thread steps or
   // closes.
   void interrupt(std::optional<std::int64_t> heard_until) {
@@ -73,6 +75,9 @@ class Session::Impl {
     std::vector<std::int32_t> codes;  // that wait for the synthesizer
     Speech::Job job;  // what this step gave the sound; with overlap the next one runs it
     TextJoiner text;
+    TextJoiner call_text;
+    std::string call;                                          // of a tool, as far as it came
+    std::vector<std::pair<std::string, std::string>> results;  // name and content, not yet read
   };
 
   // The phases of a step, in order.
@@ -88,7 +93,9 @@ class Session::Impl {
   void take(const Said& said);
   void begin_reply();
   void end_reply(EndReason reason);
+  std::string_view piece_of(std::int32_t token);
   void spell(std::int32_t token);
+  void call_tool();
   void pass_codes(bool last);
   void catch_up();
   void fresh_start();
@@ -96,6 +103,7 @@ class Session::Impl {
        Speech speech);
   void refuse_waiting(const std::string& verb) const;
   void end_turn_if_due();
+  void read_result_if_due();
   template <typename Build>
   void take_turn(const char* verb, Build build);
   std::unique_lock<std::mutex> enter(const char* verb);

@@ -18,6 +18,10 @@ struct PromptFill {
   std::int32_t placeholder = 0;
   std::span<const std::size_t> pieces = {};
   std::string_view between = {};
+  std::string_view tools = {};    // {tools}: a template with {schemas}; nothing without schemas
+  std::string_view schemas = {};  // JSON
+  std::string_view name = {};     // {name} and {content} of what a tool gave
+  std::string_view content = {};
 };
 
 // Literal parts are tokenized with special tokens, what the fill brings without. Throws BundleError

@@ -11,11 +11,11 @@
 
 namespace parley {
 
-TurnsListener::TurnsListener(ListenerParts parts, TurnsConfig turns, std::string system,
+TurnsListener::TurnsListener(ListenerParts parts, TurnsConfig turns, Told told,
                              std::int32_t placeholder, Limits limits)
     : parts_(std::move(parts)),
       turns_(std::move(turns)),
-      system_(std::move(system)),
+      told_(std::move(told)),
       placeholder_(placeholder),
       limits_(limits),
       segments_(parts_.encoder, parts_.clock, parts_.front_end, parts_.thread) {
@@ -104,10 +104,14 @@ Heard TurnsListener::heard() {
           .ids = ids_};
 }
 
-void TurnsListener::build_prompt(std::string_view pattern, std::string_view user,
-                                 std::span<const std::size_t> pieces, std::int64_t at) {
-  std::vector<std::int32_t> ids = expand_template(
-      *parts_.tokens, pattern, {system_, user, placeholder_, pieces, turns_.between});
+void TurnsListener::build_prompt(std::string_view pattern, PromptFill fill, std::int64_t at) {
+  fill.system = told_.system;
+  fill.placeholder = placeholder_;
+  fill.between = turns_.between;
+  fill.tools = turns_.tools.schemas;
+  fill.schemas = told_.tools;
+  std::vector<std::int32_t> ids = expand_template(*parts_.tokens, pattern, fill);
+  if (told_.text_only && !ids.empty() && ids.back() == turns_.speech.begin) ids.pop_back();
   // One more position, so that there is room for an answer.
   if (ids.size() + static_cast<std::size_t>(at) + 1 > limits_.room) {
     throw ContextError("[session.end_turn] expected at most " + std::to_string(limits_.room) +
@@ -118,7 +122,8 @@ void TurnsListener::build_prompt(std::string_view pattern, std::string_view user
   ids_ = std::move(ids);
   prompt_.resize(ids_.size());
   for (std::size_t i = 0; i < ids_.size(); ++i) prompt_[i] = {ids_[i], nullptr};
-  n_features_ = std::accumulate(pieces.begin(), pieces.end(), std::size_t{0});
+  n_features_ = std::accumulate(fill.pieces.begin(), fill.pieces.end(), std::size_t{0});
+  of_result_ = false;
   done_.cursor = 0;
   done_.encoded = n_features_ == 0;
   ++turns_taken_;
@@ -139,19 +144,43 @@ void TurnsListener::end_turn(std::int64_t at, std::size_t filled) {
                      std::to_string(done_.n_turn_samples) +
                      "; call step() with the user's audio first");
   }
-  build_prompt(turns_taken_ == 0 ? turns_.first : turns_.next, {}, pieces, at);
+  build_prompt(turns_taken_ == 0 ? turns_.first : turns_.next, {.pieces = pieces}, at);
 }
 
 void TurnsListener::end_turn_with_text(std::string_view text, std::int64_t at) {
   if (text.empty()) {
     throw InputError("[session.send_text] expected some text, got none; pass what the user says");
   }
-  build_prompt(turns_taken_ == 0 ? turns_.first_text : turns_.next_text, text, {}, at);
+  build_prompt(turns_taken_ == 0 ? turns_.first_text : turns_.next_text, {.user = text}, at);
+}
+
+void TurnsListener::end_turn_with_result(std::string_view name, std::string_view content,
+                                         std::int64_t at) {
+  if (turns_.tools.output.empty() || turns_taken_ == 0) {
+    throw InputError(
+        std::string(
+            "[session.send_result] expected a result of a call in this conversation, got ") +
+        (turns_taken_ == 0 ? "one before its first turn" : "one for a model that calls no tools") +
+        "; send what it asked for");
+  }
+  build_prompt(turns_.tools.output, {.name = name, .content = content}, at);
+  of_result_ = true;
 }
 
 void TurnsListener::abandon_turn() {
   --turns_taken_;
-  forget_turn();
+  if (of_result_) {
+    forget_prompt();
+  } else {
+    forget_turn();
+  }
+}
+
+void TurnsListener::forget_prompt() {
+  prompt_.clear();
+  ids_.clear();
+  done_.cursor = work_.cursor = 0;
+  of_result_ = false;
 }
 
 void TurnsListener::forget_turn() {
@@ -159,6 +188,7 @@ void TurnsListener::forget_turn() {
   features_.clear();
   prompt_.clear();
   ids_.clear();
+  of_result_ = false;
   n_features_ = full_samples_ = 0;
   done_ = work_ = {};
 }
@@ -172,7 +202,9 @@ void TurnsListener::commit() {
     samples_.erase(samples_.begin(), samples_.begin() + static_cast<std::ptrdiff_t>(full_samples_));
     full_samples_ = 0;
   }
-  if (!prompt_.empty() && work_.encoded && work_.cursor == prompt_.size()) {
+  const bool read = !prompt_.empty() && work_.encoded && work_.cursor == prompt_.size();
+  if (read && of_result_) forget_prompt();
+  if (read && !prompt_.empty()) {
     prompt_.clear();
     samples_.clear();
     features_.clear();
@@ -212,7 +244,7 @@ void TurnsListener::settle() {
 
 std::unique_ptr<Listener> TurnsListener::fork() {
   settle();
-  auto copy = std::make_unique<TurnsListener>(parts_, turns_, system_, placeholder_, limits_);
+  auto copy = std::make_unique<TurnsListener>(parts_, turns_, told_, placeholder_, limits_);
   copy->done_ = copy->work_ = done_;
   copy->samples_ = samples_;
   copy->features_ = features_;
@@ -220,6 +252,7 @@ std::unique_ptr<Listener> TurnsListener::fork() {
   copy->prompt_ = prompt_;
   copy->n_features_ = n_features_;
   copy->turns_taken_ = turns_taken_;
+  copy->of_result_ = of_result_;
   if (copy->done_.encoded) copy->place_features();
   return copy;
 }
@@ -235,6 +268,7 @@ void TurnsListener::save(ByteWriter& to) {
   to.put_all(ids_);
   to.put(static_cast<std::uint64_t>(n_features_));
   to.put(turns_taken_);
+  to.put_flag(of_result_);
 }
 
 void TurnsListener::load(ByteReader& from) {
@@ -251,6 +285,7 @@ void TurnsListener::load(ByteReader& from) {
   ids_ = from.get_some<std::int32_t>(limits_.room);
   n_features_ = from.get<std::uint64_t>();
   turns_taken_ = from.get<std::int32_t>();
+  of_result_ = from.get_flag();
   for (std::int32_t id : ids_)
     ByteReader::require(id >= 0 && id < parts_.tokens->vocab_size(), "ids of this vocabulary");
   if (prompted)

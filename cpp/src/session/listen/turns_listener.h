@@ -6,6 +6,7 @@
 
 #include "session/config.h"
 #include "session/listen/parts.h"
+#include "session/listen/prompt_template.h"
 #include "session/listen/segment_encoder.h"
 #include "session/listener.h"
 
@@ -23,8 +24,14 @@ class TurnsListener final : public Listener {
     std::size_t room = 8192;  // positions that a turn may take at the most
     std::size_t budget = 0;   // positions of a prompt per step; 0: all
   };
-  TurnsListener(ListenerParts parts, TurnsConfig turns, std::string system,
-                std::int32_t placeholder, Limits limits);
+  // What a conversation begins with.
+  struct Told {
+    std::string system;
+    std::string tools = {};  // JSON; empty: of none
+    bool text_only = false;  // prompts leave out what begins speech
+  };
+  TurnsListener(ListenerParts parts, TurnsConfig turns, Told told, std::int32_t placeholder,
+                Limits limits);
 
   void take_in(std::span<const float> chunk, Floor floor, Timing& timing,
                const StopFlag& stop) override;
@@ -35,6 +42,8 @@ class TurnsListener final : public Listener {
   bool takes_turns() const override { return true; }
   void end_turn(std::int64_t at, std::size_t filled) override;
   void end_turn_with_text(std::string_view text, std::int64_t at) override;
+  void end_turn_with_result(std::string_view name, std::string_view content,
+                            std::int64_t at) override;
   void abandon_turn() override;
   void reset() override;
   std::unique_ptr<Listener> fork() override;
@@ -57,14 +66,14 @@ class TurnsListener final : public Listener {
   std::size_t mel_frames_for(std::size_t n_features) const;
   void finish_segments(Timing& timing, const StopFlag& stop);
   void place_features();
-  void build_prompt(std::string_view pattern, std::string_view user,
-                    std::span<const std::size_t> pieces, std::int64_t at);
+  void build_prompt(std::string_view pattern, PromptFill fill, std::int64_t at);
   void forget_turn();
+  void forget_prompt();
   void settle();
 
   ListenerParts parts_;
   TurnsConfig turns_;
-  std::string system_;
+  Told told_;
   std::int32_t placeholder_;
   Limits limits_;
   SegmentEncoder segments_;
@@ -77,6 +86,7 @@ class TurnsListener final : public Listener {
   std::vector<Position> prompt_;
   std::size_t n_features_ = 0;  // that the prompt wants; features_ may hold more
   int turns_taken_ = 0;
+  bool of_result_ = false;  // the prompt; what the user says is not its
 };
 
 }  // namespace parley

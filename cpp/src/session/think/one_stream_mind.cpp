@@ -142,7 +142,13 @@ const Plan* OneStreamMind::take(std::int32_t id, const Plan* plan, const Heard& 
       ++step_codes_;
       break;
     case Meaning::text:
-      say(Said::Kind::text, id);
+      say(work_.calling ? Said::Kind::call_text : Said::Kind::text, id);
+      break;
+    case Meaning::call_begin:
+      work_.calling = true;
+      break;
+    case Meaning::call_end:
+      if (std::exchange(work_.calling, false)) say(Said::Kind::call);
       break;
     case Meaning::nothing:
       break;
@@ -162,9 +168,15 @@ void OneStreamMind::begin_reply(const Heard& heard, std::int32_t id) {
   work_.reply_steps = 0;
   work_.n_code_positions = 0;
   work_.slot = 0;
+  work_.calling = false;
   work_.voiced = work_.voicing =
       rules.groups.begin < 0 || (!heard.ids.empty() && heard.ids.back() == rules.groups.begin);
-  sampler_.begin_turn(heard.first_turn ? rules.first_sampling : rules.sampling, heard.ids);
+  const SamplingConfig& sampling = heard.first_turn ? rules.first_sampling : rules.sampling;
+  if (sampling.all_turns != 0) {
+    sampler_.go_on(sampling, heard.ids);
+  } else {
+    sampler_.begin_turn(sampling, heard.ids);
+  }
   say(Said::Kind::take_floor, id);
 }
 
@@ -207,44 +219,6 @@ void OneStreamMind::begin_turn() {
 void OneStreamMind::abandon_turn() {
   parts_.backbone->truncate(*state_, done_.turn_start);
   done_.unread = done_.turn_start_unread;
-}
-
-bool OneStreamMind::interrupt(std::size_t heard_codes) {
-  if (parts_.rules->reads_stop) {
-    if (done_.drawing) done_.stop = EndReason::interrupted;
-    return false;
-  }
-  const std::size_t group = std::max<std::size_t>(parts_.rules->groups.codes, 1);
-  heard_codes = (heard_codes + group - 1) / group * group;
-  if (!done_.drawing && heard_codes >= done_.n_code_positions) return true;  // all of it was heard
-  // The last draw goes, unless it is what ended the speech.
-  const std::int32_t end = parts_.rules->groups.end;
-  bool open = done_.voicing || (done_.unread.n > 0 && done_.unread.ids[0] == end);
-  // Codes nobody heard are forgotten, with what follows them.
-  if (heard_codes < done_.n_code_positions) {
-    const std::int64_t position = cut_at(heard_codes);
-    if (position < parts_.backbone->next_position(*state_))
-      parts_.backbone->truncate(*state_, position);
-    done_.n_code_positions = heard_codes;
-    open = true;
-  }
-  done_.unread = {};
-  close(done_, open);
-  done_.drawing = done_.voicing = false;
-  return true;
-}
-
-// Where a history that keeps the first n codes of the reply ends: where code n lies, or in groups,
-// whose text comes first, behind the code before.
-std::int64_t OneStreamMind::cut_at(std::size_t n_codes) const {
-  if (parts_.rules->groups.codes == 0) return code_positions_[n_codes];
-  return n_codes == 0 ? done_.reply_start : code_positions_[n_codes - 1] + 1;
-}
-
-void OneStreamMind::close(Progress& progress, bool speech) const {
-  if (speech && progress.voiced && parts_.rules->groups.end >= 0)
-    progress.unread.add(parts_.rules->groups.end);
-  progress.unread.add(parts_.rules->stop_id);
 }
 
 void OneStreamMind::reset() {

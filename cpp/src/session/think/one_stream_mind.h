@@ -64,6 +64,7 @@ class OneStreamMind final : public Mind {
     bool drawing = false;                // the reply still grows
     bool voiced = false;                 // it began in speech
     bool voicing = false;                // and still is
+    bool calling = false;                // a tool; text belongs to the call
     std::uint32_t slot = 0;              // of the plan while voicing
     std::int64_t reply_start = 0;        // position of its first id
     std::int32_t n_drawn = 0;            // ids of this reply

@@ -29,6 +29,7 @@ void OneStreamMind::save(ByteWriter& to) {
   to.put_flag(done_.drawing);
   to.put_flag(done_.voiced);
   to.put_flag(done_.voicing);
+  to.put_flag(done_.calling);
   to.put(done_.slot);
   to.put(done_.reply_start);
   to.put(done_.n_drawn);
@@ -59,6 +60,7 @@ void OneStreamMind::load(ByteReader& from) {
   done_.drawing = from.get_flag();
   done_.voiced = from.get_flag();
   done_.voicing = from.get_flag();
+  done_.calling = from.get_flag();
   done_.slot = from.get<std::uint32_t>();
   done_.reply_start = from.get<std::int64_t>();
   done_.n_drawn = from.get<std::int32_t>();

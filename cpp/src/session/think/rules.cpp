@@ -62,6 +62,11 @@ Rules duplex_rules(const DuplexConfig& config, const Vocabulary& vocabulary,
   return rules;
 }
 
+void know_calls(Rules& rules, std::int32_t begin, std::int32_t end) {
+  mean(rules, begin, Meaning::call_begin);
+  mean(rules, end, Meaning::call_end);
+}
+
 Rules turns_rules(const TurnsConfig& config, const Vocabulary& vocabulary,
                   std::int32_t vocab_size) {
   Rules rules;

@@ -18,7 +18,9 @@ enum class Meaning : std::uint8_t {
   shift,       // take the floor
   break_,      // give it back, sound and all
   speech_end,  // of a reply's sound; text may follow
-  end,         // of the reply; its sound plays out
+  call_begin,  // of a tool
+  call_end,
+  end,  // of the reply; its sound plays out
 };
 
 // How a reply's text and codes lie in one stream.
@@ -65,5 +67,7 @@ Rules duplex_rules(const DuplexConfig& config, const Vocabulary& vocabulary,
                    std::int32_t vocab_size);
 // A reply is drawn freely until an end token, as published.
 Rules turns_rules(const TurnsConfig& config, const Vocabulary& vocabulary, std::int32_t vocab_size);
+// Between these ids text is a call of a tool.
+void know_calls(Rules& rules, std::int32_t begin, std::int32_t end);
 
 }  // namespace parley

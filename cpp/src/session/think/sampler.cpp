@@ -78,6 +78,11 @@ void Sampler::begin_turn(const SamplingConfig& config, std::span<const std::int3
   for (std::int32_t id : ids) accept(id);
 }
 
+void Sampler::go_on(const SamplingConfig& config, std::span<const std::int32_t> ids) {
+  config_ = config;
+  for (std::int32_t id : ids) accept(id);
+}
+
 void Sampler::exchange_turns() {
   for (std::int32_t id : ids_) --seen_[static_cast<std::size_t>(id)];
   std::swap(ids_, former_);

@@ -22,6 +22,8 @@ class Sampler {
 
   // Starts a turn: `ids` are those that the penalties cover already (the turn's prompt).
   void begin_turn(const SamplingConfig& config, std::span<const std::int32_t> ids);
+  // The same, behind the ids of the turns before, which go on counting.
+  void go_on(const SamplingConfig& config, std::span<const std::int32_t> ids);
   // Throws Error where no candidate has a finite logit.
   std::int32_t pick(std::span<const float> logits, const Slot& slot);
   // The id joins the ids that the penalties cover.

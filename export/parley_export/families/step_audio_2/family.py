@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from parley_export.backbone_gguf import TokenModel
-from parley_export.families.step_audio_2 import checkpoint, manifest, parts, prompts, published
+from parley_export.families.step_audio_2 import (
+    checkpoint,
+    manifest,
+    parts,
+    prompts,
+    published,
+    recording,
+)
 from parley_export.families.step_audio_2.settings import Settings
 from parley_export.family import Family
-from parley_export.voices import write_voice
+from parley_export.voices import Voice, save_voice, write_voice
 
 
 def _token_model(read: checkpoint.Checkpoint) -> TokenModel:
@@ -18,6 +27,12 @@ def _token_model(read: checkpoint.Checkpoint) -> TokenModel:
 
 def _write_voices(read: checkpoint.Checkpoint, bundle: Path) -> dict[str, Any]:
     return {name: write_voice(bundle, name, voice) for name, voice in read.voices.items()}
+
+
+def _make_voice(samples: np.ndarray, rate: int, token2wav: Path, out: Path) -> Voice:
+    voice = recording.voice_of_recording(samples, rate, token2wav)
+    save_voice(voice, out, checkpoint.VOICE_FILES)
+    return voice
 
 
 FAMILY = Family(
@@ -41,4 +56,5 @@ FAMILY = Family(
     write_voices=_write_voices,
     sources=checkpoint.source_files,
     random=published.random_checkpoint,
+    make_voice=_make_voice,
 )

@@ -113,6 +113,7 @@ def _turns(tokenizer: Tokenizer, settings: Settings) -> dict[str, Any]:
         "repetition_penalty": 1.05,  # over the prompt's ids too
         "recent_penalty": 1.0,
         "recent_window": 0,
+        "all_turns": 1,
     }
     return {
         **prompts.turn_templates(),

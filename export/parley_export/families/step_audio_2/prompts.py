@@ -53,7 +53,7 @@ def turn_templates() -> dict[str, str]:
 
     A next turn follows the end of the reply before it.
     """
-    system = turn("system", "{system}")
+    system = turn("system", "{system}") + "{tools}"
     spoken = turn("human", f"{AUDIO_BEGIN}{{user}}{AUDIO_END}") + reply(speech=True)
     typed = turn("human", "{user}") + reply(speech=True)
     return {
