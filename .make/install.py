@@ -211,7 +211,7 @@ class LlamaWheel:
         if self.found:
             return
         self.began = time.monotonic()
-        minutes = 11 / (os.cpu_count() or 1) + 1
+        minutes = 9 / (os.cpu_count() or 1) + 1
         print(f"== llama.cpp, compiled for every processor, once: about {minutes:.0f} min beside")
         print(f"      the steps below; kept in {llama_cache()}", flush=True)
         self.building = concurrent.futures.ThreadPoolExecutor(1).submit(build_llama, self.say)

@@ -23,8 +23,9 @@ cmake_host_system_information(RESULT arch QUERY OS_PLATFORM)
 foreach(tool cc c++ ar ranlib)
   set(options "")
   if(tool MATCHES "^c")
-    # Without -g0 zig writes debug information always.
-    set(options "-target ${arch}-linux-gnu.2.28 -g0")
+    # Without -g0 zig writes debug information always. It compiles its libc++ (40 s) for every pair of optimised or
+    # not, stripped or not: -O2 and -s, also where CMake tries the compiler, leave one.
+    set(options "-target ${arch}-linux-gnu.2.28 -g0 -O2 -s")
   endif()
   file(WRITE ${tools}/${tool} "#!/bin/sh
 export ZIG_GLOBAL_CACHE_DIR=\"\${XDG_CACHE_HOME:-$HOME/.cache}/parley/zig\" ZIG_LOCAL_CACHE_DIR='${tools}/cache'
