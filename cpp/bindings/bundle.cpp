@@ -2,6 +2,7 @@
 #include "bundle/bundle.h"
 #include "audio/resampler.h"
 #include "bindings.h"
+#include "bundle/flow_section.h"
 
 namespace parley::bindings {
 
@@ -46,7 +47,7 @@ Options options_of(const py::kwargs& given) {
   Options options;
   const py::object self = py::cast(&options, py::return_value_policy::reference);
   for (const auto& [name, value] : given) {
-    if (!py::hasattr(self, name))
+    if (!py::hasattr(py::type::of(self), name))
       throw py::type_error("got an unexpected keyword argument '" +
                            py::str(name).cast<std::string>() + "'");
     py::setattr(self, name, value);
@@ -125,7 +126,10 @@ void register_options(py::module_& module) {
       .def_readwrite("threads", &OpenOptions::threads)
       .def_readwrite("verify", &OpenOptions::verify)
       .def_readwrite("kv", &OpenOptions::kv)
-      .def_readwrite("flow", &OpenOptions::flow)
+      .def_property("flow", nullptr,
+                    [](OpenOptions& o, const std::string& json) {
+                      o.flow = json.empty() ? FlowSettings() : parse_flow_settings(json);
+                    })
       .def_property(
           "on_run", [](const OpenOptions& o) { return static_cast<bool>(o.on_run); },
           [](OpenOptions& o, const py::object& hook) { o.on_run = run_hook(hook); })
@@ -176,7 +180,7 @@ std::vector<std::string> modes(const Bundle& bundle) {
 void register_bundle(py::module_& module) {
   module.def(
       "read_manifest",
-      [](const std::string& folder) { return to_python(read_manifest_document(folder)); },
+      [](const std::string& folder) { return to_python(read_manifest(folder).document); },
       py::arg("folder"));
 
   register_options(module);
@@ -186,7 +190,8 @@ void register_bundle(py::module_& module) {
            }),
            py::arg("folder"), py::arg("options"))
       .def_property_readonly(
-          "manifest", [](const Bundle& b) { return to_python(Bundle::Impl::of(b)->document()); })
+          "manifest",
+          [](const Bundle& b) { return to_python(Bundle::Impl::of(b)->manifest().document); })
       .def_property_readonly("modes", &modes)
       .def_property_readonly("voices", &Bundle::voices)
       .def_property_readonly("chunk_samples", &Bundle::chunk_samples)

@@ -2,6 +2,7 @@
 #include "bench/workbench.h"
 
 #include "bindings.h"
+#include "bundle/flow_section.h"
 #include "stages/flow/noise.h"
 
 namespace parley::bindings {
@@ -69,7 +70,7 @@ void register_hearing(Class& bench) {
                        const std::optional<Floats>& noise) {
              const auto given = noise ? span_of(*noise) : std::span<const float>();
              return released([&] {
-               return new Workbench(Bundle::Impl::of(bundle), voice, flow,
+               return new Workbench(Bundle::Impl::of(bundle), voice, parse_flow_settings(flow),
                                     {given.begin(), given.end()});
              });
            }),

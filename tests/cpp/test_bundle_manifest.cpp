@@ -1,8 +1,11 @@
 // The manifest reader: every field arrives, and every kind of damage is named; opens no other file.
 #include "bundle/manifest.h"
 
+#include <cmath>
+
 #include <random>
 
+#include "bundle/flow_section.h"
 #include "check.h"
 #include "manifest_text.h"
 #include "scratch_folder.h"
@@ -317,34 +320,52 @@ TEST(manifest_is_read_from_its_folder) {
                    read_manifest(folder.path()));
   folder.write("manifest.json", manifest_text());
   CHECK_EQ(read_manifest(folder.path()).name, "small");
-  CHECK_EQ(read_manifest_document(folder.path()).find("limits")->find("context")->integer, 512);
+  CHECK_EQ(read_manifest(folder.path()).document.find("limits")->find("context")->integer, 512);
   folder.write("manifest.json", "");
   CHECK_THROWS_MSG(BundleError, "got the end of the text", read_manifest(folder.path()));
   folder.write("manifest.json", manifest_text().substr(0, 700));
-  CHECK_THROWS_MSG(BundleError, "[bundle.open] expected", read_manifest_document(folder.path()));
+  CHECK_THROWS_MSG(BundleError, "[bundle.open] expected", read_manifest(folder.path()));
 }
 
 TEST(settings_of_the_flow_are_the_callers) {
-  const ScratchFolder folder;
-  folder.write("manifest.json", manifest_text());
+  const Manifest manifest = parsed(manifest_text());
   const auto with = [&](const std::string& flow) {
-    return read_manifest(folder.path(), flow).flow;
+    return with_flow(manifest, parse_flow_settings(flow));
   };
-  CHECK_EQ(with("{\"points\": 7}").steps.points, 7);
-  CHECK(with("{\"z\": 3, \"mode\": \"cached\"}").mode == FlowMode::cached);
+  const Manifest other =
+      with(R"({"points": 7, "mode": "cached", "guidance": 0.5, "spacing": null})");
+  CHECK_EQ(other.flow.steps.points, 7);
+  CHECK(other.flow.mode == FlowMode::cached);
+  CHECK_EQ(other.flow.steps.guidance, 0.5F);
+  CHECK_EQ(other.flow.past_codes, manifest.flow.past_codes);
+  CHECK_EQ(other.document.find("flow")->find("points")->integer, 7);
+  CHECK_EQ(other.document.find("flow")->find("mode")->string, "cached");
+  CHECK_EQ(manifest.document.find("flow")->find("points")->integer, 10);
+  CHECK_EQ(with("{}").flow.steps.points, 10);
   // What fails is told as the argument's fault: no line of a file that the caller did not write.
   for (const auto& [flow, message] : std::initializer_list<std::pair<const char*, const char*>>{
            {"{\"mode\": \"nix\"}", "in the argument flow, got \"nix\" (key flow.mode); correct"},
            {"{\"points\": 1}", "in the argument flow, got 1 (key flow.points)"},
-           {"{\"z\": 2}", "flow.latent_mean to be 2 numbers (z), got 3; correct the argument flow"},
+           {"{\"points\": 2.5}", "a whole number from 2 to 1000 in the argument flow, got 2.5"},
+           {"{\"z\": 2}", "got \"z\"; choose among mode, solver"},
            {"{\"nix\": 1}", "got \"nix\"; choose among mode, solver"},
            {"[]", "expected an object of settings in the argument flow, got an array"},
            {"{", "in the argument flow, got the end of the text"},
        }) {
     CHECK_THROWS_MSG(InputError, message, with(flow));
   }
-  folder.write("manifest.json", changed(manifest_text(), "\"points\": 10", "\"points\": 1"));
-  CHECK_THROWS_MSG(BundleError, "manifest.json, got 1 at line", with("{\"points\": 7}"));
+}
+
+TEST(settings_of_a_cpp_caller_have_the_same_ranges) {
+  const Manifest manifest = parsed(manifest_text());
+  CHECK(with_flow(manifest, {.solver = FlowSolver::euler}).flow.steps.solver == FlowSolver::euler);
+  CHECK_EQ(with_flow(manifest, {.past_codes = 3}).flow.past_codes, 3U);
+  for (const FlowSettings& bad : {FlowSettings{.points = 1},
+                                  {.guidance = NAN},
+                                  {.past_codes = -1},
+                                  {.mode = static_cast<FlowMode>(7)}}) {
+    CHECK_THROWS_MSG(InputError, "in the argument flow, got", with_flow(manifest, bad));
+  }
 }
 
 TEST(manifest_survives_truncation_at_every_byte) {

@@ -26,6 +26,7 @@
 
 #include "parley/errors.hpp"
 #include "parley/events.hpp"
+#include "parley/flow_settings.hpp"
 #include "parley/resampler.hpp"
 
 namespace parley {
@@ -51,8 +52,8 @@ struct OpenOptions {
   int threads = 0;
   bool verify = true;      // hash every file; sizes are always checked
   std::string kv = "f16";  // keys and values of the backbone: f16, q8_0 or f32
-  std::string flow;  // JSON: settings that stand in for those of the manifest's section "flow"
-  RunHook on_run;    // for measurements: what the graphs of real conversations read
+  FlowSettings flow;       // instead of the bundle's
+  RunHook on_run;          // for measurements: what the graphs of real conversations read
   // The backbone also adds up what its products read, for Bundle::importance(). CPU only; slower.
   bool importance = false;
 };

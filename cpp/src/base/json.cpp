@@ -46,7 +46,7 @@ class Parser {
 
  private:
   [[noreturn]] void fail(const std::string& expected, const std::string& got) const {
-    throw ParseError(expected, got + where(line_, column(), path_));
+    throw ParseError(expected, got, {line_, column(), path_});
   }
 
   int column() const { return static_cast<int>(at_ - line_begin_) + 1; }  // in bytes
@@ -262,16 +262,19 @@ class Parser {
 
 }  // namespace
 
-std::string where(int line, int column, std::string_view path) {
-  std::string text = " at line " + std::to_string(line) + ", column " + std::to_string(column);
-  if (!path.empty()) text += " (key " + std::string(path) + ")";
+std::string where(const Place& place) {
+  std::string text =
+      " at line " + std::to_string(place.line) + ", column " + std::to_string(place.column);
+  if (!place.key.empty()) text += " (key " + place.key + ")";
   return text;
 }
 
-ParseError::ParseError(std::string expected, std::string got)
-    : Error("[json.read] expected " + expected + ", got " + got + "; correct the text"),
+ParseError::ParseError(std::string expected, std::string got, Place place)
+    : Error("[json.read] expected " + expected + ", got " + got + where(place) +
+            "; correct the text"),
       expected_(std::move(expected)),
-      got_(std::move(got)) {}
+      got_(std::move(got)),
+      place_(std::move(place)) {}
 
 const char* name_of(Kind kind) {
   static constexpr const char* kNames[] = {"null",     "true or false", "a number",
@@ -284,6 +287,10 @@ const Value* Value::find(std::string_view key) const {
     if (member.first == key) return &member.second;
   }
   return nullptr;
+}
+
+Value* Value::find(std::string_view key) {
+  return const_cast<Value*>(std::as_const(*this).find(key));
 }
 
 Value parse(std::string_view text, const Limits& limits) {

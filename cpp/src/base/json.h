@@ -10,22 +10,30 @@
 
 namespace parley::json {
 
-// Text that is no JSON, is beyond the limits, or is not what the caller's fields ask for. Both
-// parts are there for callers that word their own message; `got` ends with line, column and key
-// path.
+// Where in a text something stands, and the keys that lead there: "a.b[1].c".
+struct Place {
+  int line = 0;
+  int column = 0;  // in bytes
+  std::string key;
+};
+
+// " at line 3, column 8 (key a.b[1].c)", the key only where there is one.
+std::string where(const Place& place);
+
+// Text that is no JSON, is beyond the limits, or is not what the caller's fields ask for. Its parts
+// are there for callers that word their own message.
 class ParseError : public Error {
  public:
-  ParseError(std::string expected, std::string got);
+  ParseError(std::string expected, std::string got, Place place);
   const std::string& expected() const { return expected_; }
   const std::string& got() const { return got_; }
+  const Place& place() const { return place_; }
 
  private:
   std::string expected_;
   std::string got_;
+  Place place_;
 };
-
-// " at line 3, column 8 (key a.b[1].c)", the key only where `path` is not empty.
-std::string where(int line, int column, std::string_view path);
 
 struct Limits {
   std::size_t max_bytes = 16U << 20U;
@@ -52,6 +60,7 @@ struct Value {
   int column = 0;
 
   const Value* find(std::string_view key) const;  // null where the object has no such key
+  Value* find(std::string_view key);
 };
 
 // No std::pair: not every compiler takes one of an incomplete type in a vector.

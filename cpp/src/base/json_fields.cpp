@@ -30,7 +30,7 @@ bool inside(const Value& value, Range range) {
 }  // namespace
 
 void Node::fail(const std::string& expected, const std::string& got) const {
-  throw ParseError(expected, got + where(value.line, value.column, path));
+  throw ParseError(expected, got, {value.line, value.column, path});
 }
 
 void Node::require(Kind kind) const {
@@ -51,13 +51,18 @@ Node Fields::at(std::string_view key) {
   node_.fail("the key \"" + std::string(key) + "\"", "an object without it");
 }
 
+const Member* Fields::not_asked() const {
+  const auto found = std::find(asked_.begin(), asked_.end(), false);
+  return found == asked_.end()
+             ? nullptr
+             : &node_.value.object[static_cast<std::size_t>(found - asked_.begin())];
+}
+
 void Fields::done() const {
-  for (std::size_t i = 0; i < asked_.size(); ++i) {
-    if (!asked_[i]) {
-      node_.member(i).fail("no key but the known ones",
-                           "\"" + node_.value.object[i].first.substr(0, 80) + "\"");
-    }
-  }
+  const Member* other = not_asked();
+  if (other == nullptr) return;
+  node_.member(static_cast<std::size_t>(other - node_.value.object.data()))
+      .fail("no key but the known ones", "\"" + other->first.substr(0, 80) + "\"");
 }
 
 void read(const Node& node, bool& out) {
@@ -75,14 +80,19 @@ void read(const Node& node, std::string& out, NotEmpty) {
   if (out.empty()) node.fail("text", "an empty string");
 }
 
-void read(const Node& node, std::string& out, const OneOf& names) {
-  read(node, out);
-  if (std::find(names.names.begin(), names.names.end(), out) != names.names.end()) return;
+std::size_t read_choice(const Node& node, const OneOf& names) {
+  node.require(Kind::string);
+  const auto found = std::find(names.names.begin(), names.names.end(), node.value.string);
+  if (found != names.names.end()) return static_cast<std::size_t>(found - names.names.begin());
   std::string expected;
   for (const std::string_view name : names.names) {
     expected += (expected.empty() ? "\"" : " or \"") + std::string(name) + "\"";
   }
   node.fail(expected, show(node.value));
+}
+
+void read(const Node& node, std::string& out, const OneOf& names) {
+  out = names.names.begin()[read_choice(node, names)];
 }
 
 void read(const Node& node, double& out, Range range) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -56,7 +57,8 @@ class Fields {
     if (node_.value.find(key) != nullptr) read(at(key), out, rules...);
     return *this;
   }
-  void done() const;  // throws where a key was not asked for
+  const Member* not_asked() const;  // a key that the text has beyond those; null: none
+  void done() const;                // throws where there is one
 
  private:
   Node at(std::string_view key);
@@ -72,6 +74,14 @@ void read(const Node& node, std::string& out, const OneOf& names);
 void read(const Node& node, double& out, Range range);
 void read(const Node& node, float& out, Range range);
 std::int64_t read_integer(const Node& node, Range range);
+std::size_t read_choice(const Node& node, const OneOf& names);  // its place among them
+
+// An enum whose values have these names, in their order.
+template <typename T>
+  requires std::is_enum_v<T>
+void read(const Node& node, T& out, const OneOf& names) {
+  out = static_cast<T>(read_choice(node, names));
+}
 
 template <std::integral T>
   requires(!std::same_as<T, bool>)

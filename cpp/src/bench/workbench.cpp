@@ -37,10 +37,10 @@ void check_cut(const char* verb, std::size_t cut) {
 }  // namespace
 
 Workbench::Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice,
-                     const std::string& flow, std::vector<float> noise)
+                     const FlowSettings& flow, std::vector<float> noise)
     : bundle_(std::move(bundle)), voice_(bundle_->voice(voice)), flow_(bundle_->flow_with(flow)) {
   if (noise.empty()) return;
-  FlowConfig config = bundle_->flow_config(flow);
+  FlowConfig config = with_flow(bundle_->manifest(), flow).flow;
   check_rows("open", noise.size(), config.z);
   config.noise = std::move(noise);
   flow_ = bundle_->stages().flow(config);

@@ -31,10 +31,10 @@ class VocoderStream {
 // speed.
 class Workbench {
  public:
-  // `flow`: settings of the flow decoder as OpenOptions has them; empty: the bundle's.
+  // `flow`: instead of the settings that the bundle was opened with.
   // `noise` [n, z]: the flow decoder's from the voice's first frame on; empty: drawn.
   Workbench(std::shared_ptr<const Bundle::Impl> bundle, const std::string& voice,
-            const std::string& flow = "", std::vector<float> noise = {});
+            const FlowSettings& flow = {}, std::vector<float> noise = {});
 
   const Bundle::Impl& bundle() const { return *bundle_; }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/sha256.h"
+#include "bundle/flow_section.h"
 #include "bundle/origin.h"
 #include "bundle/watched_graph.h"
 #include "runners/llama/model.h"
@@ -15,6 +16,7 @@
 #include "session/saved.h"
 #include "session/session.h"
 #include "stages/contract.h"
+#include "stages/graph_check.h"
 
 namespace parley {
 
@@ -27,23 +29,6 @@ constexpr std::int64_t kWindowSlack = 64;
 constexpr std::int64_t kOneThreadBytes = std::int64_t{64} << 20;
 // A system prompt longer than this is refused rather than given cells without end.
 constexpr std::int64_t kMaxPromptPositions = 2048;
-
-void compare(const std::string& graph, const char* side, const std::vector<TensorSpec>& wanted,
-             const std::vector<TensorSpec>& got) {
-  const auto complain = [&](const std::string& expected, const std::string& found) {
-    throw BundleError("[bundle.open] expected " + expected + " as " + side + " of graph " + graph +
-                      ", got " + found + "; export the bundle again");
-  };
-  for (const TensorSpec& spec : wanted) {
-    const auto match = std::find_if(got.begin(), got.end(),
-                                    [&](const TensorSpec& t) { return t.name == spec.name; });
-    if (match == got.end()) complain(spec.name, "a graph without it");
-    bool same = match->type == spec.type && match->shape.size() == spec.shape.size();
-    for (std::size_t i = 0; same && i < spec.shape.size(); ++i)
-      same = spec.shape[i] == match->shape[i] || spec.shape[i] < 0 || match->shape[i] < 0;
-    if (!same) complain(spec.name + " with the manifest's type and shape", "others");
-  }
-}
 
 std::vector<TensorSpec> with_states(std::vector<TensorSpec> tensors, const char* prefix,
                                     const std::vector<StateSpec>& states) {
@@ -117,11 +102,10 @@ void check_turn_options(const SessionOptions& options, Mode mode, const Manifest
 Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& options,
                    std::span<const Family> families)
     : folder_(folder),
-      manifest_(read_manifest(folder, options.flow)),
+      manifest_(with_flow(read_manifest(folder), options.flow)),
       kv_(options.kv),
       threads_(options.threads),
-      onnxruntime_(options.onnxruntime),
-      flow_settings_(options.flow) {
+      onnxruntime_(options.onnxruntime) {
   if (kv_ != "f16" && kv_ != "bf16" && kv_ != "q8_0" && kv_ != "f32") {
     throw InputError("[bundle.open] expected kv f16, bf16, q8_0 or f32, got \"" + kv_ +
                      "\"; choose one of them");
@@ -135,7 +119,7 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
     return graph(name, options);
   });
   if (manifest_.turns) check_short_form(*manifest_.turns, *stages_.encoder, "bundle.open");
-  flow_ = flow_with(options.flow);
+  flow_ = stages_.flow(manifest_.flow);
   vocoder_ = stages_.vocoder(manifest_.vocoder);
   tokens_ = open_token_model(
       options.llama, folder_ / manifest_.backbone.file,
@@ -150,8 +134,8 @@ Bundle::Impl::Impl(const std::filesystem::path& folder, const OpenOptions& optio
   }
   read_voices();
   origin_.bundle = sha256_of(MappedFile(folder_, "manifest.json").bytes());
-  origin_.settings = "device " + options.device + ", kv " + kv_ + ", flow " +
-                     (options.flow.empty() ? "as exported" : options.flow);
+  origin_.settings =
+      "device " + options.device + ", kv " + kv_ + ", flow " + flow_settings_text(manifest_.flow);
 }
 
 std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
@@ -165,10 +149,10 @@ std::shared_ptr<const GraphRunner> Bundle::Impl::graph(const std::string& name,
   settings.threads = options.threads;
   std::shared_ptr<const GraphRunner> runner =
       open_graph(options.onnxruntime, folder_ / entry->file, settings);
-  compare(name, "input", with_states(entry->inputs, contract::kStateIn, entry->states),
-          runner->inputs());
-  compare(name, "output", with_states(entry->outputs, contract::kStateOut, entry->states),
-          runner->outputs());
+  bind_inputs(*runner, "bundle.open", name,
+              with_states(entry->inputs, contract::kStateIn, entry->states));
+  bind_outputs(*runner, "bundle.open", name,
+               with_states(entry->outputs, contract::kStateOut, entry->states));
   return options.on_run ? watched(name, std::move(runner), options.on_run) : runner;
 }
 
@@ -176,15 +160,9 @@ std::shared_ptr<const GraphRunner> Bundle::Impl::beside(const std::filesystem::p
   return open_graph(onnxruntime_, graph, {.threads = threads_});
 }
 
-std::shared_ptr<const FlowDecoder> Bundle::Impl::flow_with(const std::string& settings) const {
-  if (flow_ && settings.empty()) return flow_;
-  return stages_.flow(flow_config(settings));
-}
-
-FlowConfig Bundle::Impl::flow_config(const std::string& settings) const {
-  FlowConfig config = settings.empty() ? manifest_.flow : read_manifest(folder_, settings).flow;
-  config.n_codes = manifest_.vocabulary.audio_codes;
-  return config;
+std::shared_ptr<const FlowDecoder> Bundle::Impl::flow_with(const FlowSettings& settings) const {
+  if (settings == FlowSettings()) return flow_;
+  return stages_.flow(with_flow(manifest_, settings).flow);
 }
 
 void Bundle::Impl::read_voices() {

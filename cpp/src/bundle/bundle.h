@@ -24,16 +24,11 @@ class Bundle::Impl {
   static const std::shared_ptr<const Impl>& of(const Bundle& bundle) { return bundle.impl_; }
 
   const Manifest& manifest() const { return manifest_; }
-  // As it was written, but for what the caller wanted otherwise.
-  json::Value document() const { return read_manifest_document(folder_, flow_settings_); }
   const Stages& stages() const { return stages_; }
   const std::shared_ptr<const Encoder>& encoder() const { return stages_.encoder; }
   const std::shared_ptr<const FlowDecoder>& flow() const { return flow_; }
-  // The bundle's settings or, where not empty, those with others in their place, as
-  // OpenOptions::flow has them.
-  FlowConfig flow_config(const std::string& settings) const;
-  // Over the same graphs with such settings.
-  std::shared_ptr<const FlowDecoder> flow_with(const std::string& settings) const;
+  // With other settings instead of those that the bundle was opened with.
+  std::shared_ptr<const FlowDecoder> flow_with(const FlowSettings& settings) const;
   const std::shared_ptr<const Vocoder>& vocoder() const { return vocoder_; }
   const std::shared_ptr<const TokenModel>& tokens() const { return tokens_; }
   std::shared_ptr<const Voice> voice(const std::string& name) const;  // empty: the default one
@@ -63,7 +58,6 @@ class Bundle::Impl {
   std::string onnxruntime_;
   Origin origin_;
   Stages stages_;
-  std::string flow_settings_;
   std::shared_ptr<const FlowDecoder> flow_;
   std::shared_ptr<const Vocoder> vocoder_;
   std::shared_ptr<const TokenModel> tokens_;

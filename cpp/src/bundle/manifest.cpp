@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/json_fields.h"
+#include "bundle/flow_section.h"
 #include "bundle/manifest_check.h"
 
 namespace parley {
@@ -17,7 +18,6 @@ using json::Range;
 // Bounds that keep every product of two sizes far from overflow; no real bundle comes near them.
 constexpr Range kHz{1, 1e6};
 constexpr Range kCount{0, 1e6};
-constexpr Range kContextCodes{0, 1024};  // around a chunk: more than a reply has
 constexpr Range kSize{1, 1e6};
 constexpr Range kDim{-1, 1e9};
 constexpr Range kBytes{0, 1e15};
@@ -72,14 +72,9 @@ static void visit(Fields& f, FrontEndConfig& c) {
   f("resampler", resampler);
 }
 
-static void read(const json::Node& node, DType& out) {
-  std::string name;
-  json::read(node, name, OneOf{{"f32", "i64", "f16"}});
-  out = name == "f32" ? DType::f32 : name == "i64" ? DType::i64 : DType::f16;
-}
-
 static void visit(Fields& f, TensorSpec& t) {
-  f("name", t.name, NotEmpty{})("type", t.type)("shape", t.shape, kDim);
+  f("name", t.name, NotEmpty{})("type", t.type, OneOf{{"f32", "i64", "f16"}})("shape", t.shape,
+                                                                              kDim);
 }
 
 static void visit(Fields& f, StateSpec& s) {
@@ -138,17 +133,9 @@ static void visit(Fields& f, TurnsConfig& t) {
   f.may("history", t.history);
 }
 
-static void read(const json::Node& node, SlotKind& out) {
-  const OneOf kinds{
-      {"text", "audio", "think", "shift", "break", "text_pad", "any"}};  // as the enum
-  std::string name;
-  json::read(node, name, kinds);
-  const auto found = std::find(kinds.names.begin(), kinds.names.end(), name);
-  out = static_cast<SlotKind>(found - kinds.names.begin());
-}
-
 static void visit(Fields& f, DuplexPlans& p) {
-  f("listen", p.listen)("shift", p.shift)("speak", p.speak);
+  const OneOf kinds{{"text", "audio", "think", "shift", "break", "text_pad", "any"}};
+  f("listen", p.listen, kinds)("shift", p.shift, kinds)("speak", p.speak, kinds);
 }
 
 struct DuplexFields {  // whose ids the struct keeps with all others
@@ -161,7 +148,8 @@ static void visit(Fields& f, DuplexFields& fields) {
   Vocabulary& v = fields.vocabulary;
   f("prompt", d.prompt)("think", v.think, kId)("shift", v.shift, kId)("break", v.break_, kId);
   f("text_pad", v.text_pad, kId)("plans", d.plans)("log_floor", d.log_floor, kFloor);
-  f("frame_pad", d.frame_pad, kCount)("left_context_frames", d.left_context_frames, kSize);
+  int left_context_frames = 0;  // is in the graph; whoever reads the manifest may know it too
+  f("frame_pad", d.frame_pad, kCount)("left_context_frames", left_context_frames, kSize);
   f("chunk_mel_frames", d.chunk_mel_frames, kSize);
   f("window_positions", d.window_positions, Range{1, 1e8});
   f("max_reply_chunks", d.max_reply_chunks, kSize)("fade_ms", d.fade_ms, Range{0, 1000});
@@ -178,42 +166,6 @@ static void read(const json::Node& node, DuplexSection& out) {
   if (node.value.kind == json::Kind::null) return;
   DuplexFields fields{out.config.emplace(), out.vocabulary};
   json::read(node, fields);
-}
-
-static void read(const json::Node& node, FlowMode& out) {
-  std::string name;
-  json::read(node, name, OneOf{{"exact", "window", "cached"}});
-  out = name == "exact" ? FlowMode::exact : name == "window" ? FlowMode::window : FlowMode::cached;
-}
-
-static void read(const json::Node& node, FlowSolver& out) {
-  std::string name;
-  json::read(node, name, OneOf{{"midpoint", "euler"}});
-  out = name == "midpoint" ? FlowSolver::midpoint : FlowSolver::euler;
-}
-
-static void read(const json::Node& node, FlowSpacing& out) {
-  std::string name;
-  json::read(node, name, OneOf{{"linear", "cosine"}});
-  out = name == "linear" ? FlowSpacing::linear : FlowSpacing::cosine;
-}
-
-struct FlowFields {
-  FlowConfig& config;
-  int& codes_hz;
-};
-
-static void visit(Fields& f, FlowFields& flow) {
-  FlowConfig& c = flow.config;
-  f("mode", c.mode)("solver", c.steps.solver)("spacing", c.steps.spacing);
-  f("points", c.steps.points, Range{2, 1000})("guidance", c.steps.guidance, Range{0, 100});
-  f("guided_evaluations", c.steps.guided_evaluations, Range{0, 2000});
-  f("frames_per_code", c.frames_per_code, kSize)("codes_hz", flow.codes_hz, kHz);
-  f("z", c.z, kSize)("hidden", c.hidden, kSize)("prompt_codes", c.prompt_codes, kCount);
-  f("past_codes", c.past_codes, kContextCodes);
-  f("lookahead_codes", c.lookahead_codes, kContextCodes);
-  f.may("codes_per_run", c.codes_per_run, kContextCodes).may("free_condition", c.free_condition);
-  f("latent_mean", c.latent_mean, Range{-1e9, 1e9})("latent_var", c.latent_var, Range{1e-20, 1e9});
 }
 
 static void visit(Fields& f, VocoderConfig& v) {
@@ -236,7 +188,7 @@ static void visit(Fields& f, Limits& l) {
 }
 
 static void visit(Fields& f, Manifest& m) {
-  FlowFields flow{m.flow, m.codes_hz};
+  FlowSection flow{m.flow, m.codes_hz};
   DuplexSection duplex{m.duplex, m.vocabulary};
   f("schema_version", m.schema_version, kSize)("family", m.family, NotEmpty{});
   f("name", m.name, NotEmpty{})("source", m.source)("created_by", m.created_by)("files", m.files);
@@ -278,96 +230,20 @@ void fill_in(Manifest& m) {
   }
   m.flow.codes_per_chunk =
       static_cast<std::size_t>(std::int64_t{m.codes_hz} * m.rates.chunk_ms / 1000);
+  m.flow.n_codes = m.vocabulary.audio_codes;
   m.vocoder.z = m.flow.z;
   m.vocoder.max_push_frames = max_frames(m.flow, 2 * m.flow.codes_per_chunk);
 }
 
-struct Parsed {
-  json::Value document;
-  Manifest manifest;
-};
-
-Manifest checked(const json::Value& document) {
+Manifest checked(json::Value document) {
   Manifest manifest;
   const json::Node root{document, ""};
   check_schema(root);
   json::read(root, manifest);
   fill_in(manifest);
   check_consistency(manifest);
+  manifest.document = std::move(document);
   return manifest;
-}
-
-[[noreturn]] void refuse_flow(const std::string& expected, const std::string& got,
-                              const std::string& fix) {
-  throw InputError("[bundle.open] expected " + expected + " in the argument flow, got " + got +
-                   "; " + fix);
-}
-
-// The settings of a JSON object take the place of the bundle's own.
-void replace_flow(json::Value& document, const std::string& flow) {
-  json::Value changes;
-  try {
-    changes = json::parse(flow);
-  } catch (const json::ParseError& error) {
-    refuse_flow("an object of settings", error.got(), "correct it");
-  }
-  if (changes.kind != json::Kind::object)
-    refuse_flow("an object of settings", json::name_of(changes.kind), "give an object");
-  const auto member = [](json::Value& in, std::string_view key) -> json::Value* {
-    for (auto& [name, value] : in.object)
-      if (name == key) return &value;
-    return nullptr;
-  };
-  json::Value& section = *member(document, "flow");
-  for (auto& [key, value] : changes.object) {
-    json::Value* old = member(section, key);
-    if (old == nullptr) {
-      std::string names;
-      for (const json::Member& known : section.object)
-        names += (names.empty() ? "" : ", ") + known.first;
-      refuse_flow("settings of the bundle's flow section", '"' + key + '"',
-                  "choose among " + names);
-    }
-    *old = std::move(value);
-  }
-}
-
-// What a caller wants otherwise than the bundle. The bundle itself was found to be in order, so
-// whatever fails now is the argument's doing.
-void change_flow(Parsed& parsed, const std::string& flow) {
-  replace_flow(parsed.document, flow);
-  try {
-    parsed.manifest = checked(parsed.document);
-  } catch (const json::ParseError& error) {
-    // Line and column are those of a text that the caller never saw; the key is what helps.
-    const std::string& got = error.got();
-    const std::size_t place = got.rfind(" at line ");
-    const std::size_t key = got.find(" (key ", place);
-    refuse_flow(error.expected(), got.substr(0, place) + got.substr(key), "correct the setting");
-  } catch (const BundleError& error) {
-    const std::string what = error.what();
-    throw InputError(what.substr(0, what.rfind("; ")) + "; correct the argument flow");
-  }
-}
-
-Parsed parse(std::string_view text, const std::string& where, const std::string& flow = "") {
-  Parsed parsed;
-  try {
-    parsed.document = json::parse(text);
-    parsed.manifest = checked(parsed.document);
-  } catch (const json::ParseError& error) {
-    throw BundleError("[bundle.open] expected " + error.expected() + " in " + where + ", got " +
-                      error.got() + kAgain);
-  }
-  if (!flow.empty()) change_flow(parsed, flow);
-  return parsed;
-}
-
-Parsed read(const std::filesystem::path& folder, const std::string& flow) {
-  const MappedFile file(folder, "manifest.json");
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
-                              file.bytes().size());
-  return parse(text, (folder / "manifest.json").string(), flow);
 }
 
 }  // namespace
@@ -384,15 +260,32 @@ const GraphEntry* Manifest::graph(std::string_view name) const {
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& where) {
-  return parse(text, where).manifest;
+  try {
+    return checked(json::parse(text));
+  } catch (const json::ParseError& error) {
+    throw BundleError("[bundle.open] expected " + error.expected() + " in " + where + ", got " +
+                      error.got() + json::where(error.place()) + kAgain);
+  }
 }
 
-Manifest read_manifest(const std::filesystem::path& folder, const std::string& flow) {
-  return read(folder, flow).manifest;
+Manifest read_manifest(const std::filesystem::path& folder) {
+  const MappedFile file(folder, "manifest.json");
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
+                              file.bytes().size());
+  return parse_manifest(text, (folder / "manifest.json").string());
 }
 
-json::Value read_manifest_document(const std::filesystem::path& folder, const std::string& flow) {
-  return read(folder, flow).document;
+Manifest with_flow(const Manifest& manifest, const FlowSettings& settings) {
+  if (settings == FlowSettings()) return manifest;
+  json::Value document = manifest.document;
+  put_flow_settings(document, settings);
+  try {
+    return checked(std::move(document));
+  } catch (const json::ParseError& error) {
+    // Its line is that of a text that the caller never saw; the key is what helps.
+    refuse_flow(error.expected(), error.got() + " (key " + error.place().key + ")",
+                "correct the setting");
+  }
 }
 
 }  // namespace parley

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/tensor.h"
+#include "parley/flow_settings.hpp"
 #include "session/config.h"
 #include "stages/encoder.h"
 #include "stages/flow/config.h"
@@ -114,19 +115,19 @@ struct Manifest {
   std::map<std::string, VoiceEntry> voices;
   std::string default_voice;
   Limits limits;
+  json::Value document;  // all of it as it was written, but for with_flow()
 
   const GraphEntry* graph(std::string_view name) const;  // null where the bundle has none
 };
 
 // Reads and checks `folder`/manifest.json. Throws BundleError that names the key and what to do.
-// `flow`: JSON, settings instead of those of section "flow"; InputError where it is what is wrong.
-Manifest read_manifest(const std::filesystem::path& folder, const std::string& flow = "");
+Manifest read_manifest(const std::filesystem::path& folder);
 
 // The same from text; `where` names the text in messages.
 Manifest parse_manifest(std::string_view text, const std::string& where);
 
-// The checked document itself, for callers that want it as it was written.
-json::Value read_manifest_document(const std::filesystem::path& folder,
-                                   const std::string& flow = "");
+// With settings of a caller instead of those of section "flow". Throws InputError that names what
+// is wrong with them.
+Manifest with_flow(const Manifest& manifest, const FlowSettings& settings);
 
 }  // namespace parley

@@ -91,7 +91,6 @@ struct DuplexConfig {
   DuplexPlans plans;
   double log_floor = 1e-6;               // of a power, chunk front end
   int frame_pad = 240;                   // zeros before the first sample, at encoder_hz
-  int left_context_frames = 64;          // encoder frames that a chunk may look back
   int chunk_mel_frames = 16;             // mel frames of a chunk
   std::int64_t window_positions = 4096;  // positions kept behind the system prompt
   int max_reply_chunks = 375;

@@ -4,17 +4,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "parley/flow_settings.hpp"
 #include "stages/flow/solver.h"
 #include "stages/flow_decoder.h"
 
 namespace parley {
-
-// What a chunk's own frames see of what was before them.
-enum class FlowMode : std::uint8_t {
-  exact,   // everything, the codes behind them too: for whole utterances only, no session
-  window,  // voice prompt and a bounded past, computed again with every chunk
-  cached,  // the same, from the keys and values that were kept when it was computed
-};
 
 struct FlowConfig : FlowShape {
   FlowMode mode = FlowMode::window;

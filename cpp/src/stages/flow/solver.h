@@ -8,10 +8,9 @@
 #include <span>
 #include <vector>
 
-namespace parley {
+#include "parley/flow_settings.hpp"
 
-enum class FlowSolver : std::uint8_t { midpoint, euler };
-enum class FlowSpacing : std::uint8_t { linear, cosine };  // cosine: short steps first
+namespace parley {
 
 struct FlowSteps {
   FlowSolver solver = FlowSolver::midpoint;
