@@ -254,8 +254,8 @@ def _add_tokenizer(w: Any, config: BackboneConfig, tokenizer: Tokenizer) -> None
     w.add_add_bos_token(False)
 
 
-def stored_types(path: Path) -> dict[str, str]:
-    """Return the type of each tensor of a GGUF file, by name."""
+def stored_tensors(path: Path) -> dict[str, tuple[str, int]]:
+    """The type of each tensor of a GGUF file and its bytes, by name."""
     import gguf
 
-    return {t.name: t.tensor_type.name for t in gguf.GGUFReader(path).tensors}
+    return {t.name: (t.tensor_type.name, int(t.n_bytes)) for t in gguf.GGUFReader(path).tensors}

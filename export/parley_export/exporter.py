@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from parley_export import backbone_gguf, bundle, loading, provenance
+from parley_export import backbone_gguf, bundle, loading, provenance, work
 from parley_export.backbone_gguf import TokenModel
 from parley_export.family import Checkpoint, Choices, Family, Layout
 from parley_export.graph_builder import GraphInfo
@@ -185,7 +185,7 @@ class Job:
             files = bundle.file_table(folder, provenance.sha256)
         sections = self.family.sections(self.checkpoint, self.options)
         files_of = {
-            name: {"file": gguf_file(name), "precision": precision}
+            name: {"file": gguf_file(name), "precision": precision, **self._decoder_work(name)}
             for name, (_, precision) in self.token_models.items()
         }
         manifest: Manifest = {
@@ -239,7 +239,7 @@ class Job:
         else:
             with self.progress.step(f"writing the {name}"):
                 self._write_gguf(target, model, precision)
-        types = Counter(backbone_gguf.stored_types(target).values())
+        types = Counter(kind for kind, _ in backbone_gguf.stored_tensors(target).values())
         text = ", ".join(f"{kind} x {n}" for kind, n in types.most_common())
         unusual = sorted(set(types) - backbone_gguf.USUAL_TYPES[precision])
         if unusual:
@@ -248,6 +248,17 @@ class Job:
                 f"of 256), so tensors got {' and '.join(unusual)} instead; in all {text}"
             )
         return {"precision": precision, "types": text, "fallback": unusual}
+
+    def _decoder_work(self, name: str) -> dict[str, Any]:
+        """What a pass of a decoder reads and computes: of its layers, and of its logits."""
+        stored = backbone_gguf.stored_tensors(self.folder / gguf_file(name))
+        sizes = self.token_models[name][0].config
+        layers = sum(n for tensor, (_, n) in stored.items() if tensor.startswith("blk."))
+        _, last = stored.get("output.weight") or stored["token_embd.weight"]
+        return {
+            "work": work.token_model(sizes, layers).as_dict(),
+            "logits": work.logits(sizes, last).as_dict(),
+        }
 
     def _write_gguf(self, path: Path, model: TokenModel, precision: str) -> None:
         backbone_gguf.write_gguf(
@@ -271,6 +282,8 @@ class Job:
             file = self.folder / f"{part.name}.onnx"
             with self.progress.step(f"graph {part.name}"):
                 infos[part.name] = part.export(*modules, file, **part.choices)
+            if part.work is not None:
+                infos[part.name]["work"] = part.work.as_dict()
             del modules
             self.checkpoint.shards.close()
         return infos

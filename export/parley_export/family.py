@@ -18,6 +18,7 @@ from parley_export.settings import Settings
 from parley_export.tokenizer import Tokenizer
 from parley_export.voices import Voice
 from parley_export.weights import Shards
+from parley_export.work import Work
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Part:
 
     name: one of contract.py's. modules: what it is made from. export: writes it,
     `export(*modules, path, **choices)`. bytes: about what its weights take. probe:
-    `probe(*modules)`, for looking inside.
+    `probe(*modules)`, for looking inside. work: of a run, for the manifest; None for a graph whose
+    share of a chunk's cost is not worth counting.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Part:
     bytes: int
     choices: Mapping[str, Any] = field(default_factory=dict)
     probe: Callable[..., Probe] | None = None
+    work: Work | None = None
 
 
 # A number of a golden file: key, kind (of apps' table of tolerances), ours, the golden one.

@@ -47,16 +47,17 @@ Source = Tensor | Callable[[], Tensor]  # a weight, or how to get it when it is 
 
 
 class GraphInfo(TypedDict, total=False):
-    """One entry of the manifest's `graphs`; `custom_ops` and `states` only where there are any."""
+    """One entry of the manifest's `graphs`; the last three only where there are any."""
 
     file: str
     external: list[str]
     precision: str
     opset: int
-    custom_ops: list[str]
     inputs: list[dict[str, object]]
     outputs: list[dict[str, object]]
+    custom_ops: list[str]
     states: list[dict[str, object]]
+    work: dict[str, int]
 
 
 @dataclass

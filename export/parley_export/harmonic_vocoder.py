@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parley_export.state_dict import read_state_dict
+from parley_export.work import Work
 
 # Of the tensors' names: a prefix that some files have, and torch's older words for weight norm.
 PREFIX, OLD_NORM = "generator.", {"weight_g": 0, "weight_v": 1}
@@ -81,6 +82,37 @@ class VocoderConfig:
     def full_lookahead(self) -> int:
         """The same in whole log-mel frames."""
         return -(-self.lookahead_samples // self.samples_per_frame)
+
+
+def work_of(sizes: VocoderConfig) -> Work:
+    """A row is a log-mel frame."""
+    weights = macs = 0
+
+    def add(n: int, speed: float) -> None:
+        nonlocal weights, macs
+        weights += n
+        macs += int(n * speed)
+
+    width, speed, spectrum = sizes.width, 1, sizes.n_fft + 2
+    add(sizes.n_mels * sizes.pitch_width * max(3, sizes.pitch_looks_ahead + 1), speed)
+    add(4 * 3 * sizes.pitch_width**2, speed)
+    taps = sizes.looks_ahead + 1 if sizes.causal else 2 * sizes.looks_ahead + 1
+    add(sizes.n_mels * width * taps, speed)
+    spectra = math.prod(sizes.rates)  # of a frame
+    for rate, kernel, source_kernel in zip(
+        sizes.rates, sizes.kernels, sizes.source_kernels, strict=True
+    ):
+        half = width // 2
+        # Transposed, a convolution multiplies what comes in; behind a repetition, what goes out.
+        add(width * half * kernel, speed * (rate if sizes.causal else 1))
+        speed *= rate
+        down = spectra // speed
+        add(spectrum * half * (2 * down if down > 1 else 1), speed)
+        for block in (source_kernel, *sizes.block_kernels):
+            add(2 * len(sizes.dilations) * block * half**2, speed)
+        width = half
+    add(width * spectrum * 7, speed)
+    return Work(weights, macs)
 
 
 def read_vocoder(path: Path) -> dict[str, Any]:

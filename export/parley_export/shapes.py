@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parley_export import bundle, exporter, random_gguf
+from parley_export import bundle, exporter, random_gguf, work
 from parley_export.family import Checkpoint, Choices, Family
 from parley_export.progress import MemoryWatch, size
 from parley_export.random_weights import WHOLE
@@ -39,6 +39,14 @@ class Plan:
     def seconds(self) -> float:
         """A guess, from two cores."""
         return 0.0 if self.done else self.bytes / WRITE_PER_S
+
+    @property
+    def works(self) -> work.Works:
+        """What runs of its graphs take."""
+        parts = self.family.parts(self.checkpoint, self.choices)
+        backbone = self.family.token_model(self.checkpoint).config
+        graphs = {part.name: part.work for part in parts if part.work is not None}
+        return work.Works(graphs, work.token_model(backbone), work.logits(backbone))
 
 
 class RandomJob(exporter.Job):

@@ -1,21 +1,21 @@
-"""Sizes and costs by arithmetic: against the files, and against a table made by hand."""
+"""Costs by arithmetic, against a table made by hand."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import parley
-from checkpoint_layout import TINY, decoder_config, model_config
-from parley_apps.benchmark.model import cost, simulate, sizes, weight_files
+from parley_apps.benchmark.model import cost, simulate, sizes
 from parley_apps.main import main
+from parley_export.families.covo_audio import work as covo_audio
+from parley_export.work import Work
 from tolerances import COST_TABLE_REL
-
-DATA = Path(__file__).parents[1] / "cpp" / "data"
 
 # Milliseconds per chunk: way -> device -> encoder, backbone, flow, vocoder, sum. From the table of
 # physical limits that the project was planned with.
@@ -58,7 +58,9 @@ def half_a_digit(value: float) -> float:
 @pytest.mark.parametrize("name", simulate.DEVICES)
 @pytest.mark.parametrize("way", cost.WAYS, ids=lambda way: way.name)
 def test_the_published_sizes_against_the_table(way: cost.Way, name: str) -> None:
-    told = simulate.simulate(simulate.published(), [way], simulate.DEVICES[name])[way.name]
+    told = simulate.simulate(sizes.of(covo_audio.published()), [way], simulate.DEVICES[name])[
+        way.name
+    ]
     *stages, total = TABLE[way.name][name]
     got = [row["ms"] for row in told["stages"].values()]
     for ms, expected in zip([*got, told["ms"]], [*stages, total], strict=True):
@@ -68,59 +70,33 @@ def test_the_published_sizes_against_the_table(way: cost.Way, name: str) -> None
 
 def test_a_chunk_by_hand() -> None:
     """One layer of everything, in numbers that can be followed."""
-    flow = sizes.FlowSizes(hidden=2, layers=1, blocks=10, rest=3, modulation=7)
+    published = sizes.of(covo_audio.published())
+    flow = replace(published, field=Work(weights=13, macs=13, attention=4, cached=4))
     way = cost.Way("own", flow_frames=4, flow_keys=6, evaluations=2, guided=1, flow="f32")
     # Three branch-evaluations of four frames; 26 FLOPs of weights, 4 x 10 keys x 2 of attention.
     assert cost.flow_cost(flow, way).flops == 3 * 4 * (26 + 80)
     # Weights twice; keys and values of six frames in f16 for each branch and evaluation.
     assert cost.flow_cost(flow, way).n_bytes == 2 * 13 * 4 + 3 * 2 * 2 * 6 * 2
+    # What is done once for the chunk's four frames comes on top.
+    more = replace(flow, codes=Work(weights=5, macs=7))
+    assert cost.flow_cost(more, way).n_bytes == cost.flow_cost(flow, way).n_bytes + 5 * 4
+    assert cost.flow_cost(more, way).flops == cost.flow_cost(flow, way).flops + 2 * 4 * 7
     one = cost.Cost(30.0, 8.0)
     assert one.seconds(10.0, 4.0) == 3.0 and one.binds(10.0, 4.0) == "memory"
     assert one.seconds(100.0, 4.0) == 2.0 and one.binds(100.0, 4.0) == "arithmetic"
 
 
-def test_a_bundle_has_the_sizes_of_its_config(tiny_bundle: Path) -> None:
+def test_a_bundle_tells_its_work(tiny_bundle: Path) -> None:
     manifest = parley.read_manifest(tiny_bundle)
-    found = sizes.from_bundle(tiny_bundle, manifest)
-    config = sizes.from_config(model_config(TINY), decoder_config(TINY))
-    assert found.encoder == config.encoder
-    assert found.flow == config.flow
-    assert found.vocoder == config.vocoder
-    backbone = found.backbone
-    assert backbone.body_bytes is not None and backbone.body_bytes >= 4 * backbone.body
-    assert backbone.head_bytes == 4 * backbone.rows * backbone.width
-    for name in ("body", "width", "layers", "kv_width", "text_rows", "audio_rows"):
-        assert getattr(backbone, name) == getattr(config.backbone, name), name
-
-
-def test_shapes_of_an_onnx_file() -> None:
-    onnx = pytest.importorskip("onnx", reason="pip install 'parley[export]'")
-    for path in sorted(DATA.glob("*.onnx")):
-        graph = onnx.load(path, load_external_data=False).graph
-        assert weight_files.onnx_shapes(path) == {w.name: tuple(w.dims) for w in graph.initializer}
-
-
-def test_shapes_of_a_gguf_file() -> None:
-    gguf = pytest.importorskip("gguf", reason="pip install 'parley[export]'")
-    for path in sorted(DATA.glob("*.gguf")):
-        read = {
-            t.name: (tuple(reversed(t.shape.tolist())), int(t.n_bytes))
-            for t in gguf.GGUFReader(path).tensors
-        }
-        ours = weight_files.gguf_tensors(path)
-        assert {name: (t.shape, t.n_bytes) for name, t in ours.items()} == read
-
-
-@pytest.mark.parametrize("kept", [3, 30, 300])
-def test_a_damaged_file_is_an_error(kept: int, tmp_path: Path) -> None:
-    for name, read in (
-        ("stream.onnx", weight_files.onnx_shapes),
-        ("decoder_f32.gguf", weight_files.gguf_tensors),
-    ):
-        path = tmp_path / name
-        path.write_bytes((DATA / name).read_bytes()[:kept])
-        with pytest.raises(ValueError):
-            read(path)
+    found = sizes.of_bundle(manifest)
+    assert found.encoder.weights and found.field.cached and found.vocoder.activated
+    assert found.codes == sizes.NONE, "the condition is not worth counting"
+    vocabulary = manifest["vocabulary"]
+    assert found.audio_share == vocabulary["audio_codes"] / manifest["backbone"]["vocab_size"]
+    assert found.logits.bytes == 4 * found.logits.weights and found.backbone.bytes > 0
+    del manifest["backbone"]["work"]
+    with pytest.raises(parley.BundleError, match="export it again"):
+        sizes.of_bundle(manifest)
 
 
 def simulated(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

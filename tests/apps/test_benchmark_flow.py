@@ -16,8 +16,8 @@ from parley_apps.benchmark.flow import replies as flow_replies
 from parley_apps.benchmark.flow import settings as flow_settings
 from parley_apps.benchmark.flow.distance import Distance, log_mel
 from parley_apps.benchmark.flow.sweep import lines
+from parley_apps.flow_facts import flow_evaluations
 from parley_apps.main import main
-from parley_apps.show import flow_evaluations
 
 FLOW = {
     "mode": "cached",

@@ -90,9 +90,11 @@ def test_every_value_is_kept_in_f32(intact_checkpoint, f32_file):
 def test_bfloat16_is_kept_for_quantizing(tmp_path):
     folder = write_checkpoint(tmp_path / "bf16", replace(SMALL, dtype="bfloat16"))
     told = write(folder, tmp_path / "source.gguf", "source")
-    types = backbone_gguf.stored_types(tmp_path / "source.gguf")
+    found = backbone_gguf.stored_tensors(tmp_path / "source.gguf")
+    types = {name: kind for name, (kind, _) in found.items()}
     assert types["blk.0.attn_q.weight"] == types["token_embd.weight"] == "BF16"
     assert types["blk.0.attn_q.bias"] == types["output_norm.weight"] == "F32"
+    assert found["output.weight"][1] == 2 * (SMALL.audio_begin + SMALL.codes) * SMALL.width
     stored = {t.name: t for t in gguf.GGUFReader(tmp_path / "source.gguf").tensors}
     bits = Shards(folder).read("llm.lm_head.weight").view(torch.uint16).numpy()
     assert np.array_equal(np.array(stored["output.weight"].data).view(np.uint16), bits)
@@ -162,7 +164,7 @@ def test_quantized_files_load_and_are_smaller(f32_file, tmp_path, precision):
     quantize.quantize(f32_file, path, precision, told.append)
     assert told[-1] == 1.0 and told == sorted(told)
     assert path.stat().st_size < f32_file.stat().st_size
-    types = backbone_gguf.stored_types(path)
+    types = {name: kind for name, (kind, _) in backbone_gguf.stored_tensors(path).items()}
     assert types["blk.0.attn_q.bias"] == "F32"
     assert types["blk.0.attn_q.weight"] != "F32"
     engine = LlamaBackbone(path)

@@ -21,6 +21,7 @@ constexpr Range kCount{0, 1e6};
 constexpr Range kSize{1, 1e6};
 constexpr Range kDim{-1, 1e9};
 constexpr Range kBytes{0, 1e15};
+constexpr Range kWork{0, 1e15};
 constexpr Range kId{0, 2147483647};
 constexpr Range kSamples{1, 1e9};
 constexpr Range kFloor{1e-30, 1};
@@ -82,13 +83,19 @@ static void visit(Fields& f, StateSpec& s) {
   f("initial", s.initial, Range{-1e30, 1e30});
 }
 
+static void visit(Fields& f, WorkEntry& w) {
+  f("weights", w.weights, kWork)("macs", w.macs, kWork);
+  f.may("attention", w.attention, kWork).may("cached", w.cached, kWork);
+  f.may("activated", w.activated, kWork).may("bytes", w.bytes, kWork);
+}
+
 static void visit(Fields& f, GraphEntry& g) {
   f("file", g.file)("external", g.external)(
       "precision", g.precision,
       OneOf{{"f32", "f16", "bf16", "int8", "int8_static", "w8", "w8_128", "w4", "w4_128", "w4_gptq",
              "w4_128_gptq"}});
   f("opset", g.opset, Range{1, 1000})("inputs", g.inputs)("outputs", g.outputs);
-  f.may("custom_ops", g.custom_ops).may("states", g.states);
+  f.may("custom_ops", g.custom_ops).may("states", g.states).may("work", g.work);
 }
 
 static void visit(Fields& f, BackboneEntry& b) {
@@ -96,7 +103,7 @@ static void visit(Fields& f, BackboneEntry& b) {
   f("precision", b.precision,
     OneOf{{"f32", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k"}});
   f("vocab_size", b.vocab_size, Range{1, 1e8})("width", b.width, kSize);
-  f("context", b.context, Range{1, 1e8});
+  f("context", b.context, Range{1, 1e8}).may("work", b.work).may("logits", b.logits);
 }
 
 static void visit(Fields& f, Vocabulary& v) {

@@ -46,6 +46,16 @@ struct Rates {
   }
 };
 
+// What one run takes, in numbers and multiply-adds; the engine checks it and needs none of it.
+struct WorkEntry {
+  std::int64_t weights = 0;    // read in every run
+  std::int64_t macs = 0;       // of a row: a frame or position of the run
+  std::int64_t attention = 0;  // of a row with each row that it sees
+  std::int64_t cached = 0;     // read of each earlier row
+  std::int64_t activated = 0;  // values of a row that pass an activation
+  std::int64_t bytes = 0;      // of the weights as stored; 0: their type tells
+};
+
 struct GraphEntry {
   std::string file;
   std::vector<std::string> external;  // files that hold its weights; it may refer to no other
@@ -55,6 +65,7 @@ struct GraphEntry {
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
   std::vector<StateSpec> states;
+  WorkEntry work;  // zeros where nothing is told
 };
 
 struct BackboneEntry {
@@ -63,6 +74,8 @@ struct BackboneEntry {
   std::int32_t vocab_size = 0;
   std::int32_t width = 0;
   std::int32_t context = 0;
+  WorkEntry work;    // of the layers
+  WorkEntry logits;  // of their weights
 };
 
 // A decoder with a cache of its own that makes `group` codes of each of the backbone's states. Its

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parley_apps.show import flow_evaluations
+from parley_apps.flow_facts import flow_evaluations
 
 Settings = dict[str, Any]
 KEYS = (

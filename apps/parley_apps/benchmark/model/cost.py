@@ -9,17 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parley_apps.benchmark.model.sizes import (
-    BackboneSizes,
-    EncoderSizes,
-    FlowSizes,
-    Sizes,
-    VocoderSizes,
-)
-from parley_apps.show import flow_facts
+from parley_apps.benchmark.model.sizes import Sizes
+from parley_apps.flow_facts import flow_facts
+from parley_export.work import Work
 
 CHUNK_S = 0.16
-CODES_PER_CHUNK, FRAMES_PER_CHUNK = 4, 16
+FRAMES_PER_CHUNK = 16
+ENCODER_FRAMES, LEFT_CONTEXT, SEGMENT_FRAMES = 8, 64, 1500
 PASSES, POSITIONS = 5, 6  # of the backbone, while speaking
 PROMPT_FRAMES = 1167  # of the published voice
 UPSTREAM_REPLY_FRAMES = 96  # latent frames behind the prompt: 0.96 s
@@ -57,18 +53,21 @@ class Cost:
 class Way:
     """How a chunk is computed: everything that its cost depends on beside the sizes.
 
-    about: the same for people. flow_frames: latent frames that an evaluation computes; flow_keys:
-    those whose keys and values it reads from a cache. guided: evaluations that run both branches.
+    about: the same for people. encoder_frames, flow_frames: frames that a run computes;
+    encoder_keys, flow_keys: those whose keys and values it reads from a cache. passes: of the
+    backbone; positions: that they add. guided: evaluations that run both branches.
     vocoder_frames: latent frames that the vocoder computes.
     """
 
     name: str
     about: str = ""
-    encoder_fresh: bool = False
+    encoder_frames: int = ENCODER_FRAMES
+    encoder_keys: int = LEFT_CONTEXT
     encoder: str = "f16"
     backbone: str = "q8_0"
     split_head: bool = False
     passes: int = PASSES
+    positions: int = POSITIONS
     context: int = 4096
     kv: str = "f16"
     flow: str = "f16"
@@ -88,7 +87,8 @@ UPSTREAM = Way(
     "upstream",
     "f16; a fresh 30 s window, voice prompt and 0.96 s of reply anew in 18 evaluations of both "
     "branches, the vocoder's reach to both sides",
-    encoder_fresh=True,
+    encoder_frames=SEGMENT_FRAMES,
+    encoder_keys=0,
     backbone="f16",
     flow_frames=PROMPT_FRAMES + UPSTREAM_REPLY_FRAMES,
     flow_keys=0,
@@ -116,71 +116,75 @@ def costs(sizes: Sizes, way: Way) -> dict[str, Cost]:
     """Stage -> cost of one speaking chunk."""
     return {
         "encoder": encoder_cost(sizes.encoder, way),
-        "backbone": backbone_cost(sizes.backbone, way),
-        "flow": flow_cost(sizes.flow, way),
+        "backbone": backbone_cost(sizes, way),
+        "flow": flow_cost(sizes, way),
         "vocoder": vocoder_cost(sizes.vocoder, way),
     }
 
 
-def encoder_cost(s: EncoderSizes, way: Way) -> Cost:
-    frames = s.positions if way.encoder_fresh else s.chunk_frames
-    keys = s.positions if way.encoder_fresh else s.left_context + s.chunk_frames
-    attention = 4 * s.layers * keys * s.width * frames
-    # Each halving stage of the adapter works on half as many frames as the one before.
-    adapter = sum(2 * n * (frames >> (i + 1)) for i, n in enumerate(s.adapter))
-    cache = 0 if way.encoder_fresh else 2 * s.layers * s.left_context * s.width
-    width = BITS[way.encoder] / 8
-    flops = 2 * (s.layer_weights + s.stem) * frames + attention + adapter
-    return Cost(width * s.weights + BITS["f16"] / 8 * cache, flops)
+def run_cost(work: Work, rows: int, seen: int, bits: float, key_bits: float) -> Cost:
+    """Of one run of `rows` rows that see one another and `seen` earlier ones, from a cache."""
+    flops = 2 * rows * (work.macs + work.attention * (seen + rows))
+    return Cost(work.weights * bits / 8 + work.cached * seen * key_bits / 8, flops)
 
 
-def backbone_cost(s: BackboneSizes, way: Way) -> Cost:
-    body = s.body_bytes or s.body * BITS[way.backbone] / 8
-    head = s.head_bytes or s.rows * s.width * HEAD_BITS[way.backbone] / 8
+def encoder_cost(work: Work, way: Way) -> Cost:
+    return run_cost(work, way.encoder_frames, way.encoder_keys, BITS[way.encoder], BITS["f16"])
+
+
+def backbone_cost(sizes: Sizes, way: Way) -> Cost:
+    work = sizes.backbone
+    body = work.bytes or work.weights * BITS[way.backbone] / 8
+    head = sizes.logits.bytes or sizes.logits.weights * HEAD_BITS[way.backbone] / 8
     heads = float(way.passes)
     if way.split_head:  # one draw of text, the others of audio
-        heads = (s.text_rows + (way.passes - 1) * s.audio_rows) / s.rows
-    cache = way.context * 2 * s.layers * s.kv_width * KV_BITS[way.kv] / 8
-    flops = 2 * s.body * POSITIONS + 2 * s.rows * s.width * heads
-    attention = 4 * s.layers * way.context * s.width * POSITIONS
+        heads = (1 - sizes.audio_share) + (way.passes - 1) * sizes.audio_share
+    cache = way.context * work.cached * KV_BITS[way.kv] / 8
+    flops = 2 * work.macs * way.positions + 2 * sizes.logits.macs * heads
+    attention = 2 * work.attention * way.context * way.positions
     return Cost(way.passes * (body + cache) + heads * head, flops + attention)
 
 
-def flow_cost(s: FlowSizes, way: Way) -> Cost:
+def flow_cost(sizes: Sizes, way: Way) -> Cost:
+    work, bits = sizes.field, BITS[way.flow]
     branches = way.evaluations + way.guided
-    keys = way.flow_keys + way.flow_frames
-    frame = 2 * s.weights + 4 * s.layers * keys * s.hidden
-    flops = float(branches * way.flow_frames * frame)
-    n_bytes = way.evaluations * s.weights * BITS[way.flow] / 8
-    n_bytes += branches * 2 * s.layers * s.hidden * way.flow_keys * KV_BITS[way.flow_kv] / 8
+    one = run_cost(work, way.flow_frames, way.flow_keys, bits, KV_BITS[way.flow_kv])
+    weights = work.weights * bits / 8  # of both branches at once
+    n_bytes = way.evaluations * weights + branches * (one.n_bytes - weights)
+    flops = branches * one.flops
     if way.modulation:
-        flops += way.evaluations * 2 * s.modulation
-        n_bytes += way.evaluations * s.modulation * BITS[way.flow] / 8
-    return Cost(n_bytes, flops)
+        flops += way.evaluations * 2 * sizes.modulation.macs
+        n_bytes += way.evaluations * sizes.modulation.weights * bits / 8
+    return Cost(n_bytes, flops) + run_cost(sizes.codes, way.flow_frames, 0, bits, bits)
 
 
-def vocoder_cost(s: VocoderSizes, way: Way) -> Cost:
+def vocoder_cost(work: Work, way: Way) -> Cost:
     n = way.vocoder_frames
     crossings = FUSED_CROSSINGS if way.fused else UNFUSED_CROSSINGS
-    traffic = 4 * crossings * s.activated * n
-    flops = n * (2 * s.macs + ACTIVATION_FLOPS * s.activated)
-    return Cost(s.weights * BITS[way.vocoder] / 8 + traffic, flops)
+    traffic = 4 * crossings * work.activated * n
+    flops = n * (2 * work.macs + ACTIVATION_FLOPS * work.activated)
+    return Cost(work.weights * BITS[way.vocoder] / 8 + traffic, flops)
 
 
 def own_way(manifest: dict[str, Any]) -> Way:
     """How a bundle's own settings compute a chunk."""
-    duplex, vocoder = manifest["duplex"], manifest["graphs"]["vocoder"]
+    duplex = manifest["duplex"]
+    graph = _graph(manifest, "vocoder", "vocoder_with_noise")
+    codes = codes_per_chunk(manifest)
     return Way(
         "bundle",
         "as parley runs it by the bundle's own settings",
-        encoder_fresh=duplex is None,
-        encoder=_precision(manifest, "encoder_chunk", "encoder_segment"),
+        encoder_frames=duplex["chunk_mel_frames"] // 2 if duplex else segment_frames(manifest),
+        encoder_keys=duplex["left_context_frames"] if duplex else 0,
+        encoder=_graph(manifest, "encoder_chunk", "encoder_segment")["precision"],
         backbone=manifest["backbone"]["precision"],
+        passes=codes + 1,  # with one id of text
+        positions=codes + (2 if duplex else 1),  # and, while listening, a feature
         context=(duplex or {}).get("window_positions", manifest["backbone"]["context"]),
         **_flow_way(manifest),
         vocoder="f32",  # as it is in memory, however it is stored
-        vocoder_frames=_vocoder_frames(manifest["vocoder"]),
-        fused=bool(vocoder.get("custom_ops")),
+        vocoder_frames=_vocoder_frames(manifest),
+        fused=bool(graph.get("custom_ops")),
     )
 
 
@@ -195,24 +199,38 @@ def upstream_way(manifest: dict[str, Any]) -> Way:
         own,
         name="upstream",
         about=f"the same files and {own.evaluations} evaluations, {own.guided} of them with both "
-        f"branches; a fresh 30 s window, the voice's {voice} latent frames and 0.96 s of reply "
-        f"anew, a window of {UPSTREAM.vocoder_frames} latent frames for the vocoder",
-        encoder_fresh=True,
+        f"branches; a fresh window of a whole segment, the voice's {voice} latent frames and "
+        f"{UPSTREAM_REPLY_FRAMES} of the reply anew, a window of {UPSTREAM.vocoder_frames} latent "
+        "frames for the vocoder",
+        encoder_frames=segment_frames(manifest),
+        encoder_keys=0,
         flow_frames=voice + UPSTREAM_REPLY_FRAMES,
         flow_keys=0,
         vocoder_frames=UPSTREAM.vocoder_frames,
     )
 
 
+def codes_per_chunk(manifest: dict[str, Any]) -> int:
+    return int(manifest["flow"]["codes_hz"] * manifest["rates"]["chunk_ms"] // 1000)
+
+
+def segment_frames(manifest: dict[str, Any]) -> int:
+    """Encoder frames of a whole segment, two mel frames each."""
+    front_end, rates = manifest["front_end"], manifest["rates"]
+    samples = front_end["segment_samples"] * rates["encoder_hz"] // rates["input_hz"]
+    return int(samples // front_end["hop"] // 2)
+
+
 def _flow_way(manifest: dict[str, Any]) -> dict[str, Any]:
     flow, facts = manifest["flow"], flow_facts(manifest)
     per_code = flow["frames_per_code"]
-    own = per_code * (CODES_PER_CHUNK + flow["lookahead_codes"])
+    own = per_code * (codes_per_chunk(manifest) + flow["lookahead_codes"])
     before = facts["prompt_frames"] + per_code * flow["past_codes"]
     cached = flow["mode"] == "cached"
-    keys = {t["name"]: t["type"] for t in manifest["graphs"]["flow_field"]["inputs"]}
+    field = _graph(manifest, "flow_field")
+    keys = {t["name"]: t["type"] for t in field["inputs"]}
     return {
-        "flow": _precision(manifest, "flow_field"),
+        "flow": field["precision"],
         "flow_frames": own if cached else before + own,
         "flow_keys": before if cached else 0,
         "flow_kv": next((kind for name, kind in keys.items() if "prompt_keys" in name), "f32"),
@@ -221,12 +239,13 @@ def _flow_way(manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _vocoder_frames(vocoder: dict[str, Any]) -> int:
+def _vocoder_frames(manifest: dict[str, Any]) -> int:
     """Own frames, and those that a provisional tail of silence adds to a shorter look-ahead."""
+    vocoder = manifest["vocoder"]
     behind = vocoder["full_lookahead_frames"] - vocoder["lookahead_frames"]
-    return FRAMES_PER_CHUNK + int(behind)
+    return int(codes_per_chunk(manifest) * manifest["flow"]["frames_per_code"] + behind)
 
 
-def _precision(manifest: dict[str, Any], *graphs: str) -> str:
-    found = (manifest["graphs"][g]["precision"] for g in graphs if g in manifest["graphs"])
-    return str(next(found))
+def _graph(manifest: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The first of them that the bundle has."""
+    return dict(next(manifest["graphs"][name] for name in names if name in manifest["graphs"]))

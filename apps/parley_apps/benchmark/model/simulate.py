@@ -9,12 +9,12 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from parley_apps import errors, options
 from parley_apps.benchmark.model import cost, sizes
 from parley_apps.benchmark.model.cost import CHUNK_S, Cost, Way
+from parley_export.families.covo_audio import work as covo_audio
 
 
 @dataclass(frozen=True)
@@ -99,22 +99,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _subject(bundle: str | None) -> tuple[str, sizes.Sizes, list[Way]]:
     if bundle is None:
-        return "published", published(), list(cost.WAYS)
+        return "published", sizes.of(covo_audio.published()), list(cost.WAYS)
     import parley
-    from parley.bundle_folders import find_bundle
 
     manifest = parley.read_manifest(bundle)
-    found = sizes.from_bundle(find_bundle(bundle), manifest)
-    return manifest["name"], found, [cost.upstream_way(manifest), cost.own_way(manifest)]
-
-
-def published() -> sizes.Sizes:
-    """The sizes of the published model."""
-    import parley_export
-
-    path = Path(parley_export.__file__).parent / "families/covo_audio/published.json"
-    data = json.loads(path.read_text("utf-8"))
-    return sizes.from_config(data["config"], data["decoder"])
+    ways = [cost.upstream_way(manifest), cost.own_way(manifest)]
+    return manifest["name"], sizes.of_bundle(manifest), ways
 
 
 def simulate(found: sizes.Sizes, ways: list[Way], on: Device) -> dict[str, Any]:

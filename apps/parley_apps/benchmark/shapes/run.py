@@ -13,13 +13,13 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from parley_apps import errors, machine, options
-from parley_apps.benchmark.model import bound, cost, simulate, sizes
+from parley_apps.benchmark.model import bound, cost, sizes
 from parley_apps.benchmark.model.cost import CHUNK_S, Cost, Way
 from parley_apps.benchmark.shapes.stage import (
     BRANCHES,
@@ -29,6 +29,7 @@ from parley_apps.benchmark.shapes.stage import (
     Task,
 )
 from parley_apps.benchmark.shapes.table import lines
+from parley_export.work import Works
 
 CACHE = Path("~/.cache/parley/shapes")
 STAGES = ("encoder", "backbone", "flow", "vocoder")
@@ -211,7 +212,8 @@ def make_bundles(args: argparse.Namespace, limits: dict[str, Any] | None) -> dic
     took = f"making: {size(sum(p.bytes for p in missing))}, "
     took += f"about {clock(sum(p.seconds for p in missing))} minutes"
     if limits is not None:
-        took += f"; measuring: about {clock(guess_seconds(args, limits))} minutes"
+        works = {plan.stage: plan.works for plan in plans}
+        took += f"; measuring: about {clock(guess_seconds(args, limits, works))} minutes"
     _say(took)
     check_space(cache, sum(int(1.05 * p.bytes) + SPARE_BYTES for p in missing))
     for plan in plans:
@@ -233,11 +235,14 @@ def check_space(cache: Path, needed: int) -> None:
         )
 
 
-def guess_seconds(args: argparse.Namespace, limits: dict[str, Any]) -> float:
+def guess_seconds(
+    args: argparse.Namespace, limits: dict[str, Any], works: Mapping[str, Works]
+) -> float:
     """What measuring takes, roughly: half more than the machine's limits allow at least."""
-    found, seconds = simulate.published(), 0.0
-    own, theirs = (cost.costs(found, way) for way in (cost.FAITHFUL, cost.UPSTREAM))
+    seconds = 0.0
     for stage in args.stages:
+        found = sizes.of(works[stage])
+        own, theirs = (cost.costs(found, way) for way in (cost.FAITHFUL, cost.UPSTREAM))
         runs = args.tries / UPSTREAM_RUNS[stage] * (2 if stage in PLAIN else 1)
         runs += stage == "flow"  # its voice is set up, which computes the prompt as often
         one = args.chunks * own[stage].seconds(*_rates(limits))
@@ -267,7 +272,7 @@ def row(
 ) -> dict[str, Any]:
     """What was measured, beside what the machine allows and what upstream's way costs."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    found = sizes.from_bundle(folder, manifest)
+    found = sizes.of_bundle(manifest)
     manifest["flow"] = measured.pop("flow")
     if task.lookahead is not None:
         manifest["vocoder"]["lookahead_frames"] = task.lookahead
@@ -326,7 +331,8 @@ def upstream_way(own: Way) -> Way:
     """Upstream's loop with the bundle's own precisions and context."""
     return replace(
         own,
-        encoder_fresh=True,
+        encoder_frames=cost.SEGMENT_FRAMES,
+        encoder_keys=0,
         passes=cost.POSITIONS,
         flow_frames=PROMPT_AND_CHUNK,
         flow_keys=0,

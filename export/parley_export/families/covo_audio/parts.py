@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from parley_export.families.covo_audio import probes
+from parley_export.families.covo_audio import probes, work
 from parley_export.families.covo_audio.checkpoint import Checkpoint
 from parley_export.families.covo_audio.encoder_graphs import (
     export_encoder_chunk,
@@ -44,7 +45,7 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
     field = max(0, width * count_weights(flow) - known - modulation)
     cache = {**precision, "cache": settings.flow_cache or choices.graphs}
     voice = {"precision": choices.vocoder or choices.graphs, "fused": choices.fused}
-    return [
+    found = [
         *([_part("encoder_segment", hearing, heard, precision)] if settings.turns else []),
         *([_part("encoder_chunk", hearing, heard, precision)] if choices.duplex else []),
         _part("flow_condition", (flow,), known, precision),
@@ -52,6 +53,8 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
         _part("flow_field", (flow,), field, cache),
         _part("vocoder", (vocoder,), width * count_weights(vocoder), voice),
     ]
+    counted = work.of(configs.encoder, configs.adapter, configs.flow, configs.vocoder)
+    return [replace(part, work=counted.get(part.name)) for part in found]
 
 
 def _part(name: str, modules: tuple[Module, ...], n_bytes: int, choices: dict[str, Any]) -> Part:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from parley_export.families.covo_audio.configs import (
 )
 from parley_export.families.covo_audio.prompts import DUPLEX_CONTROL, REQUIRED
 from parley_export.families.covo_audio.settings import Settings
+from parley_export.families.covo_audio.work import PUBLISHED
 from parley_export.random_weights import WHOLE, RandomShards, byte_tokenizer
 from parley_export.voices import Voice
 
-PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text("utf-8"))
 STAGES = ("encoder", "backbone", "flow", "vocoder")
 TEXT_IDS = 300  # of a small vocabulary, special names and all
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from parley_export.families.step_audio_2 import probes
+from parley_export.families.step_audio_2 import probes, work
 from parley_export.families.step_audio_2.checkpoint import Checkpoint
 from parley_export.families.step_audio_2.encoder_graphs import export_encoder_segment
 from parley_export.families.step_audio_2.flow_graphs import (
@@ -41,13 +42,15 @@ def parts(checkpoint: Checkpoint, choices: Choices) -> list[Part]:
     cache = {**precision, "cache": settings.flow_cache or choices.graphs}
     voice = {"precision": choices.vocoder or choices.graphs}
 
-    return [
+    found = [
         _part("encoder_segment", hearing, width * count_weights(*hearing), precision),
         _part("flow_encoder", (flow,), width * (all_flow - in_field), past),
         _part("flow_modulation", (flow,), width * modulation, precision),
         _part("flow_field", (flow,), width * (in_field - modulation), cache),
         _part("vocoder_with_noise", (vocoder,), width * count_weights(vocoder), voice),
     ]
+    counted = work.of(configs.encoder, configs.adapter, configs.flow, configs.vocoder)
+    return [replace(part, work=counted.get(part.name)) for part in found]
 
 
 def _part(name: str, modules: tuple[Module, ...], n_bytes: int, choices: dict[str, Any]) -> Part:
