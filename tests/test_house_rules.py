@@ -64,11 +64,6 @@ ALLOWED: dict[tuple[str, str], str] = {
         "apps/parley_apps/evaluation/summary.py",
     ): "beside figures of a published report",
     ("family_word", "apps/parley_apps/benchmark/kernels.py"): "operators beside their own graphs",
-    ("family_word", "apps/parley_apps/benchmark/model/sizes.py"): "sizes from a published config",
-    (
-        "family_word",
-        "apps/parley_apps/benchmark/model/simulate.py",
-    ): "sizes from a published config",
     ("threads_and_locks", "cpp/src/live/live.cpp"): "the thread that steps, and its events",
     ("threads_and_locks", "cpp/src/live/managed.cpp"): "one caller at a time, as in a session",
     ("threads_and_locks", "cpp/src/live/turn_driver.h"): "cancel() reaches the session at work",

@@ -1,4 +1,4 @@
-"""Compares arrays with golden ones by a stated metric; the one table of tolerances, no engine."""
+"""Compares arrays with golden ones by a stated metric; what verify allows; no engine."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import pytest
 import parley
 from parley_apps.benchmark.model import cost, simulate, sizes
 from parley_apps.main import main
-from parley_export.families.covo_audio import work as covo_audio
 from parley_export.work import Work
 from tolerances import COST_TABLE_REL
 
@@ -58,9 +57,7 @@ def half_a_digit(value: float) -> float:
 @pytest.mark.parametrize("name", simulate.DEVICES)
 @pytest.mark.parametrize("way", cost.WAYS, ids=lambda way: way.name)
 def test_the_published_sizes_against_the_table(way: cost.Way, name: str) -> None:
-    told = simulate.simulate(sizes.of(covo_audio.published()), [way], simulate.DEVICES[name])[
-        way.name
-    ]
+    told = simulate.simulate(sizes.published(), [way], simulate.DEVICES[name])[way.name]
     *stages, total = TABLE[way.name][name]
     got = [row["ms"] for row in told["stages"].values()]
     for ms, expected in zip([*got, told["ms"]], [*stages, total], strict=True):
@@ -70,7 +67,7 @@ def test_the_published_sizes_against_the_table(way: cost.Way, name: str) -> None
 
 def test_a_chunk_by_hand() -> None:
     """One layer of everything, in numbers that can be followed."""
-    published = sizes.of(covo_audio.published())
+    published = sizes.published()
     flow = replace(published, field=Work(weights=13, macs=13, attention=4, cached=4))
     way = cost.Way("own", flow_frames=4, flow_keys=6, evaluations=2, guided=1, flow="f32")
     # Three branch-evaluations of four frames; 26 FLOPs of weights, 4 x 10 keys x 2 of attention.

@@ -327,6 +327,21 @@ TEST(manifest_is_read_from_its_folder) {
   CHECK_THROWS_MSG(BundleError, "[bundle.open] expected", read_manifest(folder.path()));
 }
 
+TEST(the_work_of_graphs_may_be_told) {
+  const auto with = [](const std::string& work) {
+    return changed(manifest_text(), "\"width\": 24,", "\"width\": 24, \"work\": " + work + ",");
+  };
+  CHECK_EQ(parsed(manifest_text()).backbone.work.weights, 0);
+  const Manifest told = parsed(with(R"({"weights": 5, "macs": 6, "cached": 7})"));
+  CHECK_EQ(told.backbone.work.weights, 5);
+  CHECK_EQ(told.backbone.work.macs, 6);
+  CHECK_EQ(told.backbone.work.cached, 7);
+  CHECK_EQ(told.backbone.work.attention, 0);
+  CHECK_THROWS_MSG(BundleError, "key backbone.work.macs",
+                   parsed(with(R"({"weights": 5, "macs": -1})")));
+  CHECK_THROWS_MSG(BundleError, "the key \"macs\"", parsed(with(R"({"weights": 5})")));
+}
+
 TEST(settings_of_the_flow_are_the_callers) {
   const Manifest manifest = parsed(manifest_text());
   const auto with = [&](const std::string& flow) {

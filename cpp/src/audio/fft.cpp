@@ -20,7 +20,7 @@ Complex operator*(Complex a, Complex b) {
 Complex operator*(double a, Complex b) {
   return {a * b.re, a * b.im};
 }
-Complex turned(Complex a) {
+Complex rotated(Complex a) {
   return {a.im, -a.re};
 }  // times -i
 
@@ -46,7 +46,7 @@ void small(Complex* v) {
     const Complex s02 = v[0] + v[2];
     const Complex d02 = v[0] - v[2];
     const Complex s13 = v[1] + v[3];
-    const Complex d13 = turned(v[1] - v[3]);
+    const Complex d13 = rotated(v[1] - v[3]);
     v[0] = s02 + s13;
     v[1] = d02 + d13;
     v[2] = s02 - s13;
@@ -57,7 +57,7 @@ void small(Complex* v) {
     const Complex first = v[0];
     for (int j = 1; j <= R / 2; ++j) {
       sums[j - 1] = v[j] + v[R - j];
-      differences[j - 1] = turned(v[j] - v[R - j]);
+      differences[j - 1] = rotated(v[j] - v[R - j]);
       v[0] = v[0] + sums[j - 1];
     }
     for (int k = 1; k <= R / 2; ++k) {
@@ -166,7 +166,7 @@ Complex RealFft::bin(const Complex* z, std::size_t k) const {
   if (length_ == n_) return x;
   const Complex mirror = z[(length_ - k) % length_];
   const Complex conjugate{mirror.re, -mirror.im};
-  return 0.5 * (x + conjugate + half_roots_[k] * turned(x - conjugate));
+  return 0.5 * (x + conjugate + half_roots_[k] * rotated(x - conjugate));
 }
 
 void RealFft::power(std::span<const double> frame, std::span<double> power,

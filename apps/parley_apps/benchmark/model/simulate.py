@@ -14,7 +14,6 @@ from typing import Any
 from parley_apps import errors, options
 from parley_apps.benchmark.model import cost, sizes
 from parley_apps.benchmark.model.cost import CHUNK_S, Cost, Way
-from parley_export.families.covo_audio import work as covo_audio
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _subject(bundle: str | None) -> tuple[str, sizes.Sizes, list[Way]]:
     if bundle is None:
-        return "published", sizes.of(covo_audio.published()), list(cost.WAYS)
+        return "published", sizes.published(), list(cost.WAYS)
     import parley
 
     manifest = parley.read_manifest(bundle)

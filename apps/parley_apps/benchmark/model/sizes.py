@@ -5,11 +5,13 @@ It comes from a family's sizes, or from a bundle's manifest.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from parley import BundleError
+from parley_export import families
 from parley_export.work import Work, Works
 
 # Stage -> its graphs of which a chunk runs the first that is there.
@@ -38,6 +40,12 @@ class Sizes:
     codes: Work
     vocoder: Work
     audio_share: float
+
+
+def published() -> Sizes:
+    """Of the family whose published sizes the ways of cost.py are those of."""
+    first = next(iter(families.FAMILIES.values())).rpartition(".")[0]
+    return of(importlib.import_module(f"{first}.work").published())
 
 
 def of(works: Works) -> Sizes:

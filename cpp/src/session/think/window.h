@@ -81,14 +81,9 @@ class ChunkWindow {
 // window without a prompt moves only where positions get too large for exact rotations. Needs a
 // committed state; where it throws, nothing was forgotten, and the next call does it.
 //
-// Forgetting is free. Moving is not: llama.cpp rotates the key of every cell, in all layers at
-// once and, on a processor, number by number. To a listening chunk's one pass that adds, by
-// `parley bench backbone FILE --window --prompt 64 --window-positions N --context N+104`:
-// - the published shape (4 of its layers, q4_k_m): 6 % at N = 256, 12 % at 1024, 33 % at 4096;
-// - 12 layers of width 768 (q4_k_m): 70 % at 256; nano: 1.1 ms at 256, where the pass takes 0.4.
-// A speaking chunk has five passes and more stages, so a move belongs into a listening one. Reading
-// the prompt again at its new place would be as exact and rotate nothing, but each of its rows is
-// one more of a pass: on a processor 30 % of a listening chunk, for as many chunks as it has rows.
+// Forgetting is free; moving rotates every key, which `parley bench backbone FILE --window`
+// measures: 12 % of a listening chunk at 1024 positions of the published shape. A speaking chunk has
+// five passes and more stages, so a move belongs into a listening one.
 std::int64_t slide(ChunkWindow& window, const Backbone& backbone, StageState& state,
                    std::int64_t context, bool may_rebase);
 

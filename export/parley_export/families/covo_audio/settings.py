@@ -43,11 +43,8 @@ class Settings(settings.Settings):
     flow_cache: Literal["f32", "f16"] | None = None
     flow_prompt_codes: int = 0
     past_codes: int = 16
-    # One chunk of codes, so speech comes 160 ms later. The sweep on nano (BENCHMARKS.md), keys and
-    # values cached: the seam at chunk borders falls from 1.42 without a look-ahead to 1.03, where
-    # whole utterances have 1.02, and the distance that streaming adds from 0.23 to 0.20. Every
-    # reply is heard either way, so nano itself takes 0 and answers sooner.
+    # One chunk of codes, so speech comes 160 ms later and chunks join as in a whole utterance: see
+    # the sweep on nano in BENCHMARKS.md. nano takes 0 and answers sooner.
     lookahead_codes: int = 4
-    # What its first convolution sees ahead. Behind that only filter tails are guessed, whatever the
-    # weights: nano's samples are then 82 dB from the whole run's; with one frame less 43 dB.
+    # What its first convolution sees ahead; behind that only filter tails are guessed.
     vocoder_lookahead_frames: int = 3
