@@ -90,7 +90,7 @@ dev:
 	@case "$(T)" in \
 	  tests/cpp*) name=$$(basename "$(T)" .cpp); test "$$name" = cpp && name=.; \
 	    $(VENV_PATH) ninja -C build/dev --quiet && \
-	    $(VENV_PATH) ctest --test-dir build/dev --output-on-failure --no-tests=error -j 2 -R "$$name" ;; \
+	    $(VENV_PATH) $(TREE) ctest --test-dir build/dev --output-on-failure --no-tests=error -j 2 -R "$$name" ;; \
 	  *) $(VENV_PATH) ninja -C build/dev --quiet _core parley_ops && \
 	    $(VENV_PATH) $(TREE) python -m pytest $(T) ;; \
 	esac
