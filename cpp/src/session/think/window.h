@@ -82,8 +82,8 @@ class ChunkWindow {
 // committed state; where it throws, nothing was forgotten, and the next call does it.
 //
 // Forgetting is free; moving rotates every key, which `parley bench backbone FILE --window`
-// measures: 12 % of a listening chunk at 1024 positions of the published shape. A speaking chunk has
-// five passes and more stages, so a move belongs into a listening one.
+// measures: at 1024 positions of the published shape 12 % of a listening chunk. A speaking chunk
+// has five passes and more stages, so a move belongs into a listening one.
 std::int64_t slide(ChunkWindow& window, const Backbone& backbone, StageState& state,
                    std::int64_t context, bool may_rebase);
 
