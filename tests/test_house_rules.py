@@ -356,7 +356,7 @@ def test_public_headers_stay_small() -> None:
     lines = {path.suffix: 0 for path in folder.iterdir()}
     for path in folder.iterdir():
         lines[path.suffix] += len(path.read_text().splitlines())
-    assert lines[".hpp"] <= 800 and lines[".h"] <= 350
+    assert lines[".hpp"] <= 850 and lines[".h"] <= 350
 
 
 def test_the_journey_is_short() -> None:

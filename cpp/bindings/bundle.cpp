@@ -2,7 +2,6 @@
 #include "bundle/bundle.h"
 #include "audio/resampler.h"
 #include "bindings.h"
-#include "bundle/flow_section.h"
 
 namespace parley::bindings {
 
@@ -126,10 +125,9 @@ void register_options(py::module_& module) {
       .def_readwrite("threads", &OpenOptions::threads)
       .def_readwrite("verify", &OpenOptions::verify)
       .def_readwrite("kv", &OpenOptions::kv)
-      .def_property("flow", nullptr,
-                    [](OpenOptions& o, const std::string& json) {
-                      o.flow = json.empty() ? FlowSettings() : parse_flow_settings(json);
-                    })
+      .def_property(
+          "flow", nullptr,
+          [](OpenOptions& o, const std::string& json) { o.flow = parse_flow_settings(json); })
       .def_property(
           "on_run", [](const OpenOptions& o) { return static_cast<bool>(o.on_run); },
           [](OpenOptions& o, const py::object& hook) { o.on_run = run_hook(hook); })

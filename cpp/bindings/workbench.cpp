@@ -2,7 +2,6 @@
 #include "bench/workbench.h"
 
 #include "bindings.h"
-#include "bundle/flow_section.h"
 #include "stages/flow/noise.h"
 
 namespace parley::bindings {

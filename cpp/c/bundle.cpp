@@ -33,7 +33,7 @@ parley::OpenOptions open_options_of(const parley_open_options* from) {
   to.llama = options.llama != nullptr ? options.llama : beside("PARLEY_LLAMA", "libllama.so");
   if (options.device != nullptr) to.device = options.device;
   if (options.kv != nullptr) to.kv = options.kv;
-  to.flow = text_of(options.flow);
+  to.flow = parley::parse_flow_settings(text_of(options.flow));
   to.verify = options.skip_hashes == 0;
   return to;
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 namespace parley {
 
@@ -28,5 +29,9 @@ struct FlowSettings {
 
   bool operator==(const FlowSettings&) const = default;
 };
+
+// From a JSON object with these names, such as {"mode": "cached"}; an empty text has none. Throws
+// InputError that names what is wrong.
+FlowSettings parse_flow_settings(std::string_view json);
 
 }  // namespace parley

@@ -94,6 +94,7 @@ void refuse_flow(const std::string& expected, const std::string& got, const std:
 
 FlowSettings parse_flow_settings(std::string_view text) {
   FlowSettings settings;
+  if (text.empty()) return settings;
   FlowConfig scratch;
   try {
     const json::Value document = json::parse(text);

@@ -1,7 +1,6 @@
 // The manifest's section "flow", and what a caller may put in its place; reads no file.
 #pragma once
 #include <string>
-#include <string_view>
 
 #include "base/json_fields.h"
 #include "parley/flow_settings.hpp"
@@ -16,9 +15,6 @@ struct FlowSection {
 };
 
 void visit(json::Fields& f, FlowSection& section);
-
-// A JSON object of settings. Throws InputError that names what is wrong.
-FlowSettings parse_flow_settings(std::string_view text);
 
 // Puts settings into a manifest's document.
 void put_flow_settings(json::Value& document, const FlowSettings& settings);

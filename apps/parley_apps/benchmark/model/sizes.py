@@ -55,7 +55,8 @@ def of(works: Works) -> Sizes:
         stage: next((graphs[name] for name in names if name in graphs), NONE)
         for stage, names in GRAPHS.items()
     }
-    return Sizes(**stages, backbone=works.backbone, logits=works.logits, audio_share=works.audio_share)
+    share = works.audio_share
+    return Sizes(**stages, backbone=works.backbone, logits=works.logits, audio_share=share)
 
 
 def of_bundle(manifest: Mapping[str, Any]) -> Sizes:
