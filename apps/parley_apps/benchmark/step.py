@@ -179,7 +179,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     """The table for people."""
     what = result["machine"]
     overlap = ", overlap" if result["overlap"] else ""
-    beside = f", beside {result['beside']} busy processes" if result["beside"] else ""
+    beside = f", beside {result['beside']} busy processes" if result.get("beside") else ""
     yield f"{result['bundle']}, mode {result['mode']}, on {result['device']}{overlap}{beside}"
     yield f"{what['cpu']}, {what['cores']} cores, {what['memory_gb']} GiB"
     yield (
