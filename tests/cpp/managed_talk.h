@@ -74,6 +74,7 @@ struct Talk {
   static Stages prepared(const std::vector<std::int32_t>& script) {
     Stages stages(0, 2);
     stages.backbone->script = script;
+    stages.backbone->keeps_fed = true;  // a reply's fork takes the session's place
     stages.backbone->otherwise = kEnd;
     return stages;
   }

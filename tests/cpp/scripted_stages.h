@@ -86,6 +86,9 @@ class Backbone final : public parley::Backbone {
   mutable std::vector<Pass> passes;
   mutable State* last = nullptr;       // the state made last, for tests to look into
   mutable State* last_used = nullptr;  // the one fed last
+  // What that one held then: it may be gone, where a fork took its place.
+  bool keeps_fed = false;
+  mutable std::vector<State::Row> fed_last;
   mutable std::vector<std::pair<std::int64_t, std::int64_t>> evicted;
   mutable int rebases = 0;
 
@@ -112,6 +115,7 @@ class Backbone final : public parley::Backbone {
     for (const Position& p : positions)
       state.rows.push_back({state.next++, p.feature != nullptr ? -1 : p.id,
                             p.feature != nullptr ? *p.feature : 0.0F});
+    if (keeps_fed) fed_last = state.rows;
     if (!want_logits) return;
     std::fill(state.logits.begin(), state.logits.end(), 0.0F);
     const std::int32_t id = state.draws < script.size() ? script[state.draws] : otherwise;
@@ -156,7 +160,7 @@ class Backbone final : public parley::Backbone {
   }
   std::vector<std::int32_t> fed() const {
     std::vector<std::int32_t> ids;
-    for (const State::Row& row : last->rows) ids.push_back(row.id);
+    for (const State::Row& row : keeps_fed ? fed_last : last->rows) ids.push_back(row.id);
     return ids;
   }
 };

@@ -15,8 +15,9 @@ bool refused(const char* folder) {
     Bundle::open(folder, {});
   } catch (const BundleError& error) {
     std::printf("%s\n", error.what());
-    return std::string_view(error.what())
-               .find("families covo_audio, step_audio_2, got \"second\"") != std::string_view::npos;
+    const std::string_view told = error.what();
+    return told.find("one of the families covo_audio, ") != std::string_view::npos &&
+           told.find(", got \"second\"; use a parley that knows it") != std::string_view::npos;
   }
   return false;
 }

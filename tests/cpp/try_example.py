@@ -5,6 +5,7 @@ CTest runs it with the build folder; it knows no target of it. Only the standard
 
 import array
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,11 @@ def configure(source: Path, build: Path, *settings: str) -> None:
 def installed_examples(parley_build: Path, work: Path, compiler: str) -> Path:
     prefix = work / "prefix"
     run("cmake", "--install", parley_build, "--prefix", prefix)
-    configure(EXAMPLE, work / "build", f"-DCMAKE_PREFIX_PATH={prefix}", compiler)
+    # A program in C takes along what a library built with sanitizers needs.
+    cache = (parley_build / "CMakeCache.txt").read_text()
+    sanitizers = re.search(r"^PARLEY_SANITIZE:\w+=(.+)$", cache, re.MULTILINE)
+    flags = f"-DCMAKE_EXE_LINKER_FLAGS={f'-fsanitize={sanitizers[1]}' if sanitizers else ''}"
+    configure(EXAMPLE, work / "build", f"-DCMAKE_PREFIX_PATH={prefix}", compiler, flags)
     run("cmake", "--build", work / "build")
     return work / "build"
 

@@ -197,8 +197,9 @@ def test_checkpoints_have_the_names_that_export_reads(tmp_path):
 
 def test_assemble_tells_where_it_wrote(monkeypatch, tmp_path, capsys):
     assemble = pytest.importorskip("train.assemble")
-    monkeypatch.setattr(assemble, "write_checkpoint", lambda out, untrained: None)
-    assemble.run(argparse.Namespace(out=tmp_path / "checkpoint", untrained=False))
+    monkeypatch.setattr(assemble, "write_checkpoint", lambda out, *_, **__: None)
+    options = argparse.Namespace(out=tmp_path / "checkpoint", untrained=False, whole_turns=False)
+    assemble.run(options)
     assert str(tmp_path / "checkpoint") in capsys.readouterr().out
 
 

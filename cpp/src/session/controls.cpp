@@ -136,21 +136,23 @@ void Session::Impl::close() {
   speech_.reset();
 }
 
-Snapshot Session::Impl::snapshot() const {
-  return {.floor = done_.floor,
-          .drawing = done_.drawing,
-          .voicing = done_.voicing,
-          .told = !done_.turn_ended && !done_.cut && !done_.drop,
-          .replies = done_.replies,
-          .steps = done_.index,
-          .played_chunks = speech_->chunks(),
-          .codes = done_.codes.size(),
-          .codes_per_chunk = setup_.codes_per_chunk,
-          .queued = speech_->queued(),
-          .finished = speech_->finished(),
-          .job_waits = setup_.overlap && !done_.job.empty(),
-          .held = mind_->positions(),
-          .next_at = mind_->next_turn_at()};
+std::optional<Snapshot> Session::Impl::snapshot() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!mind_) return std::nullopt;
+  return Snapshot{.floor = done_.floor,
+                  .drawing = done_.drawing,
+                  .voicing = done_.voicing,
+                  .told = !done_.turn_ended && !done_.cut && !done_.drop,
+                  .replies = done_.replies,
+                  .steps = done_.index,
+                  .played_chunks = speech_->chunks(),
+                  .codes = done_.codes.size(),
+                  .codes_per_chunk = setup_.codes_per_chunk,
+                  .queued = speech_->queued(),
+                  .finished = speech_->finished(),
+                  .job_waits = setup_.overlap && !done_.job.empty(),
+                  .held = mind_->positions(),
+                  .next_at = mind_->next_turn_at()};
 }
 
 }  // namespace parley

@@ -47,7 +47,7 @@ class Session::Impl {
   std::unique_ptr<Impl> fork();
   void save(const std::string& path);
   void load(ByteReader& from);
-  Snapshot snapshot() const;
+  std::optional<Snapshot> snapshot() const;  // nothing: it is closed
 
   Mode mode() const { return setup_.mode; }
   Floor floor() const { return closed_ ? Floor::closed : done_.floor; }
@@ -128,7 +128,7 @@ class Session::Impl {
   StopFlag stop_;
   std::atomic<std::int64_t> interrupt_{kNone};
   std::atomic<bool> closed_{false};
-  std::mutex mutex_;                    // held by the one caller; others are told, not queued
+  mutable std::mutex mutex_;            // held by the one caller; others are told, not queued
   std::optional<Worker> sound_thread_;  // where sound overlaps; last: its task uses the others
 };
 
