@@ -132,8 +132,10 @@ struct Talk {
   // Sound that came out, without silence: codes, each once, in order.
   std::vector<int> heard() const {
     std::vector<int> codes;
-    for (float x : samples) {
-      if (x == 0.0F) continue;
+    // A code sounds for many samples; one that a fade passes through is not heard.
+    for (std::size_t i = 1; i < samples.size(); ++i) {
+      const float x = samples[i];
+      if (x == 0.0F || x != samples[i - 1]) continue;
       const int k = static_cast<int>(std::lround(x * 1000.0F)) - 1;
       if (std::abs(x - sound(k)) < kNear && (codes.empty() || codes.back() != k))
         codes.push_back(k);
