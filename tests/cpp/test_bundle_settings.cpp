@@ -63,10 +63,9 @@ TEST(settings_of_a_cpp_caller_have_the_same_ranges) {
   const Manifest manifest = parsed(manifest_text());
   CHECK(with_flow(manifest, {.solver = FlowSolver::euler}).flow.steps.solver == FlowSolver::euler);
   CHECK_EQ(with_flow(manifest, {.past_codes = 3}).flow.past_codes, 3U);
-  for (const FlowSettings& bad : {FlowSettings{.points = 1},
-                                  {.guidance = NAN},
-                                  {.past_codes = -1},
-                                  {.mode = static_cast<FlowMode>(7)}}) {
+  for (const FlowSettings& bad :
+       {FlowSettings{.points = 1}, FlowSettings{.guidance = NAN}, FlowSettings{.past_codes = -1},
+        FlowSettings{.mode = static_cast<FlowMode>(7)}}) {
     CHECK_THROWS_MSG(InputError, "in the argument flow, got", with_flow(manifest, bad));
   }
 }
